@@ -1,0 +1,15 @@
+//! Compiles the .proto files without an installed protoc, and keeps the descriptor set for server reflection.
+
+use prost::Message as _;
+use std::{env, error::Error, fs, path::PathBuf};
+
+const FILES: [&str; 2] = ["keypool/v1/key_package_service.proto", "keypool/v1/audit_service.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=keypool");
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("keypool.v1.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
