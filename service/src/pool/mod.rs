@@ -1,0 +1,3 @@
+//! The rules of the pool: no tonic, no SQL.
+
+pub mod validation;
