@@ -1,1 +1,124 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
+//! Client of [keypool](https://github.com/keypool/keypool), a service that keeps a pool of one-time
+//! MLS KeyPackages ([RFC 9420]) for every device, and hands each of them out exactly once.
+//!
+//! | you are | start with |
+//! | --- | --- |
+//! | a device that wants to be invited | [`PoolKeeper::refresh`](#keeping-a-pool-filled) |
+//! | a device that invites others | [`Inviter::invite`](#inviting) |
+//! | a back end, or not on OpenMLS | [`Client::reserve`](#reserving-by-hand), [`Client::upload`] |
+//! | looking for what went wrong | [`Error`](#errors), [`Client::pool_status`] |
+//!
+//! All of them need a [`Client`]:
+//!
+//! ```no_run
+//! # async fn example() -> keypool_client::Result<()> {
+//! use std::time::Duration;
+//! use keypool_client::Client;
+//!
+//! let client = Client::builder("http://127.0.0.1:50051")
+//!     .timeout(Duration::from_secs(5))
+//!     .connect()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Client::from_env`] takes the endpoint from `KEYPOOL_ENDPOINT`, and a client is cheap to clone.
+#![cfg_attr(feature = "openmls", doc = include_str!("mls/manual.md"))]
+//! # Reserving by hand
+//!
+//! [`Client::reserve`] holds one package for each device, for a limited time. Spend them *before* the
+//! Welcome goes out: that is what makes sure that nobody else uses the same package. If the spend
+//! fails, drop the commit.
+//!
+//! ```no_run
+//! # async fn example(client: keypool_client::Client) -> keypool_client::Result<()> {
+//! let mut reservation = client.reserve(b"group 1").user("bob").cipher_suite(1).send().await?;
+//! for missing in reservation.missing() {
+//!     println!("{}: {}", missing.user_id, missing.message);
+//! }
+//! // … verify the packages, and make the commit and the Welcome from them …
+//! reservation.spend().await?;
+//! // … publish the commit and the Welcome …
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Reservation`] that is dropped before anything was spent is released in the background.
+//!
+//! # Retries
+//!
+//! Every call may be repeated word for word with the same effect, so the client repeats it when the
+//! service or the connection fails: with growing, jittered delays, honouring what the service asks
+//! for, and never beyond the call's deadline ([`ClientBuilder::timeout`], 10 seconds unless set).
+//! All tries of a reserve carry the same reservation id, so a lost answer loses no package.
+//! [`RetryPolicy`] changes how often and how fast.
+//!
+//! # Errors
+//!
+//! [`Error`] has a variant for each reason that the service gives:
+//!
+//! ```no_run
+//! # async fn example(client: keypool_client::Client) -> keypool_client::Result<()> {
+//! use keypool_client::Error;
+//!
+//! match client.reserve(b"group 1").user("bob").send().await {
+//!     Ok(reservation) => println!("{} packages", reservation.packages().len()),
+//!     Err(Error::PoolExhausted(failure)) => println!("bob is out of packages: {failure}"),
+//!     Err(Error::UnknownUser(_)) => println!("bob never uploaded any"),
+//!     Err(error) => return Err(error),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! After [`Error::Unavailable`], [`Error::Transport`] and [`Error::DeadlineExceeded`], what the call
+//! asked for may or may not have happened. Repeating it tells.
+//!
+//! # Features
+//!
+//! - `openmls` (default): verified invites and the pool keeper, on [OpenMLS]. Without it, packages are
+//!   bytes, and the crate brings no cryptography.
+//!
+//! [RFC 9420]: https://www.rfc-editor.org/rfc/rfc9420
+//! [OpenMLS]: https://docs.rs/openmls
 
+mod audit;
+mod builder;
+mod client;
+mod decode;
+mod device;
+mod error;
+#[cfg(feature = "openmls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
+pub mod mls;
+mod package;
+mod reservation;
+mod reserve;
+mod retry;
+mod target;
+mod watch;
+
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use device::{Reconciled, Revoke, UploadOutcome, Uploaded, UploadedPackage};
+pub use error::{Error, Failure, FieldViolation, Missing, PackageOutcome, Result};
+#[cfg(feature = "openmls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
+pub use mls::{
+    BasicIdentity, CredentialVerifier, InviteError, Invited, Inviter, PackageFault, PoolKeeper,
+};
+pub use package::ReservedPackage;
+pub use reservation::{Reservation, ReservationParts};
+pub use reserve::ReserveBuilder;
+pub use retry::RetryPolicy;
+pub use target::Target;
+pub use watch::PoolWatch;
+
+pub use keypool_proto as proto;
+pub use keypool_proto::v1::{
+    CipherSuitePool, DevicePoolStatus, ErrorReason, KeyPackageName, LastResortStatus, PoolHealth,
+    ReconciledKeyPackage, RejectionReason, SpendLogEntry, SpendLogFilter, UnavailableState,
+    UnusableKeyPackage, UnusableReason,
+};

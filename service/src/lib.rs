@@ -1,7 +1,27 @@
-//! The keypool service.
+//! The keypool service: pools of one-time MLS KeyPackages (RFC 9420) in PostgreSQL, handed out exactly once, by gRPC.
+//!
+//! Most people run the binary, `keypool`. This library is for tests, the service's own and those of applications.
+//!
+//! Layers, each of which knows only those below it:
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`grpc`] | decode, authenticate, call, encode; the one place that maps errors to status |
+//! | [`pool`] | the rules: [`pool::KeyPackagePool`], validation, policy; no tonic, no SQL |
+//! | [`store`] | PostgreSQL: one file for each family of statements; no proto types |
+//! | [`types`], [`clock`] | ids, buckets, time |
+//! | [`server`], [`config`], [`embedded`] | the whole of it, started and stopped as one |
+
+pub mod admin;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod embedded;
+pub mod grpc;
 pub mod pool;
+pub mod server;
+pub mod store;
+pub mod sweeper;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod types;

@@ -1,3 +1,131 @@
-//! The rules of the pool: no tonic, no SQL.
+//! The rules of the pool: what is accepted, handed out, used up and counted. No tonic, no SQL.
+//!
+//! [`KeyPackagePool`] is the whole of it; its methods are those of the API, in the domain's types.
 
+mod error;
+mod holds;
+mod policy;
+mod reserve;
+mod revoke;
+mod status;
+mod upload;
 pub mod validation;
+mod watch;
+
+pub use error::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError};
+pub use holds::{Extension, HoldRequest, PackageName, Release, SpendRequest};
+pub use policy::Policy;
+pub use reserve::{Reservation, ReserveReport, ReserveRequest, ReservedPackage, Target};
+pub use revoke::{ReconcileReport, Selector};
+pub use status::{CipherSuiteStatus, DeviceStatus, Health, UnusableReport};
+pub use upload::{UploadReport, UploadResult};
+pub use watch::Watch;
+
+use crate::{
+    clock::Clock,
+    store::{LogFilter, LogPosition, LogRow, Purged, Store},
+    types::Holder,
+};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use watch::Watches;
+
+/// Who calls, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Who holds what the call reserves: the caller itself, or the user it acts for.
+    pub holder: Holder,
+    /// The authenticated caller.
+    pub principal: Holder,
+    /// Whether the holder is known well enough to be limited: an anonymous caller stands for many.
+    pub limited: bool,
+}
+
+/// Pools of KeyPackages. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct KeyPackagePool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    policy: Policy,
+    /// One permit for each call that may wait for the database.
+    calls: Semaphore,
+    /// One permit for each core that may validate packages.
+    validations: Arc<Semaphore>,
+    watches: Watches,
+}
+
+impl KeyPackagePool {
+    /// Pools on a store, under a policy. Must be called within a Tokio runtime, where it follows watched pools until the
+    /// last clone is dropped.
+    #[must_use]
+    pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let inner = Arc::new(Inner {
+            store,
+            clock,
+            calls: Semaphore::new(policy.max_calls_in_flight),
+            validations: Arc::new(Semaphore::new(cores)),
+            watches: Watches::new(policy.max_watches),
+            policy,
+        });
+        watch::follow(&inner);
+        Self { inner }
+    }
+
+    fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Lets a call in, unless too many are in already: memory stays bounded whatever the load.
+    fn admit(&self) -> Result<SemaphorePermit<'_>, PoolError> {
+        self.inner.calls.try_acquire().map_err(|_full| PoolError::Overloaded)
+    }
+
+    /// Reads a page of the spend log, newest first, after a position.
+    ///
+    /// # Errors
+    /// If the service is overloaded or the database fails.
+    pub async fn spend_log(
+        &self,
+        filter: &LogFilter,
+        after: Option<&LogPosition>,
+        limit: u32,
+    ) -> Result<Vec<LogRow>, PoolError> {
+        let _call = self.admit()?;
+        Ok(self.store().spend_log(filter, after, limit).await?)
+    }
+
+    /// Purges what nobody needs any more, a small batch in each group of buckets. Nothing waits for it: what it would
+    /// remove is never handed out anyway.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn sweep(&self) -> Result<Purged, PoolError> {
+        let now = self.now();
+        let mut purged = Purged::default();
+        for buckets in crate::store::Bucketful::all() {
+            let expired_before = now - self.policy().keep_expired;
+            let logged_before = now - self.policy().spend_log_retention;
+            purged += self.store().purge(buckets, expired_before, logged_before).await?;
+        }
+        Ok(purged)
+    }
+
+    /// Ends every watch, so that the server can drain.
+    pub fn close_watches(&self) {
+        self.inner.watches.close();
+    }
+}

@@ -1,1 +1,5 @@
 //! Support for tests.
+
+pub mod database;
+pub mod packages;
+pub mod server;

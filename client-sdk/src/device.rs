@@ -1,0 +1,226 @@
+//! A device's side: its own pool.
+
+use keypool_proto::v1::revoke_key_packages_request::Selector;
+use keypool_proto::v1::{
+    self, AllKeyPackages, CredentialSelector, DevicePoolStatus, GetPoolStatusRequest,
+    KeyPackageRefs, ReconcilePoolRequest, ReconciledKeyPackage, RejectionReason,
+    RevokeKeyPackagesRequest, UploadKeyPackagesRequest,
+};
+
+use crate::{Client, Error, Result};
+
+impl Client {
+    /// Adds packages to a device's pool: 1 to 100 TLS-encoded KeyPackages (RFC 9420, section 10),
+    /// not wrapped in an MLSMessage. Each is judged for itself. The accepted ones are durable when
+    /// this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for no packages, or too many. A rejected package is no error.
+    pub async fn upload(
+        &self,
+        user_id: impl Into<String>,
+        device_id: impl Into<String>,
+        key_packages: Vec<Vec<u8>>,
+    ) -> Result<Uploaded> {
+        let count = key_packages.len();
+        let (user_id, device_id) = (user_id.into(), device_id.into());
+        let request = UploadKeyPackagesRequest { user_id, device_id, key_packages };
+        let upload = |client: Self, request| async move {
+            client.pools().upload_key_packages(request).await
+        };
+        let response = self.call(request, upload).await?;
+        if response.results.len() != count {
+            return Err(Error::protocol("another number of results than of packages"));
+        }
+        let results = response.results.into_iter().map(TryInto::try_into);
+        let results = results.collect::<Result<_>>()?;
+        Ok(Uploaded { results, pool_status: some_status(response.pool_status)? })
+    }
+
+    /// The state of a device's pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::UnknownDevice`] if it never uploaded anything.
+    pub async fn pool_status(
+        &self,
+        user_id: impl Into<String>,
+        device_id: impl Into<String>,
+    ) -> Result<DevicePoolStatus> {
+        let (user_id, device_id) = (user_id.into(), device_id.into());
+        some_status(self.get_status(user_id, device_id).await?.pop())
+    }
+
+    /// The state of the pool of each device that the user has, ordered by device id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`] if none of them ever uploaded anything.
+    pub async fn pool_status_of_user(
+        &self,
+        user_id: impl Into<String>,
+    ) -> Result<Vec<DevicePoolStatus>> {
+        self.get_status(user_id.into(), String::new()).await
+    }
+
+    async fn get_status(
+        &self,
+        user_id: String,
+        device_id: String,
+    ) -> Result<Vec<DevicePoolStatus>> {
+        let get =
+            |client: Self, request| async move { client.pools().get_pool_status(request).await };
+        let request = GetPoolStatusRequest { user_id, device_id };
+        Ok(self.call(request, get).await?.devices)
+    }
+
+    /// Aligns the pool with the private keys that the device still has: what it lists is compared,
+    /// and unspent packages that it doesn't list are revoked. At most 1000 refs; none says that all
+    /// keys are lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`] and [`Error::UnknownDevice`].
+    pub async fn reconcile(
+        &self,
+        user_id: impl Into<String>,
+        device_id: impl Into<String>,
+        key_package_refs: Vec<Vec<u8>>,
+    ) -> Result<Reconciled> {
+        let (user_id, device_id) = (user_id.into(), device_id.into());
+        let request = ReconcilePoolRequest { user_id, device_id, key_package_refs };
+        let reconcile =
+            |client: Self, request| async move { client.pools().reconcile_pool(request).await };
+        let response = self.call(request, reconcile).await?;
+        Ok(Reconciled {
+            revoked: response.revoked_key_package_refs,
+            unavailable: response.unavailable_key_packages,
+            pool_status: some_status(response.pool_status)?,
+        })
+    }
+
+    /// Takes packages of a device, or of every device of the user, out of circulation. Holds made
+    /// before may still be spent for 24 hours. Returns how many packages this call revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`] and [`Error::UnknownDevice`].
+    pub async fn revoke(
+        &self,
+        user_id: impl Into<String>,
+        device_id: Option<&str>,
+        which: Revoke,
+    ) -> Result<u32> {
+        let request = RevokeKeyPackagesRequest {
+            user_id: user_id.into(),
+            device_id: device_id.unwrap_or_default().to_owned(),
+            selector: Some(which.into()),
+        };
+        let revoke = |client: Self, request| async move {
+            client.pools().revoke_key_packages(request).await
+        };
+        Ok(self.call(request, revoke).await?.revoked_count)
+    }
+}
+
+pub(crate) fn some_status(status: Option<DevicePoolStatus>) -> Result<DevicePoolStatus> {
+    status.ok_or_else(|| Error::protocol("no pool status in its answer"))
+}
+
+/// What an upload did.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Uploaded {
+    /// What became of each package, in the order of the upload.
+    pub results: Vec<UploadedPackage>,
+    /// The pool after the upload.
+    pub pool_status: DevicePoolStatus,
+}
+
+/// What became of one uploaded package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UploadedPackage {
+    /// Its KeyPackageRef (RFC 9420, section 5.2). Empty if the package could not be parsed.
+    pub key_package_ref: Vec<u8>,
+    /// What became of it.
+    pub outcome: UploadOutcome,
+}
+
+/// What became of one uploaded package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UploadOutcome {
+    /// It is in the pool, durably.
+    Accepted,
+    /// It was in the pool already: as good as accepted.
+    AlreadyPresent,
+    /// It is not in the pool.
+    Rejected {
+        /// Why. [`RejectionReason::Unspecified`] if this version doesn't know the reason.
+        reason: RejectionReason,
+        /// The reason in words, for a log or a developer.
+        message: String,
+    },
+}
+
+impl TryFrom<v1::UploadResult> for UploadedPackage {
+    type Error = Error;
+
+    fn try_from(result: v1::UploadResult) -> Result<Self> {
+        let outcome = match result.outcome() {
+            v1::UploadOutcome::Accepted => UploadOutcome::Accepted,
+            v1::UploadOutcome::AlreadyPresent => UploadOutcome::AlreadyPresent,
+            v1::UploadOutcome::Rejected => {
+                let reason = result.rejection_reason();
+                UploadOutcome::Rejected { reason, message: result.message }
+            }
+            v1::UploadOutcome::Unspecified => {
+                return Err(Error::protocol("an upload without an outcome"));
+            }
+        };
+        Ok(Self { key_package_ref: result.key_package_ref, outcome })
+    }
+}
+
+/// How the pool and the device's private keys differed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Reconciled {
+    /// The refs of packages whose private keys are gone: revoked now.
+    pub revoked: Vec<Vec<u8>>,
+    /// Those of the device's packages that the pool can't hand out, and why.
+    pub unavailable: Vec<ReconciledKeyPackage>,
+    /// The pool after the call.
+    pub pool_status: DevicePoolStatus,
+}
+
+/// Which packages to revoke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Revoke {
+    /// Those with one of these KeyPackageRefs; 1 to 1000.
+    Refs(Vec<Vec<u8>>),
+    /// Those made with this TLS-encoded Credential (RFC 9420, section 5.3).
+    Credential(Vec<u8>),
+    /// Those made with this signature key.
+    SignatureKey(Vec<u8>),
+    /// All of them, last resort included.
+    All,
+}
+
+impl From<Revoke> for Selector {
+    fn from(which: Revoke) -> Self {
+        match which {
+            Revoke::Refs(key_package_refs) => Self::Refs(KeyPackageRefs { key_package_refs }),
+            Revoke::Credential(credential) => {
+                Self::Credential(CredentialSelector { credential, ..Default::default() })
+            }
+            Revoke::SignatureKey(signature_key) => {
+                Self::Credential(CredentialSelector { signature_key, ..Default::default() })
+            }
+            Revoke::All => Self::All(AllKeyPackages {}),
+        }
+    }
+}

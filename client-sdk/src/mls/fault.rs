@@ -1,0 +1,108 @@
+//! What can be wrong with a package that was handed out.
+
+use keypool_proto::v1::UnusableReason;
+use openmls::prelude::KeyPackageVerifyError;
+use openmls::treesync::errors::LifetimeError;
+
+use super::WrongIdentity;
+
+/// What is wrong with a package that the service handed out.
+///
+/// Some faults are its device's, and some are the service's: it mixed something up, or lies.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackageFault {
+    /// The bytes are not exactly one KeyPackage (RFC 9420, section 10).
+    #[error("the bytes are not exactly one KeyPackage")]
+    Malformed,
+
+    /// A signature does not verify (RFC 9420, sections 7.3 and 10.1).
+    #[error("a signature does not verify")]
+    InvalidSignature,
+
+    /// Now is outside the lifetime (RFC 9420, section 7.3).
+    #[error("{0}")]
+    Lifetime(LifetimeError),
+
+    /// The lifetime is longer than the inviter accepts (RFC 9420, section 7.2).
+    #[error("the lifetime is longer than accepted")]
+    LifetimeTooLong,
+
+    /// Another rule for KeyPackages is broken (RFC 9420, section 10.1).
+    #[error("{0}")]
+    Invalid(KeyPackageVerifyError),
+
+    /// The leaf node uses what its own capabilities do not list (RFC 9420, section 7.3).
+    #[error("the capabilities lack what the leaf node itself uses: {0}")]
+    InconsistentCapabilities(&'static str),
+
+    /// The capabilities lack what this group needs (RFC 9420, sections 7.2 and 7.3). The package may
+    /// be good for other groups.
+    #[error("the capabilities lack what the group needs: {0}")]
+    UnsupportedCapabilities(&'static str),
+
+    /// The credential is not that of the user and device asked for.
+    #[error("wrong identity: {0}")]
+    WrongIdentity(#[from] WrongIdentity),
+
+    /// A key of the package is in the group already: the device is a member.
+    #[error("the device is a member of the group already")]
+    AlreadyMember,
+
+    /// The service names the package by a ref that is not its own.
+    #[error("the KeyPackageRef is not that of the package")]
+    WrongRef,
+
+    /// The package, or what the service says about it, is of another cipher suite than the group.
+    #[error("the cipher suite is not the group's")]
+    WrongCipherSuite,
+
+    /// The service hands the package out as last resort, that is to many, and it is not marked so; or
+    /// the other way round.
+    #[error("the last_resort mark is not what the service says")]
+    WrongLastResort,
+
+    /// The service handed the same package, or two with a key in common, out twice.
+    #[error("the package shares a key with another one of the reservation")]
+    Duplicate,
+
+    /// Nobody asked for a package of this device.
+    #[error("nobody asked for this device")]
+    NotAskedFor,
+}
+
+impl PackageFault {
+    /// What to tell the service: unspecified for packages that others can use.
+    pub(super) fn unusable_reason(&self) -> UnusableReason {
+        match self {
+            Self::Malformed => UnusableReason::Malformed,
+            Self::InvalidSignature => UnusableReason::InvalidSignature,
+            Self::Lifetime(_) | Self::LifetimeTooLong => UnusableReason::InvalidLifetime,
+            Self::InconsistentCapabilities(_) => UnusableReason::UnsupportedCapabilities,
+            Self::WrongIdentity(_) => UnusableReason::WrongIdentity,
+            Self::Invalid(_) | Self::WrongRef | Self::WrongCipherSuite | Self::WrongLastResort => {
+                UnusableReason::Other
+            }
+            Self::UnsupportedCapabilities(_)
+            | Self::AlreadyMember
+            | Self::Duplicate
+            | Self::NotAskedFor => UnusableReason::Unspecified,
+        }
+    }
+
+    /// Whether another package of the same device may do.
+    pub(super) fn is_worth_another(&self) -> bool {
+        self.unusable_reason() != UnusableReason::Unspecified
+    }
+}
+
+impl From<KeyPackageVerifyError> for PackageFault {
+    fn from(error: KeyPackageVerifyError) -> Self {
+        match error {
+            KeyPackageVerifyError::InvalidSignature
+            | KeyPackageVerifyError::InvalidLeafNodeSignature => Self::InvalidSignature,
+            KeyPackageVerifyError::LifetimeError(error) => Self::Lifetime(error),
+            error => Self::Invalid(error),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The MLS side, on OpenMLS: verified invites and a pool that keeps itself filled.
+//!
+//! [`Inviter`] adds members to a group; [`PoolKeeper`] fills a device's pool. Neither trusts the
+//! service: what it hands out is [verified](PackageFault), down to whom a credential belongs to,
+//! which a [`CredentialVerifier`] of the application decides.
+
+mod fault;
+mod identity;
+mod invite_error;
+mod inviter;
+mod keeper;
+mod verify;
+
+pub use fault::PackageFault;
+pub use identity::{BasicIdentity, CredentialVerifier, WrongIdentity};
+pub use invite_error::{InviteError, RejectedPackage};
+pub use inviter::{Invite, Invited, Inviter};
+pub use keeper::{PoolKeeper, RefreshError, Refreshed, RejectedUpload};
+
+/// Any other error, as a source.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,207 @@
+//! Verifies what the service handed out.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use openmls::prelude::{
+    Capabilities, Ciphersuite, CredentialType, ExtensionType, KeyPackage, KeyPackageIn, LeafNode,
+    MlsGroup, OpenMlsCrypto, ProposalType, ProtocolVersion,
+};
+use tls_codec::{DeserializeBytes, Serialize, VLBytes};
+
+use super::{CredentialVerifier, PackageFault};
+use crate::{ReservedPackage, Target};
+
+/// The code points up to these are known to every client, and are not listed in capabilities
+/// (RFC 9420, section 7.2).
+const LAST_DEFAULT_EXTENSION: u16 = 5;
+const LAST_DEFAULT_PROPOSAL: u16 = 7;
+
+/// What a group needs of its new members, and who is in it.
+pub(super) struct Needs {
+    ciphersuite: Ciphersuite,
+    extensions: Vec<ExtensionType>,
+    proposals: Vec<ProposalType>,
+    credentials: Vec<CredentialType>,
+    keys: HashSet<Vec<u8>>,
+}
+
+impl Needs {
+    pub(super) fn of(group: &MlsGroup) -> Self {
+        let context = group.extensions();
+        let mut needs = Self {
+            ciphersuite: group.ciphersuite(),
+            extensions: context.iter().map(|extension| extension.extension_type()).collect(),
+            proposals: Vec::new(),
+            credentials: Vec::new(),
+            keys: HashSet::new(),
+        };
+        if let Some(required) = context.required_capabilities() {
+            needs.extensions.extend(required.extension_types());
+            needs.proposals.extend(required.proposal_types());
+            needs.credentials.extend(required.credential_types());
+        }
+        for member in group.members() {
+            needs.credentials.push(member.credential.credential_type());
+            needs.keys.insert(member.signature_key);
+            needs.keys.extend(encode(&VLBytes::from(member.encryption_key)));
+        }
+        needs
+    }
+
+    fn check(&self, capabilities: &Capabilities) -> Result<(), PackageFault> {
+        let lacking = if !lists_extensions(capabilities, &self.extensions) {
+            "an extension"
+        } else if !lists_proposals(capabilities, &self.proposals) {
+            "a proposal type"
+        } else if !self.credentials.iter().all(|t| capabilities.credentials().contains(t)) {
+            "a credential type"
+        } else {
+            return Ok(());
+        };
+        Err(PackageFault::UnsupportedCapabilities(lacking))
+    }
+}
+
+/// Verifies the packages of one reservation, one after the other.
+pub(super) struct Verification<'a, C, V> {
+    pub(super) crypto: &'a C,
+    pub(super) verifier: &'a V,
+    pub(super) targets: &'a [Target],
+    pub(super) needs: &'a Needs,
+    pub(super) max_lifetime: Duration,
+    seen: HashSet<Vec<u8>>,
+}
+
+impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
+    pub(super) fn new(
+        crypto: &'a C,
+        verifier: &'a V,
+        targets: &'a [Target],
+        needs: &'a Needs,
+        max_lifetime: Duration,
+    ) -> Self {
+        Self { crypto, verifier, targets, needs, max_lifetime, seen: HashSet::new() }
+    }
+
+    /// The package, ready to be added.
+    pub(super) fn verify(&mut self, package: &ReservedPackage) -> Result<KeyPackage, PackageFault> {
+        let (user_id, device_id) = (&package.name.user_id, &package.name.device_id);
+        if !self.targets.iter().any(|target| target.covers(user_id, device_id)) {
+            return Err(PackageFault::NotAskedFor);
+        }
+        let key_package = self.parse(&package.bytes)?;
+        self.check_label(package, &key_package)?;
+        self.check_lifetime(&key_package)?;
+        let leaf = key_package.leaf_node();
+        check_own_capabilities(&key_package)?;
+        self.verifier.verify(user_id, device_id, leaf.credential(), leaf.signature_key())?;
+        self.check_unique(package, &key_package)?;
+        self.needs.check(leaf.capabilities())?;
+        Ok(key_package)
+    }
+
+    /// Decoders have panicked on hostile bytes before: here that is one more malformed package.
+    fn parse(&self, bytes: &[u8]) -> Result<KeyPackage, PackageFault> {
+        let parse = || -> Result<KeyPackage, PackageFault> {
+            let package = KeyPackageIn::tls_deserialize_exact_bytes(bytes)
+                .map_err(|_| PackageFault::Malformed)?;
+            Ok(package.validate(self.crypto, ProtocolVersion::Mls10)?)
+        };
+        catch_unwind(AssertUnwindSafe(parse)).unwrap_or(Err(PackageFault::Malformed))
+    }
+
+    /// What the service says about the package must be true.
+    fn check_label(
+        &self,
+        package: &ReservedPackage,
+        key_package: &KeyPackage,
+    ) -> Result<(), PackageFault> {
+        let cipher_suite = key_package.ciphersuite();
+        if cipher_suite != self.needs.ciphersuite || package.cipher_suite != u16::from(cipher_suite)
+        {
+            return Err(PackageFault::WrongCipherSuite);
+        }
+        let hash_ref = key_package.hash_ref(self.crypto).map_err(|_| PackageFault::WrongRef)?;
+        if hash_ref.as_slice() != package.name.key_package_ref {
+            return Err(PackageFault::WrongRef);
+        }
+        if key_package.last_resort() != package.last_resort {
+            return Err(PackageFault::WrongLastResort);
+        }
+        Ok(())
+    }
+
+    /// That now is within the lifetime was part of the validation.
+    fn check_lifetime(&self, key_package: &KeyPackage) -> Result<(), PackageFault> {
+        let lifetime = key_package.life_time();
+        match lifetime.not_after().checked_sub(lifetime.not_before()) {
+            Some(seconds) if seconds <= self.max_lifetime.as_secs() => Ok(()),
+            _ => Err(PackageFault::LifetimeTooLong),
+        }
+    }
+
+    /// No two members may share a key (RFC 9420, section 7.3).
+    fn check_unique(
+        &mut self,
+        package: &ReservedPackage,
+        key_package: &KeyPackage,
+    ) -> Result<(), PackageFault> {
+        let leaf = key_package.leaf_node();
+        let signature_key = leaf.signature_key().as_slice().to_vec();
+        let encryption_key = encode(leaf.encryption_key()).ok_or(PackageFault::Malformed)?;
+        if [&signature_key, &encryption_key].into_iter().any(|key| self.needs.keys.contains(key)) {
+            return Err(PackageFault::AlreadyMember);
+        }
+        let device = device_key(&package.name.user_id, &package.name.device_id);
+        let init_key = key_package.hpke_init_key().as_slice().to_vec();
+        let marks = [device, init_key, signature_key, encryption_key];
+        if marks.iter().any(|mark| self.seen.contains(mark)) {
+            return Err(PackageFault::Duplicate);
+        }
+        self.seen.extend(marks);
+        Ok(())
+    }
+}
+
+/// OpenMLS shows an encryption key in its encoded form only.
+fn encode(key: &impl Serialize) -> Option<Vec<u8>> {
+    key.tls_serialize_detached().ok()
+}
+
+/// No id contains a control character, so this is unambiguous.
+fn device_key(user_id: &str, device_id: &str) -> Vec<u8> {
+    format!("device\0{user_id}\0{device_id}").into_bytes()
+}
+
+/// OpenMLS leaves these rules of RFC 9420, sections 7.2 and 7.3, out.
+fn check_own_capabilities(key_package: &KeyPackage) -> Result<(), PackageFault> {
+    let leaf: &LeafNode = key_package.leaf_node();
+    let capabilities = leaf.capabilities();
+    let extensions: Vec<_> = leaf.extensions().iter().map(|e| e.extension_type()).collect();
+    let suite = u16::from(key_package.ciphersuite());
+    let lacking = if !capabilities.ciphersuites().iter().any(|listed| listed.value() == suite) {
+        "its cipher suite"
+    } else if !capabilities.credentials().contains(&leaf.credential().credential_type()) {
+        "its credential type"
+    } else if !lists_extensions(capabilities, &extensions) {
+        "an extension"
+    } else {
+        return Ok(());
+    };
+    Err(PackageFault::InconsistentCapabilities(lacking))
+}
+
+fn lists_extensions(capabilities: &Capabilities, extensions: &[ExtensionType]) -> bool {
+    extensions.iter().all(|extension| {
+        u16::from(*extension) <= LAST_DEFAULT_EXTENSION
+            || capabilities.extensions().contains(extension)
+    })
+}
+
+fn lists_proposals(capabilities: &Capabilities, proposals: &[ProposalType]) -> bool {
+    proposals.iter().all(|proposal| {
+        u16::from(*proposal) <= LAST_DEFAULT_PROPOSAL || capabilities.proposals().contains(proposal)
+    })
+}

@@ -1,0 +1,186 @@
+//! Retries, deadlines and errors, against a service with scripted answers.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use keypool_client::proto::v1::*;
+use keypool_client::{Client, Error, RetryPolicy};
+use support::*;
+use tonic::{Code, Status};
+
+fn bobs() -> ReservedKeyPackage {
+    package(name("bob", "phone", b"ref"), b"bytes".to_vec())
+}
+
+#[tokio::test]
+async fn all_tries_of_a_reserve_are_the_same_request() {
+    let (fake, client) = Fake::start().await;
+    let client = client.on_behalf_of("alice").connect().await.unwrap();
+    fake.reserve
+        .answer(Err(unavailable()))
+        .answer(Err(Status::unavailable("a proxy")))
+        .answer(Ok(reserved(vec![bobs()])));
+
+    let reserve = client.reserve(b"group").user("bob").cipher_suite(1);
+    let reservation = reserve.ttl(Duration::from_secs(30)).require_all().send().await.unwrap();
+
+    let requests = fake.reserve.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests.iter().all(|request| *request == requests[0]), "{requests:?}");
+    assert_eq!(requests[0].reservation_id, reservation.id());
+    assert_eq!(requests[0].on_behalf_of, "alice");
+    assert!(requests[0].require_all);
+    assert_eq!(reservation.packages()[0].bytes, b"bytes");
+    assert_eq!(reservation.group_id(), b"group");
+    reservation.keep();
+}
+
+#[tokio::test]
+async fn a_definite_answer_is_not_asked_again() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    fake.status.answer(Err(failure(Code::NotFound, ErrorReason::UnknownUser, vec![])));
+
+    let error = client.pool_status("bob", "phone").await.unwrap_err();
+
+    assert!(matches!(error, Error::UnknownUser(_)), "{error:?}");
+    assert_eq!(fake.status.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn no_call_outlasts_its_deadline() {
+    let (fake, client) = Fake::start().await;
+    let client = client.timeout(Duration::from_millis(300)).connect().await.unwrap();
+    let start = Instant::now();
+
+    let error = client.pool_status("bob", "phone").await.unwrap_err();
+
+    assert!(matches!(error, Error::DeadlineExceeded(_)), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(!fake.status.timeouts()[0].is_empty());
+}
+
+#[tokio::test]
+async fn retries_stop_at_the_deadline_with_the_last_error() {
+    let (fake, client) = Fake::start().await;
+    let policy = RetryPolicy::default().max_retries(100);
+    let client = client.timeout(Duration::from_millis(300)).retry(policy).connect().await.unwrap();
+    for _ in 0..100 {
+        fake.status.answer(Err(unavailable()));
+    }
+
+    let error = client.pool_status("bob", "phone").await.unwrap_err();
+
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert!((2..20).contains(&fake.status.requests().len()));
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_waited_for_only_if_that_fits() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let limited = |wait| {
+        let details = vec![retry_info(wait)];
+        Err(failure(Code::ResourceExhausted, ErrorReason::RateLimited, details))
+    };
+    fake.reserve
+        .answer(limited(Duration::from_millis(200)))
+        .answer(Ok(reserved(vec![bobs()])))
+        .answer(limited(Duration::from_secs(3600)));
+
+    let start = Instant::now();
+    client.reserve(b"group").user("bob").send().await.unwrap().keep();
+    assert!(start.elapsed() >= Duration::from_millis(200));
+
+    let start = Instant::now();
+    let error = client.reserve(b"group").user("bob").send().await.unwrap_err();
+    assert!(matches!(error, Error::RateLimited(_)), "{error:?}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(3600)));
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_the_contract_is_an_error() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let strangers = Reservation {
+        reservation_id: "another".into(),
+        group_id: b"group".to_vec(),
+        ..Default::default()
+    };
+    let strangers =
+        ReserveKeyPackagesResponse { reservation: Some(strangers), ..Default::default() };
+    let wrong_suite = ReservedKeyPackage { cipher_suite: 1 << 20, ..bobs() };
+    let never = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
+    for answer in [
+        ReserveKeyPackagesResponse::default(),
+        strangers,
+        reserved(vec![ReservedKeyPackage { name: None, ..bobs() }]),
+        reserved(vec![ReservedKeyPackage { not_after_time: None, ..bobs() }]),
+        reserved(vec![ReservedKeyPackage { not_after_time: never, ..bobs() }]),
+        reserved(vec![wrong_suite]),
+    ] {
+        fake.reserve.answer(Ok(answer.clone()));
+        let result = client.reserve(b"group").user("bob").send().await;
+        assert!(matches!(result, Err(Error::Protocol(_))), "{answer:?}");
+    }
+
+    fake.status.answer(Ok(GetPoolStatusResponse::default()));
+    let result = client.pool_status("bob", "phone").await;
+    assert!(matches!(result, Err(Error::Protocol(_))), "{result:?}");
+
+    fake.upload.answer(Ok(UploadKeyPackagesResponse::default()));
+    let result = client.upload("bob", "phone", vec![vec![1]]).await;
+    assert!(matches!(result, Err(Error::Protocol(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_transport_error() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://{unused}");
+
+    let result = Client::builder(&endpoint).connect().await;
+    assert!(matches!(result, Err(Error::Transport(_))), "{result:?}");
+
+    let lazy = Client::builder(&endpoint).retry(RetryPolicy::never()).connect_lazy().unwrap();
+    let error = lazy.pool_status("bob", "phone").await.unwrap_err();
+    assert!(matches!(error, Error::Transport(_)), "{error:?}");
+    assert!(error.is_retryable());
+}
+
+#[tokio::test]
+async fn another_endpoint_answers_when_one_is_down() {
+    let (fake, client) = Fake::start().await;
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let client = client.endpoint(format!("http://{unused}")).connect().await.unwrap();
+    for _ in 0..5 {
+        fake.status
+            .answer(Ok(GetPoolStatusResponse { devices: vec![DevicePoolStatus::default()] }));
+        client.pool_status("bob", "phone").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_after_the_service_stopped() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let status = |health: PoolHealth| {
+        let health = health.into();
+        let pool_status = Some(DevicePoolStatus { health, ..Default::default() });
+        Ok(WatchPoolResponse { pool_status })
+    };
+    let denied = failure(Code::PermissionDenied, ErrorReason::PermissionDenied, vec![]);
+    fake.watch
+        .answer(Ok(vec![status(PoolHealth::Healthy), Err(Status::unavailable("stopping"))]))
+        .answer(Err(unavailable()))
+        .answer(Ok(vec![status(PoolHealth::Low), Err(denied)]));
+
+    let mut watch = client.watch_pool("bob", "phone");
+
+    assert_eq!(watch.next().await.unwrap().health(), PoolHealth::Healthy);
+    assert_eq!(watch.next().await.unwrap().health(), PoolHealth::Low);
+    let error = watch.next().await.unwrap_err();
+    assert!(matches!(error, Error::PermissionDenied(_)), "{error:?}");
+    assert_eq!(fake.watch.requests().len(), 3);
+}

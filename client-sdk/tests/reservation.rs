@@ -1,0 +1,116 @@
+//! What becomes of a reservation, against a service with scripted answers.
+
+mod support;
+
+use std::time::Duration;
+
+use keypool_client::proto::v1::*;
+use keypool_client::{Client, Error, Reservation};
+use support::*;
+use tonic::Code;
+
+fn names(count: usize) -> Vec<KeyPackageName> {
+    (0..count).map(|i| name("bob", &format!("device {i}"), &[1; 32])).collect()
+}
+
+async fn reserve(fake: &Fake, client: &Client, count: usize) -> Reservation {
+    let packages = names(count).into_iter().map(|name| package(name, vec![1])).collect();
+    fake.reserve.answer(Ok(reserved(packages)));
+    client.reserve(b"group").user("bob").send().await.unwrap()
+}
+
+#[tokio::test]
+async fn dropped_without_a_spend_it_is_released() {
+    let (fake, client) = Fake::start().await;
+    let client = client.on_behalf_of("alice").connect().await.unwrap();
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+
+    let reservation = reserve(&fake, &client, 2).await;
+    let id = reservation.id().to_owned();
+    drop(reservation);
+
+    eventually(|| fake.release.requests().len() == 1).await;
+    let release = &fake.release.requests()[0];
+    assert_eq!(release.reservation_id, id);
+    assert_eq!(release.on_behalf_of, "alice");
+    let released: Vec<_> = release.key_packages.iter().filter_map(|p| p.name.clone()).collect();
+    assert_eq!(released, names(2));
+}
+
+#[tokio::test]
+async fn spent_kept_or_taken_apart_it_is_not_released() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    fake.spend.answer(Ok(SpendReservationResponse::default()));
+
+    let mut reservation = reserve(&fake, &client, 1).await;
+    reservation.spend().await.unwrap();
+    assert!(reservation.packages()[0].spent);
+    drop(reservation);
+    reserve(&fake, &client, 1).await.keep();
+    assert_eq!(reserve(&fake, &client, 1).await.into_parts().packages.len(), 1);
+
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(fake.release.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_failed_spend_tells_what_is_spent() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let outcome = |name: &KeyPackageName, reason: i32| {
+        let name = Some(name.clone());
+        KeyPackageOutcome { name, reason, message: String::new() }
+    };
+    let lost = ErrorReason::ReservationLost;
+    let names = names(2);
+    let outcomes = vec![outcome(&names[0], 0), outcome(&names[1], lost.into())];
+    let details = KeyPackageErrorDetails { outcomes };
+    let details = vec![detail("keypool.v1.KeyPackageErrorDetails", &details)];
+    fake.spend.answer(Err(failure(Code::Aborted, lost, details)));
+
+    let mut reservation = reserve(&fake, &client, 2).await;
+    let error = reservation.spend().await.unwrap_err();
+
+    assert!(matches!(error, Error::ReservationLost(_)), "{error:?}");
+    assert_eq!(error.outcomes()[1].reason, Some(lost));
+    let spent: Vec<_> = reservation.packages().iter().map(|package| package.spent).collect();
+    assert_eq!(spent, [true, false]);
+}
+
+#[tokio::test]
+async fn many_packages_take_several_calls() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let times = [200, 100, 300];
+    for seconds in times {
+        let expire_time = Some(prost_types::Timestamp { seconds, nanos: 0 });
+        fake.extend.answer(Ok(ExtendReservationResponse { expire_time, outcomes: vec![] }));
+        fake.spend.answer(Ok(SpendReservationResponse::default()));
+    }
+
+    let mut reservation = reserve(&fake, &client, 250).await;
+    let end = reservation.extend(Duration::from_secs(60)).await.unwrap();
+    reservation.spend().await.unwrap();
+
+    assert_eq!(end, Some(std::time::UNIX_EPOCH + Duration::from_secs(100)));
+    let sizes: Vec<_> = fake.spend.requests().iter().map(|r| r.key_packages.len()).collect();
+    assert_eq!(sizes, [100, 100, 50]);
+    assert!(reservation.packages().iter().all(|package| package.spent));
+    assert_eq!(reservation.extend(Duration::from_secs(60)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_unusable_package_leaves_the_reservation() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    let mut reservation = reserve(&fake, &client, 2).await;
+
+    let reason = UnusableReason::WrongIdentity;
+    reservation.release_unusable(&names(2)[0], reason).await.unwrap();
+
+    assert_eq!(reservation.packages().len(), 1);
+    assert_eq!(fake.release.requests()[0].key_packages[0].unusable_reason(), reason);
+    reservation.keep();
+}

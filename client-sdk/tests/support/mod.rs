@@ -1,0 +1,239 @@
+//! A service that answers what a test tells it to.
+#![allow(dead_code)] // Each test file uses its own part.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use keypool_client::proto::v1::key_package_service_server::{
+    KeyPackageService, KeyPackageServiceServer,
+};
+use keypool_client::proto::v1::*;
+use keypool_client::{Client, ClientBuilder};
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::Server;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::pb;
+
+/// The answers of one method, in order, and the requests that it got. Out of answers, it hangs.
+pub(crate) struct Script<Req, Res> {
+    answers: Mutex<VecDeque<Result<Res, Status>>>,
+    requests: Mutex<Vec<Req>>,
+    timeouts: Mutex<Vec<String>>,
+}
+
+impl<Req, Res> Default for Script<Req, Res> {
+    fn default() -> Self {
+        Self { answers: Mutex::default(), requests: Mutex::default(), timeouts: Mutex::default() }
+    }
+}
+
+impl<Req: Clone, Res> Script<Req, Res> {
+    pub(crate) fn answer(&self, answer: Result<Res, Status>) -> &Self {
+        self.answers.lock().unwrap().push_back(answer);
+        self
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Req> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// The `grpc-timeout` header of each request.
+    pub(crate) fn timeouts(&self) -> Vec<String> {
+        self.timeouts.lock().unwrap().clone()
+    }
+
+    async fn play(&self, request: Request<Req>) -> Result<Response<Res>, Status> {
+        let timeout = request.metadata().get("grpc-timeout");
+        let timeout = timeout.map_or("", |value| value.to_str().unwrap());
+        self.timeouts.lock().unwrap().push(timeout.to_owned());
+        self.requests.lock().unwrap().push(request.into_inner());
+        let answer = self.answers.lock().unwrap().pop_front();
+        match answer {
+            Some(answer) => answer.map(Response::new),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Fake {
+    pub(crate) upload: Script<UploadKeyPackagesRequest, UploadKeyPackagesResponse>,
+    pub(crate) status: Script<GetPoolStatusRequest, GetPoolStatusResponse>,
+    pub(crate) watch: Script<WatchPoolRequest, Vec<Result<WatchPoolResponse, Status>>>,
+    pub(crate) reconcile: Script<ReconcilePoolRequest, ReconcilePoolResponse>,
+    pub(crate) revoke: Script<RevokeKeyPackagesRequest, RevokeKeyPackagesResponse>,
+    pub(crate) reserve: Script<ReserveKeyPackagesRequest, ReserveKeyPackagesResponse>,
+    pub(crate) spend: Script<SpendReservationRequest, SpendReservationResponse>,
+    pub(crate) release: Script<ReleaseReservationRequest, ReleaseReservationResponse>,
+    pub(crate) extend: Script<ExtendReservationRequest, ExtendReservationResponse>,
+}
+
+impl Fake {
+    /// Serves on a free port for as long as the test's runtime lives.
+    pub(crate) async fn start() -> (Arc<Self>, ClientBuilder) {
+        let fake = Arc::new(Self::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = KeyPackageServiceServer::from_arc(fake.clone());
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+        (fake, Client::builder(format!("http://{address}")).timeout(Duration::from_secs(5)))
+    }
+}
+
+#[tonic::async_trait]
+impl KeyPackageService for Fake {
+    async fn upload_key_packages(
+        &self,
+        request: Request<UploadKeyPackagesRequest>,
+    ) -> Result<Response<UploadKeyPackagesResponse>, Status> {
+        self.upload.play(request).await
+    }
+
+    async fn get_pool_status(
+        &self,
+        request: Request<GetPoolStatusRequest>,
+    ) -> Result<Response<GetPoolStatusResponse>, Status> {
+        self.status.play(request).await
+    }
+
+    type WatchPoolStream =
+        Pin<Box<dyn Stream<Item = Result<WatchPoolResponse, Status>> + Send + 'static>>;
+
+    async fn watch_pool(
+        &self,
+        request: Request<WatchPoolRequest>,
+    ) -> Result<Response<Self::WatchPoolStream>, Status> {
+        let items = self.watch.play(request).await?.into_inner();
+        Ok(Response::new(tokio_stream::iter(items).boxed_stream()))
+    }
+
+    async fn reconcile_pool(
+        &self,
+        request: Request<ReconcilePoolRequest>,
+    ) -> Result<Response<ReconcilePoolResponse>, Status> {
+        self.reconcile.play(request).await
+    }
+
+    async fn revoke_key_packages(
+        &self,
+        request: Request<RevokeKeyPackagesRequest>,
+    ) -> Result<Response<RevokeKeyPackagesResponse>, Status> {
+        self.revoke.play(request).await
+    }
+
+    async fn reserve_key_packages(
+        &self,
+        request: Request<ReserveKeyPackagesRequest>,
+    ) -> Result<Response<ReserveKeyPackagesResponse>, Status> {
+        let asked = request.get_ref().clone();
+        let mut answer = self.reserve.play(request).await?;
+        // A test needn't know the id and the group.
+        if let Some(reservation) = &mut answer.get_mut().reservation {
+            if reservation.reservation_id.is_empty() {
+                reservation.reservation_id = asked.reservation_id;
+                reservation.group_id = asked.group_id;
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn spend_reservation(
+        &self,
+        request: Request<SpendReservationRequest>,
+    ) -> Result<Response<SpendReservationResponse>, Status> {
+        self.spend.play(request).await
+    }
+
+    async fn release_reservation(
+        &self,
+        request: Request<ReleaseReservationRequest>,
+    ) -> Result<Response<ReleaseReservationResponse>, Status> {
+        self.release.play(request).await
+    }
+
+    async fn extend_reservation(
+        &self,
+        request: Request<ExtendReservationRequest>,
+    ) -> Result<Response<ExtendReservationResponse>, Status> {
+        self.extend.play(request).await
+    }
+}
+
+trait Boxed: Stream + Sized + Send + 'static {
+    fn boxed_stream(self) -> Pin<Box<dyn Stream<Item = Self::Item> + Send>> {
+        // A watch never ends by itself.
+        Box::pin(self.chain(tokio_stream::pending()))
+    }
+}
+
+impl<S: Stream + Send + 'static> Boxed for S where S::Item: Send {}
+
+/// A status as the service makes it.
+pub(crate) fn failure(code: Code, reason: ErrorReason, details: Vec<prost_types::Any>) -> Status {
+    let info = pb::ErrorInfo {
+        reason: reason.as_reason().into(),
+        domain: keypool_client::proto::ERROR_DOMAIN.into(),
+        metadata: Default::default(),
+    };
+    let mut details = details;
+    details.push(detail("google.rpc.ErrorInfo", &info));
+    let status = pb::Status { code: code as i32, message: "words".into(), details };
+    Status::with_details(code, "words", status.encode_to_vec().into())
+}
+
+pub(crate) fn detail(name: &str, message: &impl Message) -> prost_types::Any {
+    let type_url = format!("type.googleapis.com/{name}");
+    prost_types::Any { type_url, value: message.encode_to_vec() }
+}
+
+pub(crate) fn retry_info(delay: Duration) -> prost_types::Any {
+    let retry_delay = Some(delay.try_into().unwrap());
+    detail("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay })
+}
+
+pub(crate) fn unavailable() -> Status {
+    failure(Code::Unavailable, ErrorReason::DatabaseUnavailable, vec![])
+}
+
+pub(crate) fn name(user_id: &str, device_id: &str, key_package_ref: &[u8]) -> KeyPackageName {
+    KeyPackageName {
+        user_id: user_id.into(),
+        device_id: device_id.into(),
+        key_package_ref: key_package_ref.to_vec(),
+    }
+}
+
+pub(crate) fn package(name: KeyPackageName, bytes: Vec<u8>) -> ReservedKeyPackage {
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    ReservedKeyPackage {
+        name: Some(name),
+        key_package: bytes,
+        cipher_suite: 1,
+        not_after_time: time(4_000_000_000),
+        hold_expire_time: time(3_000_000_000),
+        last_resort: false,
+        spent: false,
+    }
+}
+
+pub(crate) fn reserved(key_packages: Vec<ReservedKeyPackage>) -> ReserveKeyPackagesResponse {
+    let reservation = Reservation { key_packages, ..Default::default() };
+    ReserveKeyPackagesResponse { reservation: Some(reservation), missing: Vec::new() }
+}
+
+/// Waits until it holds, for things that happen in the background.
+pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came true");
+}

@@ -1,0 +1,296 @@
+//! The command line.
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Config, ConfigError, LogFormat},
+    pool::KeyPackagePool,
+    server::{Database, Server, ServerError},
+    store::{Purged, Store},
+};
+use clap::{CommandFactory, Parser, Subcommand};
+use serde::Serialize;
+use std::{
+    io::{self, IsTerminal, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Pools one-time MLS KeyPackages in PostgreSQL and hands each of them out exactly once.
+///
+/// Without a command it serves. Every flag can also be set in the configuration file, or as a variable: KEYPOOL_LISTEN for
+/// --listen, KEYPOOL_POOL__TARGET for target in the section [pool]. Flags win over variables, and variables over the file.
+#[derive(Debug, Parser)]
+#[command(name = "keypool", version)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalFlags,
+    #[command(flatten)]
+    serve: ServeFlags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+struct GlobalFlags {
+    /// Configuration file, in TOML
+    #[arg(long, global = true, env = "KEYPOOL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: GlobalSettings,
+}
+
+#[derive(Debug, clap::Args, Serialize)]
+struct GlobalSettings {
+    /// PostgreSQL 15 or newer to use, as postgres://user:password@host/database. Without it, a private one is started
+    #[arg(long, global = true, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_url: Option<String>,
+    /// Where the private PostgreSQL keeps its data
+    #[arg(long, global = true, value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// How logs are written to standard error
+    #[arg(long, global = true, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Default, clap::Args, Serialize)]
+struct ServeFlags {
+    /// Where to serve gRPC [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Where to serve /metrics, /livez and /readyz [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_listen: Option<SocketAddr>,
+    /// Serve other addresses than loopback, although no caller has to prove who it is
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    insecure: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until Ctrl-C or SIGTERM
+    Serve(ServeFlags),
+    /// Bring the database's schema to the newest version
+    Migrate,
+    /// Count users, devices and packages
+    Status {
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Purge old rows once
+    Sweep {
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the configuration, and print it as it is understood
+    CheckConfig,
+    /// Print a script that completes commands and flags in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration is wrong.
+    #[error("the configuration is wrong")]
+    Config(#[from] ConfigError),
+    /// The service or its database failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Standard output or signals failed.
+    #[error("input or output failed")]
+    Io(#[from] io::Error),
+}
+
+impl From<crate::store::StoreError> for CliError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Server(error.into())
+    }
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn run(self) -> Result<(), CliError> {
+        let Self { global, serve, command } = self;
+        let command = command.unwrap_or(Command::Serve(ServeFlags::default()));
+        if let Command::Completions { shell } = command {
+            clap_complete::generate(shell, &mut Self::command(), "keypool", &mut io::stdout());
+            return Ok(());
+        }
+        let serve = match &command {
+            Command::Serve(flags) => serve.or(flags),
+            _ => serve,
+        };
+        let flags = Flags { global: &global.settings, serve: &serve };
+        let config = Config::load(global.config.as_deref(), flags)?;
+        start_logging(config.log_format);
+        match command {
+            Command::Serve(_) => self::serve(&config).await,
+            Command::Migrate => migrate(&config).await,
+            Command::Status { json } => status(&config, json).await,
+            Command::Sweep { json } => sweep(&config, json).await,
+            Command::CheckConfig => check_config(&config),
+            Command::Completions { .. } => Ok(()),
+        }
+    }
+}
+
+impl ServeFlags {
+    fn or(self, other: &Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            admin_listen: self.admin_listen.or(other.admin_listen),
+            insecure: self.insecure || other.insecure,
+        }
+    }
+}
+
+/// The flags as one layer of the configuration.
+#[derive(Serialize)]
+struct Flags<'a> {
+    #[serde(flatten)]
+    global: &'a GlobalSettings,
+    #[serde(flatten)]
+    serve: &'a ServeFlags,
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("KEYPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let json = match format {
+        LogFormat::Auto => !io::stderr().is_terminal(),
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    // A logger that is installed already, as in tests, stays.
+    let _installed = if json { logs.json().try_init() } else { logs.try_init() };
+}
+
+async fn serve(config: &Config) -> Result<(), CliError> {
+    // Before anything is started, so that a signal during the start is not missed.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let server = Server::start(config, Arc::new(SystemClock)).await?;
+    greet(&server)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(server.stop().await?)
+}
+
+/// Tells where the service is. The first line is for programs, the others are for people.
+fn greet(server: &Server) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let address = server.address();
+    writeln!(out, "keypool listening on {address}")?;
+    writeln!(
+        out,
+        "  health and metrics: http://{}/readyz, /livez, /metrics",
+        server.admin_address()
+    )?;
+    if let Some(data_dir) = server.data_dir() {
+        writeln!(
+            out,
+            "  data directory:     {} (a private PostgreSQL, kept between runs)",
+            data_dir.display()
+        )?;
+    }
+    writeln!(out, "  try, in another terminal:")?;
+    writeln!(
+        out,
+        "    KEYPOOL_ENDPOINT=http://{address} cargo run --release -p keypool-client --example invite"
+    )?;
+    writeln!(out, "    grpcurl -plaintext {address} describe keypool.v1.KeyPackageService")?;
+    writeln!(out, "  stop with Ctrl-C")?;
+    out.flush()
+}
+
+async fn migrate(config: &Config) -> Result<(), CliError> {
+    let database = Database::open(config).await?;
+    let migrated = database.migrate().await;
+    database.close().await?;
+    migrated?;
+    writeln!(io::stdout(), "the schema is up to date")?;
+    Ok(())
+}
+
+async fn status(config: &Config, json: bool) -> Result<(), CliError> {
+    let overview =
+        with_store(config, async |store| Ok(store.overview(SystemClock.now()).await?)).await?;
+    print(&overview, json)
+}
+
+async fn sweep(config: &Config, json: bool) -> Result<(), CliError> {
+    let policy = config.policy()?;
+    let purged = with_store(config, async |store| {
+        let pool = KeyPackagePool::new(store, Arc::new(SystemClock), policy);
+        let mut total = Purged::default();
+        loop {
+            let purged = pool.sweep().await.map_err(sweep_error)?;
+            total += purged;
+            if purged == Purged::default() {
+                return Ok(total);
+            }
+        }
+    })
+    .await?;
+    print(&purged, json)
+}
+
+fn sweep_error(error: crate::pool::PoolError) -> CliError {
+    CliError::Io(io::Error::other(error))
+}
+
+fn check_config(config: &Config) -> Result<(), CliError> {
+    let mut shown = serde_json::to_value(config).map_err(io::Error::other)?;
+    if let Some(url) = shown.get_mut("database_url").filter(|url| !url.is_null()) {
+        *url = "(set; not shown)".into();
+    }
+    print(&shown, true)
+}
+
+/// Runs something on the store of the configured database, and closes both.
+async fn with_store<T>(
+    config: &Config,
+    run: impl AsyncFnOnce(Store) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let database = Database::open(config).await?;
+    let store = Store::new(database.config().clone(), 1, Duration::from_secs(5))?;
+    let result = run(store.clone()).await;
+    store.close();
+    database.close().await?;
+    result
+}
+
+/// Prints a value as JSON, or its fields line by line.
+fn print(value: &impl Serialize, json: bool) -> Result<(), CliError> {
+    let value = serde_json::to_value(value).map_err(io::Error::other)?;
+    let mut out = io::stdout().lock();
+    match value.as_object() {
+        Some(fields) if !json => {
+            for (name, field) in fields {
+                writeln!(out, "{:<22}{field}", name.replace('_', " "))?;
+            }
+        }
+        _ => writeln!(out, "{value:#}")?,
+    }
+    Ok(())
+}

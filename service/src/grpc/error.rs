@@ -1,0 +1,198 @@
+//! Errors into `google.rpc.Status`: the one place that maps them. No message carries SQL, a driver's text, or a path.
+
+use super::encode;
+use crate::{
+    pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
+    store::StoreError,
+};
+use keypool_proto::{
+    ERROR_DOMAIN,
+    v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
+};
+use prost::{Message, Name};
+use std::{collections::HashMap, time::Duration};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt, pb};
+
+/// When to try again what a passing state of the service refused.
+const RETRY_SOON: Duration = Duration::from_millis(200);
+
+/// When to try again what waits for holds to end.
+const RETRY_LATER: Duration = Duration::from_secs(5);
+
+/// The status code of each reason.
+fn code(reason: ErrorReason) -> Code {
+    match reason {
+        ErrorReason::InvalidArgument => Code::InvalidArgument,
+        ErrorReason::PoolExhausted
+        | ErrorReason::NoCompatiblePackage
+        | ErrorReason::KeyPackageExpired
+        | ErrorReason::KeyPackageRevoked => Code::FailedPrecondition,
+        ErrorReason::UnknownUser
+        | ErrorReason::UnknownDevice
+        | ErrorReason::ReservationNotFound => Code::NotFound,
+        ErrorReason::KeyPackageAlreadySpent | ErrorReason::ReservationIdReused => {
+            Code::AlreadyExists
+        }
+        ErrorReason::ReservationLost => Code::Aborted,
+        ErrorReason::NotTheHolder | ErrorReason::PermissionDenied => Code::PermissionDenied,
+        ErrorReason::RateLimited => Code::ResourceExhausted,
+        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable => Code::Unavailable,
+        ErrorReason::Unauthenticated => Code::Unauthenticated,
+        ErrorReason::DeadlineExceeded => Code::DeadlineExceeded,
+        ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
+    }
+}
+
+/// INVALID_ARGUMENT with the path of each field and what is wrong with it.
+pub(super) fn invalid_argument(violations: Vec<(String, String)>) -> Status {
+    let mut details = details(ErrorReason::InvalidArgument, []);
+    let mut message = String::from("Invalid request");
+    for (n, (field, description)) in violations.into_iter().enumerate() {
+        message.push_str(if n == 0 { ": " } else { "; " });
+        message.push_str(&format!("{field} {description}"));
+        details.add_bad_request_violation(field, description);
+    }
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// The status of a refused or failed call. Faults of the service are logged here, with their causes.
+pub(super) fn pool_status(error: PoolError) -> Status {
+    match error {
+        PoolError::NothingReserved(missing) => nothing_reserved(&missing),
+        PoolError::ReservationIdReused(reservation) => status(
+            ErrorReason::ReservationIdReused,
+            "The reservation id is in use for another group: make a new id",
+            [("reservation_id", reservation.to_string())],
+        ),
+        PoolError::NotTheHolder(reservation) => status(
+            ErrorReason::NotTheHolder,
+            "The reservation belongs to another holder",
+            [("reservation_id", reservation.to_string())],
+        ),
+        PoolError::Packages(packages) => packages_failed(&packages),
+        PoolError::UnknownUser(user) => status(
+            ErrorReason::UnknownUser,
+            encode::missing_message(MissingReason::UnknownUser),
+            [("user_id", user.to_string())],
+        ),
+        PoolError::UnknownDevice(user, device) => status(
+            ErrorReason::UnknownDevice,
+            encode::missing_message(MissingReason::UnknownDevice),
+            [("user_id", user.to_string()), ("device_id", device.to_string())],
+        ),
+        PoolError::Overloaded | PoolError::Store(StoreError::Busy) => {
+            status(ErrorReason::Overloaded, "The service is overloaded: try again", [])
+        }
+        PoolError::Store(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => {
+            tracing::warn!(error = %chain(&error), "the database is unavailable");
+            status(ErrorReason::DatabaseUnavailable, "The database is unavailable: try again", [])
+        }
+        error @ (PoolError::Store(StoreError::Internal(_)) | PoolError::Internal(_)) => {
+            tracing::error!(error = %chain(&error), "internal fault");
+            status(ErrorReason::Internal, "Internal fault: the service's log says more", [])
+        }
+    }
+}
+
+/// An error with its causes, each of which says its own part.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn details<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -> ErrorDetails {
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let mut details = ErrorDetails::with_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
+    match reason {
+        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable => {
+            details.set_retry_info(Some(RETRY_SOON));
+        }
+        ErrorReason::RateLimited => {
+            details.set_retry_info(Some(RETRY_LATER));
+        }
+        _ => {}
+    }
+    details
+}
+
+fn status<const N: usize>(
+    reason: ErrorReason,
+    message: &str,
+    metadata: [(&str, String); N],
+) -> Status {
+    Status::with_error_details(code(reason), message, details(reason, metadata))
+}
+
+fn nothing_reserved(missing: &[MissingTarget]) -> Status {
+    // The weightiest reason speaks for the call.
+    let Some(first) = missing.iter().min_by_key(|target| target.reason) else {
+        return status(ErrorReason::Internal, "Internal fault", []);
+    };
+    let reason = encode::missing_reason(first.reason);
+    let mut details = details(reason, [("user_id", first.user.to_string())]);
+    if let (Some(device), Some(info)) = (&first.device, details.error_info()) {
+        let mut metadata = info.metadata.clone();
+        metadata.insert("device_id".to_owned(), device.to_string());
+        details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
+    }
+    for target in missing {
+        let device = target.device.as_ref().map(|device| format!("/{device}")).unwrap_or_default();
+        details.add_precondition_failure_violation(
+            encode::missing_reason(target.reason).as_reason(),
+            format!("{}{device}", target.user),
+            encode::missing_message(target.reason),
+        );
+    }
+    let own = ReserveErrorDetails { missing: missing.iter().map(encode::missing).collect() };
+    with_details(code(reason), encode::missing_message(first.reason), details, &own)
+}
+
+fn packages_failed(packages: &[PackageFault]) -> Status {
+    let failed = packages.iter().filter_map(|one| Some((one, one.fault?)));
+    let Some((first, fault)) = failed.clone().min_by_key(|(_, fault)| *fault) else {
+        return status(ErrorReason::Internal, "Internal fault", []);
+    };
+    let reason = encode::hold_reason(fault);
+    let mut details = details(
+        reason,
+        [
+            ("user_id", first.name.user.to_string()),
+            ("device_id", first.name.device.to_string()),
+            ("key_package_ref", first.name.reference.to_string()),
+        ],
+    );
+    for (one, fault) in failed {
+        details.add_precondition_failure_violation(
+            encode::hold_reason(fault).as_reason(),
+            format!("{}/{}/{}", one.name.user, one.name.device, one.name.reference),
+            encode::hold_message(fault),
+        );
+    }
+    let own = KeyPackageErrorDetails { outcomes: packages.iter().map(encode::outcome).collect() };
+    with_details(code(reason), hold_message(fault), details, &own)
+}
+
+fn hold_message(fault: HoldFault) -> &'static str {
+    encode::hold_message(fault)
+}
+
+/// A status with google.rpc's details and a message of ours.
+fn with_details<M: Message + Name>(
+    code: Code,
+    message: &str,
+    details: ErrorDetails,
+    own: &M,
+) -> Status {
+    let standard = Status::with_error_details(code, message, details);
+    let Ok(mut all) = pb::Status::decode(standard.details()) else {
+        return standard;
+    };
+    all.details.push(prost_types::Any { type_url: type_url::<M>(), value: own.encode_to_vec() });
+    Status::with_details(code, message, all.encode_to_vec().into())
+}
+
+fn type_url<M: Name>() -> String {
+    format!("type.googleapis.com/{}", M::full_name())
+}

@@ -1,0 +1,194 @@
+use super::{
+    decode::{self, Fields},
+    encode,
+    error::pool_status,
+};
+use crate::pool::{KeyPackagePool, Policy};
+use keypool_proto::v1::{self, key_package_service_server::KeyPackageService as Api};
+use std::pin::Pin;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+use tracing::Span;
+
+/// The KeyPackageService of the API on a pool.
+#[derive(Debug, Clone)]
+pub struct KeyPackageService {
+    pool: KeyPackagePool,
+    policy: Policy,
+}
+
+impl KeyPackageService {
+    /// Serves a pool. The policy says which spans requests may ask for.
+    #[must_use]
+    pub fn new(pool: KeyPackagePool, policy: Policy) -> Self {
+        Self { pool, policy }
+    }
+}
+
+/// Reads a request, or says what is wrong with it.
+fn read<T>(read: impl FnOnce(&mut Fields) -> Option<T>) -> Result<T, Status> {
+    Fields::read(read).map_err(|status| *status)
+}
+
+#[tonic::async_trait]
+impl Api for KeyPackageService {
+    #[tracing::instrument(skip_all, fields(user_id, device_id))]
+    async fn upload_key_packages(
+        &self,
+        request: Request<v1::UploadKeyPackagesRequest>,
+    ) -> Result<Response<v1::UploadKeyPackagesResponse>, Status> {
+        let (user, device, packages) = read(|fields| decode::upload(fields, request.into_inner()))?;
+        Span::current().record("user_id", user.as_str()).record("device_id", device.as_str());
+        let report = self.pool.upload(&user, &device, packages).await.map_err(pool_status)?;
+        Ok(Response::new(encode::upload(report)))
+    }
+
+    #[tracing::instrument(skip_all, fields(user_id))]
+    async fn get_pool_status(
+        &self,
+        request: Request<v1::GetPoolStatusRequest>,
+    ) -> Result<Response<v1::GetPoolStatusResponse>, Status> {
+        let request = request.into_inner();
+        let (user, device) = read(|fields| {
+            decode::user_and_optional_device(fields, &request.user_id, &request.device_id)
+        })?;
+        Span::current().record("user_id", user.as_str());
+        let devices = self.pool.status(&user, device.as_ref()).await.map_err(pool_status)?;
+        let devices = devices.into_iter().map(encode::device_status).collect();
+        Ok(Response::new(v1::GetPoolStatusResponse { devices }))
+    }
+
+    type WatchPoolStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchPoolResponse, Status>> + Send>>;
+
+    #[tracing::instrument(skip_all, fields(user_id, device_id))]
+    async fn watch_pool(
+        &self,
+        request: Request<v1::WatchPoolRequest>,
+    ) -> Result<Response<Self::WatchPoolStream>, Status> {
+        let request = request.into_inner();
+        let (user, device) =
+            read(|fields| decode::user_and_device(fields, &request.user_id, &request.device_id))?;
+        Span::current().record("user_id", user.as_str()).record("device_id", device.as_str());
+        let watch = self.pool.watch(user, device).await.map_err(pool_status)?;
+        Ok(Response::new(Box::pin(statuses(watch))))
+    }
+
+    #[tracing::instrument(skip_all, fields(user_id, device_id))]
+    async fn reconcile_pool(
+        &self,
+        request: Request<v1::ReconcilePoolRequest>,
+    ) -> Result<Response<v1::ReconcilePoolResponse>, Status> {
+        let request = request.into_inner();
+        let (user, device, refs) = read(|fields| {
+            let ids = decode::user_and_device(fields, &request.user_id, &request.device_id);
+            let refs = decode::refs(fields, "key_package_refs", &request.key_package_refs, 0);
+            let (user, device) = ids?;
+            Some((user, device, refs?))
+        })?;
+        Span::current().record("user_id", user.as_str()).record("device_id", device.as_str());
+        let report = self.pool.reconcile(&user, &device, refs).await.map_err(pool_status)?;
+        Ok(Response::new(encode::reconcile(report)))
+    }
+
+    #[tracing::instrument(skip_all, fields(user_id))]
+    async fn revoke_key_packages(
+        &self,
+        request: Request<v1::RevokeKeyPackagesRequest>,
+    ) -> Result<Response<v1::RevokeKeyPackagesResponse>, Status> {
+        let request = request.into_inner();
+        let (user, device, selector) = read(|fields| {
+            let (user, device) = (&request.user_id, &request.device_id);
+            let ids = decode::user_and_optional_device(fields, user, device);
+            let selector = decode::selector(fields, request.selector);
+            let (user, device) = ids?;
+            Some((user, device, selector?))
+        })?;
+        Span::current().record("user_id", user.as_str());
+        let revoked =
+            self.pool.revoke(&user, device.as_ref(), selector).await.map_err(pool_status)?;
+        let revoked_count = u32::try_from(revoked).unwrap_or(u32::MAX);
+        Ok(Response::new(v1::RevokeKeyPackagesResponse { revoked_count }))
+    }
+
+    #[tracing::instrument(skip_all, fields(reservation_id))]
+    async fn reserve_key_packages(
+        &self,
+        request: Request<v1::ReserveKeyPackagesRequest>,
+    ) -> Result<Response<v1::ReserveKeyPackagesResponse>, Status> {
+        let request = read(|fields| decode::reserve(fields, request.get_ref(), &self.policy))?;
+        Span::current().record("reservation_id", request.reservation.as_str());
+        let report = self.pool.reserve(request).await.map_err(pool_status)?;
+        Ok(Response::new(encode::reserve(report)))
+    }
+
+    #[tracing::instrument(skip_all, fields(reservation_id))]
+    async fn spend_reservation(
+        &self,
+        request: Request<v1::SpendReservationRequest>,
+    ) -> Result<Response<v1::SpendReservationResponse>, Status> {
+        let request = read(|fields| decode::spend(fields, request.get_ref()))?;
+        Span::current().record("reservation_id", request.hold.reservation.as_str());
+        self.pool.spend(&request).await.map_err(pool_status)?;
+        let outcomes = encode::done(&request.hold.packages);
+        Ok(Response::new(v1::SpendReservationResponse { outcomes }))
+    }
+
+    #[tracing::instrument(skip_all, fields(reservation_id))]
+    async fn release_reservation(
+        &self,
+        request: Request<v1::ReleaseReservationRequest>,
+    ) -> Result<Response<v1::ReleaseReservationResponse>, Status> {
+        let request = read(|fields| decode::release(fields, request.get_ref()))?;
+        Span::current().record("reservation_id", request.hold.reservation.as_str());
+        self.pool.release(&request).await.map_err(pool_status)?;
+        let outcomes = encode::done(&request.hold.packages);
+        Ok(Response::new(v1::ReleaseReservationResponse { outcomes }))
+    }
+
+    #[tracing::instrument(skip_all, fields(reservation_id))]
+    async fn extend_reservation(
+        &self,
+        request: Request<v1::ExtendReservationRequest>,
+    ) -> Result<Response<v1::ExtendReservationResponse>, Status> {
+        let request = read(|fields| decode::extend(fields, request.get_ref(), &self.policy))?;
+        Span::current().record("reservation_id", request.hold.reservation.as_str());
+        let expires_at = self.pool.extend(&request).await.map_err(pool_status)?;
+        Ok(Response::new(v1::ExtendReservationResponse {
+            expire_time: Some(encode::time(expires_at)),
+            outcomes: encode::done(&request.hold.packages),
+        }))
+    }
+}
+
+/// The statuses of a watched pool, ended by UNAVAILABLE when the service stops.
+fn statuses(
+    watch: crate::pool::Watch,
+) -> impl Stream<Item = Result<v1::WatchPoolResponse, Status>> + Send {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(follow(watch, sender));
+    tokio_stream::wrappers::ReceiverStream::new(receiver)
+}
+
+async fn follow(
+    mut watch: crate::pool::Watch,
+    sender: tokio::sync::mpsc::Sender<Result<v1::WatchPoolResponse, Status>>,
+) {
+    loop {
+        let next = tokio::select! {
+            next = watch.next() => next,
+            () = sender.closed() => return,
+        };
+        let (item, last) = match next {
+            Some(Ok(status)) => {
+                let pool_status = Some(encode::device_status(status));
+                (Ok(v1::WatchPoolResponse { pool_status }), false)
+            }
+            Some(Err(error)) => (Err(pool_status(error)), true),
+            None => (Err(Status::unavailable("The service stops: watch again")), true),
+        };
+        if sender.send(item).await.is_err() || last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Counts and times every call, by method and status code, and gives each a span with a request id.
+
+use http::{Request, Response};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+/// Adds [`ObservedCalls`] to a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ObserveLayer;
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = ObservedCalls<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ObservedCalls { inner }
+    }
+}
+
+/// Observes calls.
+#[derive(Debug, Clone)]
+pub struct ObservedCalls<S> {
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for ObservedCalls<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let method = method(request.uri().path());
+        let request_id = uuid::Uuid::now_v7();
+        let span = tracing::info_span!("call", method, %request_id);
+        let started = Instant::now();
+        let response = self.inner.call(request);
+        let observed = async move {
+            let response = response.await?;
+            let code = Status::from_header_map(response.headers())
+                .map_or(Code::Ok, |status| status.code());
+            let seconds = started.elapsed().as_secs_f64();
+            let code = format!("{code:?}");
+            tracing::debug!(code, seconds, "done");
+            metrics::counter!("keypool_grpc_calls_total", "method" => method, "code" => code)
+                .increment(1);
+            metrics::histogram!("keypool_grpc_call_duration_seconds", "method" => method)
+                .record(seconds);
+            Ok(response)
+        };
+        Box::pin(observed.instrument(span))
+    }
+}
+
+/// The method's name; `other` for what isn't ours, so that callers can't make up label values.
+fn method(path: &str) -> &'static str {
+    const METHODS: [&str; 10] = [
+        "UploadKeyPackages",
+        "GetPoolStatus",
+        "WatchPool",
+        "ReconcilePool",
+        "RevokeKeyPackages",
+        "ReserveKeyPackages",
+        "SpendReservation",
+        "ReleaseReservation",
+        "ExtendReservation",
+        "ListSpendLog",
+    ];
+    let name = path.strip_prefix("/keypool.v1.").and_then(|rest| rest.split_once('/'));
+    METHODS
+        .into_iter()
+        .find(|method| name.is_some_and(|(_, name)| name == *method))
+        .unwrap_or("other")
+}

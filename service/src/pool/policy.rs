@@ -1,0 +1,56 @@
+use super::validation::ValidationPolicy;
+use jiff::SignedDuration;
+
+/// The numbers that the rules of the pool go by.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// How many one-time packages of each cipher suite a device should have.
+    pub target: u32,
+    /// A pool with fewer available one-time packages is low.
+    pub low_watermark: u32,
+    /// How many one-time packages of each cipher suite a device may have.
+    pub cap: u32,
+    /// How long a hold lasts if the request doesn't say.
+    pub default_hold: SignedDuration,
+    /// The shortest hold that a request may ask for.
+    pub min_hold: SignedDuration,
+    /// The longest hold that a request may ask for.
+    pub max_hold: SignedDuration,
+    /// Packages that expire within this time are counted as expiring soon.
+    pub expiring_soon: SignedDuration,
+    /// How long after its revocation a package may still be spent under an earlier hold.
+    pub revocation_grace: SignedDuration,
+    /// How long an expired package is still counted and known.
+    pub keep_expired: SignedDuration,
+    /// How long an entry of the spend log is kept.
+    pub spend_log_retention: SignedDuration,
+    /// How many live holds one holder may have on one device.
+    pub max_holds_per_device: u32,
+    /// How many calls may wait for the database; any further one is refused at once.
+    pub max_calls_in_flight: usize,
+    /// How many pools may be watched at the same time.
+    pub max_watches: usize,
+    /// What an uploaded package must satisfy. Its `min_remaining` holds at hand-out too.
+    pub validation: ValidationPolicy,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            target: 32,
+            low_watermark: 8,
+            cap: 64,
+            default_hold: SignedDuration::from_secs(60),
+            min_hold: SignedDuration::from_secs(1),
+            max_hold: SignedDuration::from_mins(10),
+            expiring_soon: SignedDuration::from_hours(48),
+            revocation_grace: SignedDuration::from_hours(24),
+            keep_expired: SignedDuration::from_hours(24),
+            spend_log_retention: SignedDuration::from_hours(90 * 24),
+            max_holds_per_device: 8,
+            max_calls_in_flight: 4096,
+            max_watches: 10_000,
+            validation: ValidationPolicy::default(),
+        }
+    }
+}

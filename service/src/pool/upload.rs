@@ -1,0 +1,136 @@
+use super::{
+    DeviceStatus, KeyPackagePool, PoolError,
+    validation::{Rejection, RejectionReason, ValidKeyPackage, validate},
+};
+use crate::{
+    store::{DeviceKey, StoredOutcome, UploadItem},
+    types::{DeviceId, KeyPackageRef, UserId},
+};
+use std::collections::HashMap;
+
+/// What became of one uploaded package.
+#[derive(Debug, Clone)]
+pub enum UploadResult {
+    /// It is in the pool.
+    Accepted(KeyPackageRef),
+    /// It was in the pool before.
+    AlreadyPresent(KeyPackageRef),
+    /// It is not in the pool.
+    Rejected(Rejection),
+}
+
+/// What an upload reached.
+#[derive(Debug, Clone)]
+pub struct UploadReport {
+    /// One result for each package, in order.
+    pub results: Vec<UploadResult>,
+    /// The pool afterwards.
+    pub status: DeviceStatus,
+}
+
+impl KeyPackagePool {
+    /// Adds packages to a device's pool. Each is judged for itself; all the accepted ones are stored in one transaction.
+    ///
+    /// # Errors
+    /// If the service is overloaded or the database fails: then repeating the upload is safe.
+    pub async fn upload(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        packages: Vec<Vec<u8>>,
+    ) -> Result<UploadReport, PoolError> {
+        let _call = self.admit()?;
+        let mut verdicts = self.validate(user, device, packages).await?;
+        let repeats = repeats(&mut verdicts);
+        let key = DeviceKey::new(user.clone(), device.clone());
+        let items: Vec<UploadItem> = verdicts
+            .iter()
+            .filter_map(|verdict| verdict.as_ref().ok().cloned())
+            .map(|package| UploadItem { device: key.clone(), package })
+            .collect();
+        let mut outcomes = if items.is_empty() {
+            Vec::new()
+        } else {
+            self.store().upload(&items, self.policy().cap, self.now()).await?
+        }
+        .into_iter();
+        let mut results: Vec<UploadResult> = verdicts
+            .into_iter()
+            .map(|verdict| match verdict {
+                Ok(package) => stored(package.reference, outcomes.next()),
+                Err(rejection) => UploadResult::Rejected(rejection),
+            })
+            .collect();
+        for (repeat, first) in repeats {
+            results[repeat] = match &results[first] {
+                UploadResult::Accepted(reference) => {
+                    UploadResult::AlreadyPresent(reference.clone())
+                }
+                other => other.clone(),
+            };
+        }
+        self.inner.watches.touch(&key);
+        let status = self.device_status(user, device).await?;
+        Ok(UploadReport { results, status })
+    }
+
+    /// Validates packages off the async threads, as many uploads at a time as there are cores.
+    async fn validate(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        packages: Vec<Vec<u8>>,
+    ) -> Result<Vec<Result<ValidKeyPackage, Rejection>>, PoolError> {
+        let permit = self.inner.validations.clone().acquire_owned().await;
+        let (inner, user, device) = (self.inner.clone(), user.clone(), device.clone());
+        let now = self.now();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            packages
+                .iter()
+                .map(|bytes| validate(bytes, &user, &device, &inner.policy.validation, now))
+                .collect()
+        })
+        .await
+        .map_err(|error| PoolError::Internal(error.into()))
+    }
+}
+
+/// Finds packages that come more than once in an upload, so that each is stored once: the same bytes get the result of the
+/// first, another package with the same init key is rejected.
+fn repeats(verdicts: &mut [Result<ValidKeyPackage, Rejection>]) -> Vec<(usize, usize)> {
+    let mut refs: HashMap<KeyPackageRef, usize> = HashMap::new();
+    let mut init_keys: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut repeats = Vec::new();
+    for (item, verdict) in verdicts.iter_mut().enumerate() {
+        let Ok(package) = verdict else { continue };
+        let reference = package.reference.clone();
+        if let Some(&first) = refs.get(&reference) {
+            repeats.push((item, first));
+        } else if !init_keys.contains_key(&package.init_key) {
+            init_keys.insert(package.init_key.clone(), item);
+            refs.insert(reference, item);
+            continue;
+        }
+        *verdict = Err(rejection(RejectionReason::InitKeyReused, reference));
+    }
+    repeats
+}
+
+fn stored(reference: KeyPackageRef, outcome: Option<StoredOutcome>) -> UploadResult {
+    let reason = match outcome {
+        Some(StoredOutcome::Accepted) => return UploadResult::Accepted(reference),
+        Some(StoredOutcome::Present) => return UploadResult::AlreadyPresent(reference),
+        Some(StoredOutcome::Spent) => RejectionReason::AlreadySpent,
+        Some(StoredOutcome::Revoked) => RejectionReason::Revoked,
+        Some(StoredOutcome::OtherDevice) => RejectionReason::BelongsToOtherDevice,
+        Some(StoredOutcome::InitKeyReused) => RejectionReason::InitKeyReused,
+        Some(StoredOutcome::Full) => RejectionReason::PoolFull,
+        None => RejectionReason::Invalid,
+    };
+    UploadResult::Rejected(rejection(reason, reference))
+}
+
+fn rejection(reason: RejectionReason, reference: KeyPackageRef) -> Rejection {
+    Rejection { reason, reference: Some(reference), message: reason.to_string() }
+}

@@ -1,0 +1,42 @@
+//! Every rule, broken: by OpenMLS where it lets us, and by forged packages where it doesn't.
+
+mod accepted;
+mod forge;
+mod hostile;
+mod rejected;
+
+use super::{Rejection, RejectionReason, ValidKeyPackage, ValidationPolicy, validate};
+use crate::{
+    clock::{Clock, SystemClock},
+    testing::packages::PackageMaker,
+    types::{DeviceId, UserId},
+};
+use jiff::{SignedDuration, Timestamp};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// A GREASE value (RFC 9420, section 13.5).
+const GREASE: u16 = 0x3A3A;
+
+fn alice() -> PackageMaker {
+    PackageMaker::new("alice", "phone")
+}
+
+/// The time in whole seconds, as in a lifetime.
+fn now() -> Timestamp {
+    Timestamp::from_second(SystemClock.now().as_second()).unwrap()
+}
+
+fn check_at(bytes: &[u8], now: Timestamp) -> Result<ValidKeyPackage, Rejection> {
+    let (user, device) = (UserId::new("alice").unwrap(), DeviceId::new("phone").unwrap());
+    validate(bytes, &user, &device, &ValidationPolicy::default(), now)
+}
+
+fn check(bytes: &[u8]) -> Result<ValidKeyPackage, Rejection> {
+    check_at(bytes, now())
+}
+
+fn reason(bytes: &[u8]) -> RejectionReason {
+    check(bytes).unwrap_err().reason
+}

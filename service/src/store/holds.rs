@@ -1,0 +1,289 @@
+//! What a reservation does with what it holds: spend, release, extend.
+
+use super::{DeviceKey, Store, StoreError, get, id, index, numbers};
+use crate::types::{GroupId, Holder, KeyPackageRef, ReservationId};
+use jiff::Timestamp;
+use std::collections::{HashMap, HashSet};
+use tokio_postgres::Row;
+
+const SPEND: &str = include_str!("sql/spend.sql");
+const SPEND_REST: &str = include_str!("sql/spend_rest.sql");
+const RELEASE: &str = include_str!("sql/release.sql");
+const EXTEND: &str = include_str!("sql/extend.sql");
+const TRACE: &str = include_str!("sql/trace.sql");
+
+/// A package that a reservation says it holds.
+#[derive(Debug, Clone)]
+pub struct HeldItem {
+    /// Whose package.
+    pub device: DeviceKey,
+    /// Which package.
+    pub reference: KeyPackageRef,
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// Who says so.
+    pub holder: Holder,
+}
+
+/// A package to spend.
+#[derive(Debug, Clone)]
+pub struct SpendItem {
+    /// The package.
+    pub held: HeldItem,
+    /// The group it was used for.
+    pub group: GroupId,
+    /// Who calls.
+    pub principal: Holder,
+}
+
+/// A package to release.
+#[derive(Debug, Clone)]
+pub struct ReleaseItem {
+    /// The package.
+    pub held: HeldItem,
+    /// Set: what is wrong with it. It is revoked instead of given back.
+    pub unusable_reason: Option<i16>,
+}
+
+/// The items that a statement extended, with the ends of their holds.
+pub type Extended = HashMap<usize, Timestamp>;
+
+/// A hold as it stands on a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldRef {
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// Its group.
+    pub group: GroupId,
+    /// Its holder.
+    pub holder: Holder,
+}
+
+/// An entry that a reservation has in the spend log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRef {
+    /// The group.
+    pub group: GroupId,
+    /// The holder.
+    pub holder: Holder,
+    /// It is spent.
+    pub spent: bool,
+    /// It was given back.
+    pub released: bool,
+}
+
+/// Where a package is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// The package's lifetime end and whether it is a last-resort package; none if it isn't known.
+    pub known: Option<(Timestamp, bool)>,
+    /// It is in the pool: with the hold on it, live or lapsed, if any.
+    pub in_pool: Option<Option<HoldRef>>,
+    /// It was revoked: with the hold that it had, if any.
+    pub revoked: Option<Option<HoldRef>>,
+    /// What the spend log says of it and this reservation.
+    pub logged: Option<LogRef>,
+}
+
+/// The columns that name held packages, one element for each.
+struct Columns<'a> {
+    item: Vec<i32>,
+    bucket: Vec<i16>,
+    user: Vec<&'a str>,
+    device: Vec<&'a str>,
+    reference: Vec<&'a [u8]>,
+    reservation: Vec<&'a str>,
+    holder: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(items: impl Iterator<Item = &'a HeldItem> + Clone) -> Self {
+        let text = |of: fn(&'a HeldItem) -> &'a str| items.clone().map(of).collect::<Vec<_>>();
+        Self {
+            item: numbers(items.clone().count()),
+            bucket: items.clone().map(|item| item.device.bucket.number()).collect(),
+            user: text(|item| item.device.user.as_str()),
+            device: text(|item| item.device.device.as_str()),
+            reference: items.clone().map(|item| item.reference.as_bytes()).collect(),
+            reservation: text(|item| item.reservation.as_str()),
+            holder: text(|item| item.holder.as_str()),
+        }
+    }
+}
+
+impl Store {
+    /// Spends one-time packages that are held as the items say, and returns the numbers of the items that it spent.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe.
+    pub async fn spend(
+        &self,
+        items: &[SpendItem],
+        now: Timestamp,
+    ) -> Result<HashSet<usize>, StoreError> {
+        self.spend_by(SPEND, items, now, None).await
+    }
+
+    /// Spends, of what [`Self::spend`] did not, packages that were revoked while held and after `revoked_after`, and
+    /// last-resort packages. Returns the numbers of the items that it spent.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe.
+    pub async fn spend_rest(
+        &self,
+        items: &[SpendItem],
+        now: Timestamp,
+        revoked_after: Timestamp,
+    ) -> Result<HashSet<usize>, StoreError> {
+        self.spend_by(SPEND_REST, items, now, Some(revoked_after)).await
+    }
+
+    async fn spend_by(
+        &self,
+        sql: &str,
+        items: &[SpendItem],
+        now: Timestamp,
+        revoked_after: Option<Timestamp>,
+    ) -> Result<HashSet<usize>, StoreError> {
+        let columns = Columns::of(items.iter().map(|item| &item.held));
+        let group: Vec<_> = items.iter().map(|item| item.group.as_bytes()).collect();
+        let principal: Vec<_> = items.iter().map(|item| item.principal.as_str()).collect();
+        let mut params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![
+            /* item */ &columns.item,
+            /* bucket */ &columns.bucket,
+            /* user_id */ &columns.user,
+            /* device_id */ &columns.device,
+            /* key_package_ref */ &columns.reference,
+            /* reservation_id */ &columns.reservation,
+            /* group_id */ &group,
+            /* holder */ &columns.holder,
+            /* principal */ &principal,
+            /* now */ &now,
+        ];
+        if let Some(revoked_after) = &revoked_after {
+            params.push(revoked_after);
+        }
+        self.rows(sql, &params).await?.iter().map(|row| index(row, "item")).collect()
+    }
+
+    /// Gives back, or revokes as unusable, what is held as the items say, and returns the numbers of those that were.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe.
+    pub async fn release(
+        &self,
+        items: &[ReleaseItem],
+        now: Timestamp,
+    ) -> Result<HashSet<usize>, StoreError> {
+        let columns = Columns::of(items.iter().map(|item| &item.held));
+        let unusable_reason: Vec<_> = items.iter().map(|item| item.unusable_reason).collect();
+        let rows = self
+            .rows(
+                RELEASE,
+                &[
+                    /* item */ &columns.item,
+                    /* bucket */ &columns.bucket,
+                    /* user_id */ &columns.user,
+                    /* device_id */ &columns.device,
+                    /* key_package_ref */ &columns.reference,
+                    /* reservation_id */ &columns.reservation,
+                    /* holder */ &columns.holder,
+                    /* unusable_reason */ &unusable_reason,
+                    /* now */ &now,
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| index(row, "item")).collect()
+    }
+
+    /// Prolongs holds to `held_until`, and returns the items that it did with the ends of their holds.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe.
+    pub async fn extend(
+        &self,
+        items: &[HeldItem],
+        held_until: Timestamp,
+        now: Timestamp,
+        revoked_after: Timestamp,
+    ) -> Result<Extended, StoreError> {
+        let columns = Columns::of(items.iter());
+        let rows = self
+            .rows(
+                EXTEND,
+                &[
+                    /* item */ &columns.item,
+                    /* bucket */ &columns.bucket,
+                    /* user_id */ &columns.user,
+                    /* device_id */ &columns.device,
+                    /* key_package_ref */ &columns.reference,
+                    /* reservation_id */ &columns.reservation,
+                    /* holder */ &columns.holder,
+                    /* held_until */ &vec![held_until; items.len()],
+                    /* now */ &now,
+                    /* revoked_after */ &revoked_after,
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((index(row, "item")?, get(row, "held_until")?))).collect()
+    }
+
+    /// Says where each package is, in the items' order.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn trace(&self, items: &[HeldItem]) -> Result<Vec<Trace>, StoreError> {
+        let columns = Columns::of(items.iter());
+        let rows = self
+            .rows(
+                TRACE,
+                &[
+                    /* item */ &columns.item,
+                    /* bucket */ &columns.bucket,
+                    /* user_id */ &columns.user,
+                    /* device_id */ &columns.device,
+                    /* key_package_ref */ &columns.reference,
+                    /* reservation_id */ &columns.reservation,
+                ],
+            )
+            .await?;
+        let mut traces = rows
+            .iter()
+            .map(|row| Ok((index(row, "item")?, trace(row)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        traces.sort_by_key(|(item, _)| *item);
+        Ok(traces.into_iter().map(|(_, trace)| trace).collect())
+    }
+}
+
+fn trace(row: &Row) -> Result<Trace, StoreError> {
+    let set = |column: &str| get::<bool>(row, column);
+    let known = set("known")?
+        .then(|| Ok::<_, StoreError>((get(row, "not_after")?, set("last_resort")?)))
+        .transpose()?;
+    let in_pool = set("in_pool")?.then(|| hold(row, "hold")).transpose()?;
+    let revoked = set("revoked")?.then(|| hold(row, "revoked")).transpose()?;
+    let logged = set("logged")?
+        .then(|| {
+            Ok::<_, StoreError>(LogRef {
+                group: id(GroupId::new(get::<&[u8]>(row, "logged_group_id")?))?,
+                holder: id(Holder::new(get::<&str>(row, "logged_holder")?))?,
+                spent: set("logged_spent")?,
+                released: set("logged_released")?,
+            })
+        })
+        .transpose()?;
+    Ok(Trace { known, in_pool, revoked, logged })
+}
+
+fn hold(row: &Row, table: &str) -> Result<Option<HoldRef>, StoreError> {
+    let column = |name: &str| format!("{table}_{name}");
+    let Some(reservation) = get::<Option<&str>>(row, column("reservation_id").as_str())? else {
+        return Ok(None);
+    };
+    Ok(Some(HoldRef {
+        reservation: id(ReservationId::new(reservation))?,
+        group: id(GroupId::new(get::<&[u8]>(row, column("group_id").as_str())?))?,
+        holder: id(Holder::new(get::<&str>(row, column("holder").as_str())?))?,
+    }))
+}

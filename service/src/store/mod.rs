@@ -1,0 +1,187 @@
+//! PostgreSQL: one file for each family of statements, their SQL in `sql/`.
+//!
+//! Every statement takes arrays, so that many calls can share one round trip and one commit; is prepared once for each
+//! connection; starts with a comment that names it; and takes the time as a parameter.
+
+mod audit;
+mod error;
+mod holds;
+mod migrate;
+mod overview;
+mod reserve;
+mod revoke;
+mod status;
+mod sweep;
+mod upload;
+
+pub use audit::{LogFilter, LogPosition, LogRow};
+pub use error::StoreError;
+pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
+pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
+pub use overview::Overview;
+pub use reserve::{
+    Missing, MissingItem, ReserveFilter, ReserveItem, ReserveOutcome, ReserveRow, ReservedRow,
+};
+pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
+pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
+pub use sweep::{Bucketful, Purged};
+pub use upload::{StoredOutcome, UploadItem};
+
+use crate::types::{Bucket, DeviceId, UserId};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Timeouts};
+use jiff::Timestamp;
+use std::{fmt, future::Future, time::Duration};
+use tokio_postgres::{NoTls, Row, types::ToSql};
+
+/// Settings of each connection: no statement waits for ever, whatever happened to its caller.
+const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
+                       SET idle_in_transaction_session_timeout = '30s'";
+
+/// How often a statement that lost a deadlock or a serialization conflict is run again.
+const CONFLICT_RETRIES: usize = 5;
+
+/// The tables of keypool in one PostgreSQL database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("pool", &self.pool.status()).finish()
+    }
+}
+
+/// A device, with the bucket of its user: what every statement filters by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceKey {
+    /// The user's bucket.
+    pub bucket: Bucket,
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+}
+
+impl DeviceKey {
+    /// The key of a user's device.
+    #[must_use]
+    pub fn new(user: UserId, device: DeviceId) -> Self {
+        Self { bucket: Bucket::of(&user), user, device }
+    }
+}
+
+impl Store {
+    /// Prepares a pool of at most `connections` connections; none is opened yet. A caller that gets none within
+    /// `wait` fails.
+    ///
+    /// # Errors
+    /// If the pool can't be built.
+    pub fn new(
+        config: tokio_postgres::Config,
+        connections: usize,
+        wait: Duration,
+    ) -> Result<Self, StoreError> {
+        let manager = Manager::from_config(
+            config,
+            NoTls,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(connections)
+            .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
+            .runtime(deadpool_postgres::Runtime::Tokio1)
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(
+                    async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) },
+                )
+            }))
+            .build()
+            .map_err(StoreError::internal)?;
+        Ok(Self { pool })
+    }
+
+    /// Closes every connection; callers that wait for one fail.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    /// How far the database's clock is from `now`, and whether the schema is the one that this version knows.
+    ///
+    /// # Errors
+    /// If the database can't be asked.
+    pub async fn check(&self, now: Timestamp) -> Result<Check, StoreError> {
+        let row = self.rows("/* keypool: check */ SELECT clock_timestamp()", &[]).await?;
+        let database: Timestamp = row.first().map_or(Ok(now), |row| get(row, 0))?;
+        let client = self.pool.get().await?;
+        let schema = schema_state(&client).await?;
+        Ok(Check { clock_skew: database.duration_since(now), schema })
+    }
+
+    /// Runs a prepared statement, again if it lost a conflict with another.
+    async fn rows(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        retry_conflicts(|| async {
+            let client = self.pool.get().await?;
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query(&statement, params).await?)
+        })
+        .await
+    }
+}
+
+/// What [`Store::check`] found.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// The database's time less the service's.
+    pub clock_skew: jiff::SignedDuration,
+    /// The schema, compared with the one that this version knows.
+    pub schema: SchemaState,
+}
+
+async fn retry_conflicts<T, F>(mut run: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for _ in 0..CONFLICT_RETRIES {
+        match run().await {
+            Err(StoreError::Conflict { .. }) => tokio::task::yield_now().await,
+            result => return result,
+        }
+    }
+    run().await
+}
+
+/// Reads a column; a type that doesn't fit is a fault of ours, not a panic.
+fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    column: impl tokio_postgres::row::RowIndex + fmt::Display,
+) -> Result<T, StoreError> {
+    row.try_get(column).map_err(StoreError::internal)
+}
+
+/// An item's number as the statements return it.
+fn index(row: &Row, column: &str) -> Result<usize, StoreError> {
+    usize::try_from(get::<i32>(row, column)?).map_err(StoreError::internal)
+}
+
+/// The numbers 0, 1, 2, … that tie a statement's rows to its items.
+fn numbers(count: usize) -> Vec<i32> {
+    (0..).take(count).collect()
+}
+
+/// A count, which is never negative.
+fn count(row: &Row, column: &str) -> Result<u64, StoreError> {
+    u64::try_from(get::<i64>(row, column)?).map_err(StoreError::internal)
+}
+
+/// An id read back from the database, where only valid ones are.
+fn id<T, E>(parsed: Result<T, E>) -> Result<T, StoreError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    parsed.map_err(StoreError::internal)
+}

@@ -1,0 +1,46 @@
+use super::{Store, StoreError, count};
+use jiff::Timestamp;
+
+const OVERVIEW: &str = include_str!("sql/overview.sql");
+
+/// What the whole database holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Overview {
+    /// Users with at least one device.
+    pub users: u64,
+    /// Devices that uploaded at least once.
+    pub devices: u64,
+    /// One-time packages that can be reserved.
+    pub available: u64,
+    /// One-time packages under a live hold.
+    pub reserved: u64,
+    /// One-time packages whose lifetime ended unspent.
+    pub expired: u64,
+    /// Revoked one-time packages.
+    pub revoked: u64,
+    /// Spent one-time packages, as far back as the spend log goes.
+    pub spent: u64,
+    /// Valid last-resort packages.
+    pub last_resort: u64,
+}
+
+impl Store {
+    /// Counts everything. It reads whole tables: for operators, not for requests.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError> {
+        let rows = self.rows(OVERVIEW, &[&now]).await?;
+        let Some(row) = rows.first() else { return Ok(Overview::default()) };
+        Ok(Overview {
+            users: count(row, "users")?,
+            devices: count(row, "devices")?,
+            available: count(row, "available")?,
+            reserved: count(row, "reserved")?,
+            expired: count(row, "expired")?,
+            revoked: count(row, "revoked")?,
+            spent: count(row, "spent")?,
+            last_resort: count(row, "last_resort")?,
+        })
+    }
+}

@@ -1,0 +1,33 @@
+/* keypool: purge_spend_log */
+-- Forgets entries older than the retention, in some buckets, at most $4 for each.
+WITH old AS (
+    SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref, s.cipher_suite, s.last_resort
+    FROM generate_series($1::int4, $2::int4) AS b (bucket)
+    CROSS JOIN LATERAL (
+        SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref, s.cipher_suite, s.last_resort
+        FROM spend_log s
+        WHERE s.bucket = b.bucket::int2 AND s.logged_at < $3
+        ORDER BY s.logged_at
+        LIMIT $4
+        FOR UPDATE SKIP LOCKED
+    ) s
+),
+purged AS (
+    DELETE FROM spend_log s
+    USING old
+    WHERE s.bucket = old.bucket AND s.user_id = old.user_id AND s.device_id = old.device_id
+      AND s.reservation_id = old.reservation_id AND s.key_package_ref = old.key_package_ref
+),
+booked AS (
+    UPDATE pool p
+    SET purged = p.purged + gone.packages
+    FROM (
+        SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
+        FROM old
+        WHERE NOT last_resort
+        GROUP BY bucket, user_id, device_id, cipher_suite
+    ) gone
+    WHERE p.bucket = gone.bucket AND p.user_id = gone.user_id AND p.device_id = gone.device_id
+      AND p.cipher_suite = gone.cipher_suite
+)
+SELECT count(*) AS entries FROM old

@@ -1,0 +1,26 @@
+/* keypool: reconcile */
+-- Of the refs that a device listed, those that can't be handed out, and why.
+SELECT i.key_package_ref,
+    CASE
+        WHEN k.key_package_ref IS NULL THEN 'unknown'
+        WHEN r.key_package_ref IS NOT NULL OR l.revoked_at IS NOT NULL THEN 'revoked'
+        WHEN o.key_package_ref IS NULL AND NOT k.last_resort THEN 'spent'
+        WHEN k.not_after <= $5 THEN 'expired'
+        WHEN l.superseded_at IS NOT NULL THEN 'superseded'
+    END AS state
+FROM unnest($4::bytea[]) AS i (key_package_ref)
+LEFT JOIN key_package k
+  ON k.bucket = $1 AND k.key_package_ref = i.key_package_ref AND k.user_id = $2 AND k.device_id = $3
+LEFT JOIN one_time o ON o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref
+LEFT JOIN revoked r
+  ON r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id
+ AND r.key_package_ref = k.key_package_ref
+LEFT JOIN last_resort l
+  ON l.bucket = k.bucket AND l.user_id = k.user_id AND l.device_id = k.device_id
+ AND l.cipher_suite = k.cipher_suite AND l.key_package_ref = k.key_package_ref
+WHERE k.key_package_ref IS NULL
+   OR r.key_package_ref IS NOT NULL
+   OR o.key_package_ref IS NULL AND NOT k.last_resort
+   OR k.not_after <= $5
+   OR l.revoked_at IS NOT NULL
+   OR l.superseded_at IS NOT NULL

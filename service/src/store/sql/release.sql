@@ -1,0 +1,66 @@
+/* keypool: release */
+WITH item AS (
+    SELECT *
+    FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::int2[])
+        AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, holder, unusable_reason)
+),
+released AS (
+    UPDATE one_time o
+    SET held_until = NULL, reservation_id = NULL, group_id = NULL, holder = NULL
+    FROM item i
+    WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
+      AND o.user_id = i.user_id AND o.device_id = i.device_id
+      AND o.reservation_id = i.reservation_id AND o.holder = i.holder
+      AND i.unusable_reason IS NULL
+    RETURNING i.item
+),
+unusable AS (
+    DELETE FROM one_time o
+    USING item i
+    WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
+      AND o.user_id = i.user_id AND o.device_id = i.device_id
+      AND o.reservation_id = i.reservation_id AND o.holder = i.holder
+      AND i.unusable_reason IS NOT NULL
+    RETURNING i.item, o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after, i.unusable_reason
+),
+set_aside AS (
+    INSERT INTO revoked (
+        bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, revoked_at, unusable_reason
+    )
+    SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, $9, unusable_reason
+    FROM unusable
+),
+forgotten AS (
+    UPDATE revoked r
+    SET held_until = NULL, reservation_id = NULL, group_id = NULL, holder = NULL
+    FROM item i
+    WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
+      AND r.key_package_ref = i.key_package_ref
+      AND r.reservation_id = i.reservation_id AND r.holder = i.holder
+    RETURNING i.item
+),
+last AS (
+    UPDATE spend_log s
+    SET released_at = $9
+    FROM item i
+    WHERE s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
+      AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
+      AND s.last_resort AND s.spent_at IS NULL AND s.released_at IS NULL
+      AND s.holder = i.holder
+    RETURNING i.item, s.bucket, s.user_id, s.device_id, s.cipher_suite, s.key_package_ref, i.unusable_reason
+),
+last_unusable AS (
+    UPDATE last_resort l
+    SET revoked_at = $9, unusable_reason = s.unusable_reason
+    FROM last s
+    WHERE l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
+      AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref
+      AND s.unusable_reason IS NOT NULL AND l.revoked_at IS NULL
+)
+SELECT item FROM released
+UNION ALL
+SELECT item FROM unusable
+UNION ALL
+SELECT item FROM forgotten
+UNION ALL
+SELECT item FROM last

@@ -1,0 +1,41 @@
+/* keypool: revoke */
+-- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some.
+WITH gone AS (
+    DELETE FROM one_time o
+    USING key_package k
+    WHERE o.bucket = $1 AND o.user_id = $2 AND ($3::text IS NULL OR o.device_id = $3)
+      AND k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
+      AND ($5::bytea[] IS NULL OR o.key_package_ref = ANY ($5))
+      AND ($6::bytea[] IS NULL OR o.key_package_ref <> ALL ($6))
+      AND ($7::bytea IS NULL OR k.credential = $7)
+      AND ($8::bytea IS NULL OR k.signature_key = $8)
+      AND o.not_after > $4
+    RETURNING o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after,
+              o.held_until, o.reservation_id, o.group_id, o.holder
+),
+kept AS (
+    INSERT INTO revoked (
+        bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, revoked_at,
+        held_until, reservation_id, group_id, holder
+    )
+    SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, $4,
+           held_until, reservation_id, group_id, holder
+    FROM gone
+),
+last AS (
+    UPDATE last_resort l
+    SET revoked_at = $4
+    FROM key_package k
+    WHERE l.bucket = $1 AND l.user_id = $2 AND ($3::text IS NULL OR l.device_id = $3)
+      AND k.bucket = l.bucket AND k.key_package_ref = l.key_package_ref
+      AND ($5::bytea[] IS NULL OR l.key_package_ref = ANY ($5))
+      AND ($6::bytea[] IS NULL OR l.key_package_ref <> ALL ($6))
+      AND ($7::bytea IS NULL OR k.credential = $7)
+      AND ($8::bytea IS NULL OR k.signature_key = $8)
+      AND l.revoked_at IS NULL AND l.not_after > $4
+    RETURNING l.key_package_ref
+)
+SELECT key_package_ref FROM gone
+UNION ALL
+SELECT key_package_ref FROM last
+ORDER BY 1

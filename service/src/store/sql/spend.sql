@@ -1,0 +1,25 @@
+/* keypool: spend */
+WITH item AS (
+    SELECT *
+    FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[])
+        AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, group_id, holder, principal)
+),
+spent AS (
+    DELETE FROM one_time o
+    USING item i
+    WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
+      AND o.user_id = i.user_id AND o.device_id = i.device_id
+      AND o.reservation_id = i.reservation_id AND o.group_id = i.group_id AND o.holder = i.holder
+      AND o.not_after > $10
+    RETURNING i.*, o.cipher_suite
+),
+logged AS (
+    INSERT INTO spend_log (
+        bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
+        group_id, holder, principal, logged_at, spent_at
+    )
+    SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
+           group_id, holder, principal, $10, $10
+    FROM spent
+)
+SELECT item FROM spent

@@ -1,0 +1,42 @@
+/* keypool: spend_rest */
+-- What is spent less often: packages revoked while held, within the grace that open holds have, and last-resort packages.
+WITH item AS (
+    SELECT *
+    FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[])
+        AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, group_id, holder, principal)
+),
+spent AS (
+    DELETE FROM revoked r
+    USING item i
+    WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
+      AND r.key_package_ref = i.key_package_ref
+      AND r.reservation_id = i.reservation_id AND r.group_id = i.group_id AND r.holder = i.holder
+      AND r.not_after > $10 AND r.revoked_at > $11
+    RETURNING i.*, r.cipher_suite
+),
+logged AS (
+    INSERT INTO spend_log (
+        bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
+        group_id, holder, principal, logged_at, spent_at
+    )
+    SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
+           group_id, holder, principal, $10, $10
+    FROM spent
+),
+last AS (
+    UPDATE spend_log s
+    SET spent_at = $10
+    FROM item i
+    JOIN last_resort l
+      ON l.bucket = i.bucket AND l.user_id = i.user_id AND l.device_id = i.device_id
+     AND l.key_package_ref = i.key_package_ref
+    WHERE s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
+      AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
+      AND s.last_resort AND s.spent_at IS NULL AND s.released_at IS NULL
+      AND s.group_id = i.group_id AND s.holder = i.holder
+      AND l.not_after > $10 AND (l.revoked_at IS NULL OR l.revoked_at > $11)
+    RETURNING i.item
+)
+SELECT item FROM spent
+UNION ALL
+SELECT item FROM last

@@ -1,0 +1,26 @@
+/* keypool: trace */
+-- Where each package is, for the reason why a reservation could not spend, extend or release it.
+SELECT
+    i.item,
+    k.key_package_ref IS NOT NULL AS known, k.last_resort, k.not_after,
+    o.key_package_ref IS NOT NULL AS in_pool,
+    o.reservation_id AS hold_reservation_id, o.group_id AS hold_group_id, o.holder AS hold_holder,
+    r.key_package_ref IS NOT NULL AS revoked,
+    r.reservation_id AS revoked_reservation_id, r.group_id AS revoked_group_id, r.holder AS revoked_holder,
+    s.key_package_ref IS NOT NULL AS logged,
+    s.group_id AS logged_group_id, s.holder AS logged_holder,
+    s.spent_at IS NOT NULL AS logged_spent, s.released_at IS NOT NULL AS logged_released
+FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[])
+    AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id)
+LEFT JOIN key_package k
+  ON k.bucket = i.bucket AND k.key_package_ref = i.key_package_ref
+ AND k.user_id = i.user_id AND k.device_id = i.device_id
+LEFT JOIN one_time o
+  ON o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
+ AND o.user_id = i.user_id AND o.device_id = i.device_id
+LEFT JOIN revoked r
+  ON r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
+ AND r.key_package_ref = i.key_package_ref
+LEFT JOIN spend_log s
+  ON s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
+ AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref

@@ -1,0 +1,121 @@
+/* keypool: upload */
+-- Judges each package against what is stored, and stores those that pass. The items' devices are locked, and no two items
+-- have the same ref or the same init key.
+WITH item AS (
+    SELECT *
+    FROM unnest(
+        $1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::int4[], $7::bool[],
+        $8::timestamptz[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bytea[]
+    ) AS i (
+        item, bucket, user_id, device_id, key_package_ref, cipher_suite, last_resort,
+        not_before, not_after, init_key, credential, signature_key, key_package
+    )
+),
+present AS (
+    SELECT
+        i.item,
+        CASE
+            WHEN k.user_id <> i.user_id OR k.device_id <> i.device_id THEN 'other_device'
+            WHEN k.last_resort THEN (
+                SELECT CASE WHEN l.revoked_at IS NULL THEN 'present' ELSE 'revoked' END
+                FROM last_resort l
+                WHERE l.bucket = k.bucket AND l.user_id = k.user_id AND l.device_id = k.device_id
+                  AND l.cipher_suite = k.cipher_suite AND l.key_package_ref = k.key_package_ref
+            )
+            WHEN EXISTS (
+                SELECT FROM one_time o WHERE o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref
+            ) THEN 'present'
+            WHEN EXISTS (
+                SELECT FROM revoked r
+                WHERE r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id
+                  AND r.key_package_ref = k.key_package_ref
+            ) THEN 'revoked'
+            ELSE 'spent'
+        END AS outcome
+    FROM item i
+    JOIN key_package k ON k.bucket = i.bucket AND k.key_package_ref = i.key_package_ref
+),
+init_key_reused AS (
+    SELECT i.item
+    FROM item i
+    JOIN key_package k ON k.bucket = i.bucket AND k.init_key = i.init_key
+    WHERE k.key_package_ref <> i.key_package_ref
+),
+fresh AS (
+    SELECT
+        i.*,
+        row_number() OVER newest AS newest,
+        i.last_resort OR $15 >= row_number() OVER (
+            PARTITION BY i.bucket, i.user_id, i.device_id, i.cipher_suite, i.last_resort ORDER BY i.item
+        ) + (
+            SELECT count(*)
+            FROM one_time o
+            WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
+              AND o.cipher_suite = i.cipher_suite AND o.not_after > $14
+        ) AS fits
+    FROM item i
+    WHERE i.item NOT IN (SELECT item FROM present)
+      AND i.item NOT IN (SELECT item FROM init_key_reused)
+    WINDOW newest AS (
+        PARTITION BY i.bucket, i.user_id, i.device_id, i.cipher_suite, i.last_resort ORDER BY i.item DESC
+    )
+),
+stored AS (
+    INSERT INTO key_package (
+        bucket, key_package_ref, user_id, device_id, cipher_suite, last_resort,
+        not_before, not_after, uploaded_at, init_key, credential, signature_key, key_package
+    )
+    SELECT bucket, key_package_ref, user_id, device_id, cipher_suite, last_resort,
+           not_before, not_after, $14, init_key, credential, signature_key, key_package
+    FROM fresh
+    WHERE fits
+    ON CONFLICT DO NOTHING
+    RETURNING bucket, key_package_ref
+),
+accepted AS (
+    SELECT f.* FROM fresh f JOIN stored s USING (bucket, key_package_ref)
+),
+one_time_row AS (
+    INSERT INTO one_time (bucket, user_id, device_id, key_package_ref, cipher_suite, not_after)
+    SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after
+    FROM accepted
+    WHERE NOT last_resort
+),
+superseded AS (
+    UPDATE last_resort l
+    SET superseded_at = $14
+    FROM accepted a
+    WHERE a.last_resort AND l.bucket = a.bucket AND l.user_id = a.user_id AND l.device_id = a.device_id
+      AND l.cipher_suite = a.cipher_suite AND l.superseded_at IS NULL
+),
+last_resort_row AS (
+    INSERT INTO last_resort (
+        bucket, user_id, device_id, cipher_suite, key_package_ref, not_after, uploaded_at, superseded_at
+    )
+    SELECT bucket, user_id, device_id, cipher_suite, key_package_ref, not_after, $14,
+           CASE WHEN newest > 1 THEN $14 END
+    FROM accepted
+    WHERE last_resort
+),
+booked AS (
+    INSERT INTO pool AS p (bucket, user_id, device_id, cipher_suite, accepted)
+    SELECT bucket, user_id, device_id, cipher_suite, count(*) FILTER (WHERE NOT last_resort)
+    FROM accepted
+    GROUP BY bucket, user_id, device_id, cipher_suite
+    ON CONFLICT (bucket, user_id, device_id, cipher_suite) DO UPDATE
+    SET accepted = p.accepted + excluded.accepted
+)
+SELECT
+    i.item,
+    CASE
+        WHEN a.item IS NOT NULL THEN 'accepted'
+        WHEN p.item IS NOT NULL THEN p.outcome
+        WHEN r.item IS NOT NULL THEN 'init_key_reused'
+        WHEN NOT f.fits THEN 'full'
+        ELSE 'raced'
+    END AS outcome
+FROM item i
+LEFT JOIN accepted a ON a.item = i.item
+LEFT JOIN present p ON p.item = i.item
+LEFT JOIN init_key_reused r ON r.item = i.item
+LEFT JOIN fresh f ON f.item = i.item

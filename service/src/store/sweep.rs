@@ -1,0 +1,77 @@
+use super::{Store, StoreError, get};
+use crate::types::Bucket;
+use jiff::Timestamp;
+
+const PURGE_KEY_PACKAGES: &str = include_str!("sql/purge_key_packages.sql");
+const PURGE_SPEND_LOG: &str = include_str!("sql/purge_spend_log.sql");
+
+/// How many buckets one statement sweeps.
+const BUCKETS: i16 = 64;
+
+/// How many rows one statement purges in one bucket.
+const ROWS: i64 = 100;
+
+/// Some neighbouring buckets.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucketful {
+    first: i32,
+    last: i32,
+}
+
+impl Bucketful {
+    /// All the buckets, some at a time.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Bucket::COUNT / BUCKETS).map(|n| Self {
+            first: i32::from(n * BUCKETS),
+            last: i32::from(n * BUCKETS + BUCKETS - 1),
+        })
+    }
+}
+
+/// What a sweep purged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Purged {
+    /// Packages that could not be accepted any more.
+    pub key_packages: u64,
+    /// Entries of the spend log that are older than its retention.
+    pub spend_log_entries: u64,
+}
+
+impl std::ops::AddAssign for Purged {
+    fn add_assign(&mut self, other: Self) {
+        self.key_packages += other.key_packages;
+        self.spend_log_entries += other.spend_log_entries;
+    }
+}
+
+impl Store {
+    /// Purges one small batch in some buckets: packages that expired before `expired_before`, and entries that were
+    /// logged before `logged_before`. Rows that others have locked are left for the next time.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe.
+    pub async fn purge(
+        &self,
+        buckets: Bucketful,
+        expired_before: Timestamp,
+        logged_before: Timestamp,
+    ) -> Result<Purged, StoreError> {
+        Ok(Purged {
+            key_packages: self.purge_by(PURGE_KEY_PACKAGES, buckets, expired_before).await?,
+            spend_log_entries: self.purge_by(PURGE_SPEND_LOG, buckets, logged_before).await?,
+        })
+    }
+
+    async fn purge_by(
+        &self,
+        sql: &str,
+        buckets: Bucketful,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let rows = self
+            .rows(sql, &[&buckets.first, &buckets.last, /* before */ &before, /* limit */ &ROWS])
+            .await?;
+        let purged: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        u64::try_from(purged).map_err(StoreError::internal)
+    }
+}

@@ -1,0 +1,173 @@
+use super::{CONFLICT_RETRIES, DeviceKey, Store, StoreError, get, index, numbers, retry_conflicts};
+use crate::pool::validation::ValidKeyPackage;
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap};
+use tokio_postgres::types::ToSql;
+
+const LOCK_DEVICES: &str = include_str!("sql/lock_devices.sql");
+const UPLOAD: &str = include_str!("sql/upload.sql");
+
+/// A valid package to store.
+#[derive(Debug, Clone)]
+pub struct UploadItem {
+    /// Whose package.
+    pub device: DeviceKey,
+    /// The package.
+    pub package: ValidKeyPackage,
+}
+
+/// What became of a valid package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredOutcome {
+    /// It is stored now.
+    Accepted,
+    /// It was there before.
+    Present,
+    /// It was there before, and is spent.
+    Spent,
+    /// It was there before, and is revoked.
+    Revoked,
+    /// Another device of the user has it.
+    OtherDevice,
+    /// Another package of the user has its init key.
+    InitKeyReused,
+    /// The pool is full.
+    Full,
+}
+
+impl Store {
+    /// Stores packages, at most `cap` one-time packages of a device and cipher suite, in one transaction. Outcomes are
+    /// in the items' order. No two items may have the same ref or the same init key.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe: what was stored is [`StoredOutcome::Present`] then.
+    pub async fn upload(
+        &self,
+        items: &[UploadItem],
+        cap: u32,
+        now: Timestamp,
+    ) -> Result<Vec<StoredOutcome>, StoreError> {
+        let mut outcomes = HashMap::new();
+        for _ in 0..=CONFLICT_RETRIES {
+            let waiting: Vec<usize> =
+                (0..items.len()).filter(|item| !outcomes.contains_key(item)).collect();
+            if waiting.is_empty() {
+                break;
+            }
+            let batch: Vec<&UploadItem> = waiting.iter().map(|&item| &items[item]).collect();
+            // An item without an outcome raced with another device's upload of the same key: now it is there to be seen.
+            for (item, outcome) in retry_conflicts(|| self.upload_once(&batch, cap, now)).await? {
+                outcomes.insert(waiting[item], outcome);
+            }
+        }
+        (0..items.len()).map(|item| outcomes.remove(&item)).collect::<Option<_>>().ok_or_else(
+            || StoreError::Conflict("an upload raced with others again and again".into()),
+        )
+    }
+
+    async fn upload_once(
+        &self,
+        items: &[&UploadItem],
+        cap: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(usize, StoredOutcome)>, StoreError> {
+        let devices: BTreeSet<&DeviceKey> = items.iter().map(|item| &item.device).collect();
+        let bucket: Vec<_> = devices.iter().map(|device| device.bucket.number()).collect();
+        let user: Vec<_> = devices.iter().map(|device| device.user.as_str()).collect();
+        let device: Vec<_> = devices.iter().map(|device| device.device.as_str()).collect();
+        let columns = Columns::of(items);
+        let cap = i64::from(cap);
+
+        let mut client = self.pool.get().await?;
+        let lock_devices = client.prepare_cached(LOCK_DEVICES).await?;
+        let upload = client.prepare_cached(UPLOAD).await?;
+        let transaction = client.transaction().await?;
+        transaction.execute(&lock_devices, &[&bucket, &user, &device, &now]).await?;
+        // A statement of its own, so that it sees what the upload before it has added.
+        let rows = transaction.query(&upload, &columns.params(&now, &cap)).await?;
+        let outcomes = rows
+            .iter()
+            .filter_map(|row| match outcome(row) {
+                Ok(Some(outcome)) => Some(index(row, "item").map(|item| (item, outcome))),
+                Ok(None) => None,
+                Err(error) => Some(Err(error)),
+            })
+            .collect::<Result<_, _>>()?;
+        transaction.commit().await?;
+        Ok(outcomes)
+    }
+}
+
+fn outcome(row: &tokio_postgres::Row) -> Result<Option<StoredOutcome>, StoreError> {
+    Ok(Some(match get::<&str>(row, "outcome")? {
+        "accepted" => StoredOutcome::Accepted,
+        "present" => StoredOutcome::Present,
+        "spent" => StoredOutcome::Spent,
+        "revoked" => StoredOutcome::Revoked,
+        "other_device" => StoredOutcome::OtherDevice,
+        "init_key_reused" => StoredOutcome::InitKeyReused,
+        "full" => StoredOutcome::Full,
+        "raced" => return Ok(None),
+        other => return Err(StoreError::internal(format!("unknown outcome {other}"))),
+    }))
+}
+
+/// The packages as columns, one element for each.
+struct Columns<'a> {
+    item: Vec<i32>,
+    bucket: Vec<i16>,
+    user: Vec<&'a str>,
+    device: Vec<&'a str>,
+    reference: Vec<&'a [u8]>,
+    cipher_suite: Vec<i32>,
+    last_resort: Vec<bool>,
+    not_before: Vec<Timestamp>,
+    not_after: Vec<Timestamp>,
+    init_key: Vec<&'a [u8]>,
+    credential: Vec<&'a [u8]>,
+    signature_key: Vec<&'a [u8]>,
+    key_package: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(items: &[&'a UploadItem]) -> Self {
+        let bytes = |of: fn(&'a ValidKeyPackage) -> &'a [u8]| {
+            items.iter().map(|item| of(&item.package)).collect::<Vec<_>>()
+        };
+        Self {
+            item: numbers(items.len()),
+            bucket: items.iter().map(|item| item.device.bucket.number()).collect(),
+            user: items.iter().map(|item| item.device.user.as_str()).collect(),
+            device: items.iter().map(|item| item.device.device.as_str()).collect(),
+            reference: bytes(|package| package.reference.as_bytes()),
+            cipher_suite: items.iter().map(|item| item.package.cipher_suite.0.into()).collect(),
+            last_resort: items.iter().map(|item| item.package.last_resort).collect(),
+            not_before: items.iter().map(|item| item.package.not_before).collect(),
+            not_after: items.iter().map(|item| item.package.not_after).collect(),
+            init_key: bytes(|package| &package.init_key),
+            credential: bytes(|package| &package.credential),
+            signature_key: bytes(|package| &package.signature_key),
+            key_package: bytes(|package| &package.bytes),
+        }
+    }
+
+    fn params<'p>(&'p self, now: &'p Timestamp, cap: &'p i64) -> [&'p (dyn ToSql + Sync); 15] {
+        [
+            &self.item,
+            &self.bucket,
+            &self.user,
+            &self.device,
+            &self.reference,
+            &self.cipher_suite,
+            &self.last_resort,
+            &self.not_before,
+            &self.not_after,
+            &self.init_key,
+            &self.credential,
+            &self.signature_key,
+            &self.key_package,
+            now,
+            cap,
+        ]
+    }
+}

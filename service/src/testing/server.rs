@@ -1,0 +1,96 @@
+//! A whole service for a test: real PostgreSQL, real gRPC, a clock that can be moved.
+
+use super::database::TestDatabase;
+use crate::{
+    clock::ShiftedClock,
+    config::{Config, DatabaseUrl},
+    server::Server,
+};
+use jiff::SignedDuration;
+use std::{net::Ipv4Addr, sync::Arc};
+
+/// A service on a database of its own. Several may share one database.
+#[derive(Debug)]
+pub struct TestServer {
+    server: Server,
+    clock: ShiftedClock,
+    database: Arc<TestDatabase>,
+}
+
+impl TestServer {
+    /// Starts a service with the default configuration on a fresh database.
+    ///
+    /// # Panics
+    /// If it can't: a test has no use for the error.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a service on a fresh database, with changes to the configuration.
+    ///
+    /// # Panics
+    /// If it can't.
+    pub async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
+        let database = Arc::new(TestDatabase::create().await);
+        Self::start_on(database, ShiftedClock::default(), configure).await
+    }
+
+    /// Starts one more service on the same database, with the same clock.
+    ///
+    /// # Panics
+    /// If it can't.
+    pub async fn replica(&self) -> Self {
+        Self::start_on(self.database.clone(), self.clock.clone(), |_| {}).await
+    }
+
+    async fn start_on(
+        database: Arc<TestDatabase>,
+        clock: ShiftedClock,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut config = Config {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            admin_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            database_url: Some(DatabaseUrl::new(database.url())),
+            // A test sweeps when it wants to.
+            sweep_interval: SignedDuration::from_hours(24),
+            ..Config::default()
+        };
+        configure(&mut config);
+        let server =
+            Server::start(&config, Arc::new(clock.clone())).await.expect("the service starts");
+        Self { server, clock, database }
+    }
+
+    /// Where it serves, as in `http://127.0.0.1:1234`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    /// The service's clock. All replicas share it.
+    #[must_use]
+    pub fn clock(&self) -> &ShiftedClock {
+        &self.clock
+    }
+
+    /// The service itself.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
+    /// Drains and stops it; its database stays until the last replica is gone.
+    ///
+    /// # Panics
+    /// If it doesn't stop as it should.
+    pub async fn stop(self) {
+        self.server.stop().await.expect("the service stops");
+    }
+}
