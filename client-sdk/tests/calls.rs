@@ -1,4 +1,5 @@
 //! Retries, deadlines and errors, against a service with scripted answers.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -112,13 +113,11 @@ async fn an_answer_that_breaks_the_contract_is_an_error() {
     let strangers =
         ReserveKeyPackagesResponse { reservation: Some(strangers), ..Default::default() };
     let wrong_suite = ReservedKeyPackage { cipher_suite: 1 << 20, ..bobs() };
-    let never = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
     for answer in [
         ReserveKeyPackagesResponse::default(),
         strangers,
         reserved(vec![ReservedKeyPackage { name: None, ..bobs() }]),
         reserved(vec![ReservedKeyPackage { not_after_time: None, ..bobs() }]),
-        reserved(vec![ReservedKeyPackage { not_after_time: never, ..bobs() }]),
         reserved(vec![wrong_suite]),
     ] {
         fake.reserve.answer(Ok(answer.clone()));

@@ -1,4 +1,5 @@
 //! What becomes of a reservation, against a service with scripted answers.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

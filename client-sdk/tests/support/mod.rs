@@ -1,6 +1,9 @@
 //! A service that answers what a test tells it to.
 #![allow(dead_code)] // Each test file uses its own part.
 
+#[cfg(feature = "openmls")]
+pub(crate) mod device;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -36,6 +39,11 @@ impl<Req: Clone, Res> Script<Req, Res> {
     pub(crate) fn answer(&self, answer: Result<Res, Status>) -> &Self {
         self.answers.lock().unwrap().push_back(answer);
         self
+    }
+
+    /// Forgets the answers not given yet.
+    pub(crate) fn clear(&self) {
+        self.answers.lock().unwrap().clear();
     }
 
     pub(crate) fn requests(&self) -> Vec<Req> {
@@ -134,11 +142,11 @@ impl KeyPackageService for Fake {
         let asked = request.get_ref().clone();
         let mut answer = self.reserve.play(request).await?;
         // A test needn't know the id and the group.
-        if let Some(reservation) = &mut answer.get_mut().reservation {
-            if reservation.reservation_id.is_empty() {
-                reservation.reservation_id = asked.reservation_id;
-                reservation.group_id = asked.group_id;
-            }
+        if let Some(reservation) = &mut answer.get_mut().reservation
+            && reservation.reservation_id.is_empty()
+        {
+            reservation.reservation_id = asked.reservation_id;
+            reservation.group_id = asked.group_id;
         }
         Ok(answer)
     }

@@ -1,0 +1,285 @@
+//! The invite flow, against a service with scripted answers, some of them lies.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use keypool_client::mls::{Invite, RejectedPackage};
+use keypool_client::proto::v1::*;
+use keypool_client::{BasicIdentity, Client, InviteError, Invited, Inviter, PackageFault, Target};
+use openmls::prelude::{
+    Capabilities, Extension, ExtensionType, Extensions, KeyPackage, Lifetime, MlsGroup,
+    RequiredCapabilitiesExtension,
+};
+use support::device::Device;
+use support::*;
+use tonic::Code;
+
+struct Stage {
+    fake: Arc<Fake>,
+    client: Client,
+    alice: Device,
+    bob: Device,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let (fake, client) = Fake::start().await;
+        let client = client.connect().await.unwrap();
+        let (alice, bob) = (Device::new("alice", "laptop"), Device::new("bob", "phone"));
+        Self { fake, client, alice, bob }
+    }
+
+    fn inviter(&self) -> Inviter<BasicIdentity> {
+        Inviter::new(self.client.clone(), BasicIdentity::default()).own_device("alice", "laptop")
+    }
+
+    async fn invite(&self, group: &mut MlsGroup) -> Result<Invited, InviteError> {
+        let targets = [Target::user("bob"), Target::user("alice")];
+        let (provider, signer) = (&self.alice.provider, &self.alice.signer);
+        let publish = async |_: Invite| Ok::<_, Infallible>(());
+        self.inviter().invite(group, provider, signer, targets, publish).await
+    }
+
+    /// What the inviter says about a package, and what it tells the service.
+    async fn judge(&self, group: &mut MlsGroup, package: ReservedKeyPackage) -> Verdict {
+        let exhausted = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, vec![]);
+        self.fake.reserve.answer(Ok(reserved(vec![package]))).answer(Err(exhausted));
+        self.fake.release.answer(Ok(ReleaseReservationResponse::default()));
+        let error = self.invite(group).await.unwrap_err();
+        // There is no second reserve for a package that is just given back.
+        self.fake.reserve.clear();
+        match error {
+            InviteError::Incomplete { mut unusable, .. } => {
+                let RejectedPackage { fault, .. } = unusable.pop().unwrap();
+                let release = self.fake.release.requests().pop().unwrap();
+                (fault, release.key_packages[0].unusable_reason())
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+}
+
+type Verdict = (PackageFault, UnusableReason);
+
+#[tokio::test]
+async fn bob_is_added_and_joins() {
+    let stage = Stage::set().await;
+    stage.fake.reserve.answer(Ok(reserved(vec![stage.bob.fresh()])));
+    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let mut published = None;
+
+    let publish = async |invite: Invite| {
+        // The fence: nothing goes out before the package is spent.
+        assert_eq!(stage.fake.spend.requests().len(), 1);
+        published = Some(invite);
+        Ok::<_, Infallible>(())
+    };
+    let targets = [Target::user("bob"), Target::user("alice"), Target::device("alice", "laptop")];
+    let invited = stage
+        .inviter()
+        .invite(&mut group, &stage.alice.provider, &stage.alice.signer, targets, publish)
+        .await
+        .unwrap();
+
+    assert_eq!(invited.added[0].user_id, "bob");
+    assert!(group.pending_commit().is_none());
+    let bobs_group = stage.bob.join(&published.unwrap().welcome);
+    assert_eq!(bobs_group.members().count(), 2);
+    assert_eq!(bobs_group.epoch_authenticator().as_slice(), group.epoch_authenticator().as_slice());
+
+    let request = &stage.fake.reserve.requests()[0];
+    assert_eq!(request.cipher_suites, [1]);
+    let own = request.targets.iter().find(|target| target.user_id == "alice").unwrap();
+    assert_eq!(own.excluded_device_ids, ["laptop"]);
+    assert_eq!(request.targets.len(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_spend_leaves_the_group_as_it_was() {
+    let stage = Stage::set().await;
+    stage.fake.reserve.answer(Ok(reserved(vec![stage.bob.fresh()])));
+    stage.fake.spend.answer(Err(failure(Code::Aborted, ErrorReason::ReservationLost, vec![])));
+    stage.fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let epoch = group.epoch();
+
+    let error = stage.invite(&mut group).await.unwrap_err();
+
+    let InviteError::Spend { source } = error else { panic!("{error:?}") };
+    assert_eq!(source.reason(), Some(ErrorReason::ReservationLost));
+    assert!(group.pending_commit().is_none());
+    assert_eq!(group.epoch(), epoch);
+    assert_eq!(stage.fake.release.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_not_published_can_be_published_again() {
+    let stage = Stage::set().await;
+    stage.fake.reserve.answer(Ok(reserved(vec![stage.bob.fresh()])));
+    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+
+    let publish = async |_: Invite| Err("no network");
+    let targets = [Target::user("bob")];
+    let error =
+        stage.inviter().invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
+
+    let InviteError::Publish { invite, source } = error else { panic!("{error:?}") };
+    assert_eq!(source.to_string(), "no network");
+    let again = stage.invite(&mut group).await.unwrap_err();
+    assert!(matches!(again, InviteError::GroupNotReady), "{again:?}");
+    group.merge_pending_commit(provider).unwrap();
+    assert_eq!(stage.bob.join(&invite.welcome).epoch(), group.epoch());
+    assert_eq!(stage.fake.release.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn an_unusable_package_is_replaced_once() {
+    let stage = Stage::set().await;
+    let mut broken = stage.bob.fresh();
+    broken.key_package.pop();
+    let good = stage.bob.fresh();
+    stage.fake.reserve.answer(Ok(reserved(vec![broken]))).answer(Ok(reserved(vec![good.clone()])));
+    stage.fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
+    let mut group = stage.alice.group();
+
+    let invited = stage.invite(&mut group).await.unwrap();
+
+    assert_eq!(Some(&invited.added[0]), good.name.as_ref());
+    assert_eq!(invited.unusable[0].fault, PackageFault::Malformed);
+    let [first, second] = &stage.fake.reserve.requests()[..] else { panic!("two reserves") };
+    assert_eq!(first, second);
+    let spend = &stage.fake.spend.requests()[0];
+    assert_eq!(spend.key_packages, invited.added);
+}
+
+#[tokio::test]
+async fn what_needs_all_targets_adds_nobody_else() {
+    let stage = Stage::set().await;
+    let missing = MissingTarget { user_id: "carol".into(), ..Default::default() };
+    let answer =
+        ReserveKeyPackagesResponse { missing: vec![missing], ..reserved(vec![stage.bob.fresh()]) };
+    stage.fake.reserve.answer(Ok(answer));
+    stage.fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+
+    let targets = [Target::user("bob"), Target::user("carol")];
+    let publish = async |_: Invite| Ok::<_, Infallible>(());
+    let inviter = stage.inviter().require_all();
+    let error = inviter.invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
+
+    assert!(matches!(error, InviteError::Incomplete { .. }), "{error:?}");
+    assert_eq!(stage.fake.release.requests().len(), 1);
+    assert_eq!(stage.fake.spend.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn each_lie_is_found_out() {
+    let stage = Stage::set().await;
+    let (alice, bob) = (&stage.alice, &stage.bob);
+    let mut group = alice.group();
+
+    let mut trailing = bob.fresh();
+    trailing.key_package.push(0);
+    let verdict = stage.judge(&mut group, trailing).await;
+    assert_eq!(verdict, (PackageFault::Malformed, UnusableReason::Malformed));
+
+    let mut forged = bob.fresh();
+    *forged.key_package.last_mut().unwrap() ^= 1;
+    let verdict = stage.judge(&mut group, forged).await;
+    assert_eq!(verdict, (PackageFault::InvalidSignature, UnusableReason::InvalidSignature));
+
+    let mut mallorys = Device::new("mallory", "phone").fresh();
+    mallorys.name.as_mut().unwrap().user_id = "bob".into();
+    let (fault, reason) = stage.judge(&mut group, mallorys).await;
+    assert!(matches!(fault, PackageFault::WrongIdentity(_)), "{fault:?}");
+    assert_eq!(reason, UnusableReason::WrongIdentity);
+
+    let mut misnamed = bob.fresh();
+    misnamed.name.as_mut().unwrap().key_package_ref = vec![7; 32];
+    let verdict = stage.judge(&mut group, misnamed).await;
+    assert_eq!(verdict, (PackageFault::WrongRef, UnusableReason::Other));
+
+    let mislabelled = ReservedKeyPackage { cipher_suite: 3, ..bob.fresh() };
+    let verdict = stage.judge(&mut group, mislabelled).await;
+    assert_eq!(verdict, (PackageFault::WrongCipherSuite, UnusableReason::Other));
+
+    let shared = ReservedKeyPackage { last_resort: true, ..bob.fresh() };
+    let verdict = stage.judge(&mut group, shared).await;
+    assert_eq!(verdict, (PackageFault::WrongLastResort, UnusableReason::Other));
+
+    let expired = KeyPackage::builder().key_package_lifetime(Lifetime::init(1, 2));
+    let (fault, reason) = stage.judge(&mut group, bob.hand_out(&bob.build(expired))).await;
+    assert!(matches!(fault, PackageFault::Lifetime(_)), "{fault:?}");
+    assert_eq!(reason, UnusableReason::InvalidLifetime);
+
+    let endless = KeyPackage::builder().key_package_lifetime(Lifetime::init(0, u64::MAX));
+    let verdict = stage.judge(&mut group, bob.hand_out(&bob.build(endless))).await;
+    assert_eq!(verdict, (PackageFault::LifetimeTooLong, UnusableReason::InvalidLifetime));
+
+    let suites = [openmls::prelude::Ciphersuite::MLS_128_DHKEMP256_AES128GCM_SHA256_P256];
+    let other = Capabilities::new(None, Some(&suites), None, None, None);
+    let inconsistent = bob.build(KeyPackage::builder().leaf_node_capabilities(other));
+    let (fault, reason) = stage.judge(&mut group, bob.hand_out(&inconsistent)).await;
+    assert!(matches!(fault, PackageFault::InconsistentCapabilities(_)), "{fault:?}");
+    assert_eq!(reason, UnusableReason::UnsupportedCapabilities);
+    assert!(group.pending_commit().is_none());
+}
+
+#[tokio::test]
+async fn what_others_can_use_is_just_given_back() {
+    let stage = Stage::set().await;
+    let (alice, bob) = (&stage.alice, &stage.bob);
+    let mut group = alice.group();
+
+    let carols = Device::new("carol", "phone").fresh();
+    let verdict = stage.judge(&mut group, carols).await;
+    assert_eq!(verdict, (PackageFault::NotAskedFor, UnusableReason::Unspecified));
+
+    let excluded = alice.fresh();
+    let verdict = stage.judge(&mut group, excluded).await;
+    assert_eq!(verdict, (PackageFault::NotAskedFor, UnusableReason::Unspecified));
+
+    let required = RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(0xf000)], &[], &[]);
+    let extensions = Extensions::single(Extension::RequiredCapabilities(required)).unwrap();
+    let mut demanding = alice.group_with(extensions);
+    let (fault, reason) = stage.judge(&mut demanding, bob.fresh()).await;
+    assert!(matches!(fault, PackageFault::UnsupportedCapabilities(_)), "{fault:?}");
+    assert_eq!(reason, UnusableReason::Unspecified);
+}
+
+#[tokio::test]
+async fn the_same_package_twice_is_used_once() {
+    let stage = Stage::set().await;
+    let bobs = stage.bob.fresh();
+    stage.fake.reserve.answer(Ok(reserved(vec![bobs.clone(), bobs])));
+    stage.fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
+    let mut group = stage.alice.group();
+
+    let invited = stage.invite(&mut group).await.unwrap();
+
+    assert_eq!(invited.added.len(), 1);
+    assert_eq!(invited.unusable[0].fault, PackageFault::Duplicate);
+}
+
+#[test]
+fn an_invite_can_run_in_a_task() {
+    fn is_send<T: Send>(_: T) {}
+    #[allow(dead_code)]
+    fn check(client: Client, mut group: MlsGroup, alice: Device) {
+        is_send(async move {
+            let inviter = Inviter::new(client, BasicIdentity::default());
+            let publish = async |_: Invite| Ok::<_, Infallible>(());
+            let targets = [Target::user("bob")];
+            inviter.invite(&mut group, &alice.provider, &alice.signer, targets, publish).await
+        });
+    }
+}
