@@ -100,7 +100,7 @@ pub enum Error {
     Other(Box<Failure>),
 
     /// The connection failed: what the call asked for may or may not have happened.
-    #[error("can't talk to the keypool service: {0}")]
+    #[error("can't talk to the keypool service: {}", root_cause(.0.as_ref()))]
     Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
 
     /// The service answered something that breaks the contract.
@@ -177,6 +177,17 @@ impl Error {
     pub(crate) fn protocol(what: impl Into<String>) -> Self {
         Self::Protocol(what.into())
     }
+}
+
+/// The outer errors of a connection say no more than "transport error".
+fn root_cause<'a>(
+    error: &'a (dyn std::error::Error + Send + Sync + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
+    let mut cause: &'a (dyn std::error::Error + 'static) = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 /// What the service said about a call that failed.

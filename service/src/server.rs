@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError},
     embedded::{self, EmbeddedError, EmbeddedPostgres},
-    grpc::{AuditService, KeyPackageService, MalformedRequestLayer, ObserveLayer},
+    grpc::{AuditService, DeadlineLayer, KeyPackageService, MalformedRequestLayer, ObserveLayer},
     pool::KeyPackagePool,
     store::{MigrateError, SchemaState, Store, StoreError, migrate, schema_state},
     sweeper,
@@ -211,6 +211,7 @@ impl Server {
             .accept_http1(true)
             .layer(ObserveLayer)
             .layer(tonic_web::GrpcWebLayer::new())
+            .layer(DeadlineLayer)
             .layer(MalformedRequestLayer)
             .add_service(health_service)
             .add_service(reflection_v1())

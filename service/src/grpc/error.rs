@@ -56,6 +56,12 @@ pub(super) fn invalid_argument(violations: Vec<(String, String)>) -> Status {
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
+/// The caller's deadline passed.
+pub(super) fn deadline_exceeded() -> Status {
+    let message = "The deadline passed: repeating the call word for word is safe";
+    status(ErrorReason::DeadlineExceeded, message, [])
+}
+
 /// The status of a refused or failed call. Faults of the service are logged here, with their causes.
 pub(super) fn pool_status(error: PoolError) -> Status {
     match error {

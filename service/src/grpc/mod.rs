@@ -1,6 +1,7 @@
 //! The gRPC side: decode, authenticate, call, encode.
 
 mod audit_service;
+mod deadline;
 mod decode;
 mod encode;
 mod error;
@@ -10,6 +11,7 @@ mod observe;
 mod principal;
 
 pub use audit_service::AuditService;
+pub use deadline::{DeadlineLayer, Deadlines};
 pub use key_package_service::KeyPackageService;
 pub use malformed::{MalformedRequestLayer, MalformedRequests};
 pub use observe::{ObserveLayer, ObservedCalls};

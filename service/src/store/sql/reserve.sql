@@ -105,7 +105,12 @@ need AS (
 pick AS (
     SELECT n.bucket, n.user_id, n.device_id, p.key_package_ref,
            row_number() OVER (PARTITION BY n.bucket, n.user_id, n.device_id ORDER BY p.not_after, p.key_package_ref) AS nth
-    FROM (SELECT bucket, user_id, device_id, count(*) AS wanted FROM need GROUP BY bucket, user_id, device_id) n
+    FROM (
+        SELECT bucket, user_id, device_id, count(*) AS wanted
+        FROM need
+        GROUP BY bucket, user_id, device_id
+        ORDER BY bucket, user_id, device_id -- so that those who wait for locks wait in the same order
+    ) n
     CROSS JOIN LATERAL (
         SELECT o.key_package_ref, o.not_after
         FROM one_time o

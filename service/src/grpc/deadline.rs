@@ -1,0 +1,100 @@
+//! Ends calls at their caller's deadline with DEADLINE_EXCEEDED. tonic would say CANCELLED.
+
+use super::error::deadline_exceeded;
+use http::{HeaderMap, Request, Response};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+/// By how much a deadline is brought forward, so that this answer comes before tonic's.
+const HEAD_START: Duration = Duration::from_millis(2);
+
+/// Adds [`Deadlines`] to a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeadlineLayer;
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = Deadlines<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Deadlines { inner }
+    }
+}
+
+/// Ends calls at their caller's deadline.
+#[derive(Debug, Clone)]
+pub struct Deadlines<S> {
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for Deadlines<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let timeout = timeout(request.headers());
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let Some(timeout) = timeout else { return response.await };
+            match tokio::time::timeout(timeout.saturating_sub(HEAD_START), response).await {
+                Ok(response) => response,
+                Err(_elapsed) => Ok(deadline_exceeded().into_http()),
+            }
+        })
+    }
+}
+
+/// Reads the header `grpc-timeout`: at most eight digits and a unit. None if it is absent, or not as it should be: tonic
+/// ignores it then, too.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    let amount: u64 = (digits.len() <= 8).then(|| digits.parse().ok())??;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_of_every_unit() {
+        let read = |value: &'static str| {
+            timeout(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-timeout"),
+                http::HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(read("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(read("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(read("2m"), Some(Duration::from_millis(2)));
+        assert_eq!(read("2u"), Some(Duration::from_micros(2)));
+        assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        for wrong in ["", "S", "123456789S", "-1S", "1", "1x"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}
