@@ -8,7 +8,7 @@ use openmls::prelude::{
     Capabilities, Ciphersuite, CredentialType, ExtensionType, KeyPackage, KeyPackageIn, LeafNode,
     MlsGroup, OpenMlsCrypto, ProposalType, ProtocolVersion,
 };
-use tls_codec::{DeserializeBytes, Serialize, VLBytes};
+use tls_codec::{Deserialize, Serialize, VLBytes};
 
 use super::{CredentialVerifier, PackageFault};
 use crate::{ReservedPackage, Target};
@@ -105,7 +105,7 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
     /// Decoders have panicked on hostile bytes before: here that is one more malformed package.
     fn parse(&self, bytes: &[u8]) -> Result<KeyPackage, PackageFault> {
         let parse = || -> Result<KeyPackage, PackageFault> {
-            let package = KeyPackageIn::tls_deserialize_exact_bytes(bytes)
+            let package = KeyPackageIn::tls_deserialize_exact(bytes)
                 .map_err(|_| PackageFault::Malformed)?;
             Ok(package.validate(self.crypto, ProtocolVersion::Mls10)?)
         };

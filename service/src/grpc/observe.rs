@@ -53,7 +53,7 @@ where
             let code = Status::from_header_map(response.headers())
                 .map_or(Code::Ok, |status| status.code());
             let seconds = started.elapsed().as_secs_f64();
-            let code = format!("{code:?}");
+            let code = code_name(code);
             tracing::debug!(code, seconds, "done");
             metrics::counter!("keypool_grpc_calls_total", "method" => method, "code" => code)
                 .increment(1);
@@ -84,4 +84,50 @@ fn method(path: &str) -> &'static str {
         .into_iter()
         .find(|method| name.is_some_and(|(_, name)| name == *method))
         .unwrap_or("other")
+}
+
+/// A status code as gRPC spells it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    #[test]
+    fn every_method_of_the_api_has_its_name() {
+        let set = prost_types::FileDescriptorSet::decode(keypool_proto::FILE_DESCRIPTOR_SET);
+        let mut methods = 0;
+        for file in set.unwrap().file {
+            for service in &file.service {
+                for called in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), called.name());
+                    assert_eq!(method(&path), called.name());
+                    methods += 1;
+                }
+            }
+        }
+        assert_eq!(methods, 10);
+        assert_eq!(method("/somewhere.v1.Else/Reserve"), "other");
+    }
 }
