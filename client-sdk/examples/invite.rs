@@ -1,7 +1,7 @@
 //! Alice invites Bob to an MLS group, with a KeyPackage from the pool.
 //!
 //! Start the service with `cargo run --release`, then run this as often as you like:
-//! `cargo run --example invite`.
+//! `cargo run --release --example invite`.
 
 use std::error::Error;
 use std::process::ExitCode;

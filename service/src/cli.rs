@@ -4,8 +4,8 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, ConfigError, LogFormat},
     pool::KeyPackagePool,
-    server::{Database, Server, ServerError},
-    store::{Purged, Store},
+    server::{Database, Server, ServerError, require_known_schema},
+    store::{Purged, SchemaState, Store},
 };
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
@@ -80,7 +80,11 @@ enum Command {
     /// Serve until Ctrl-C or SIGTERM
     Serve(ServeFlags),
     /// Bring the database's schema to the newest version
-    Migrate,
+    Migrate {
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Count users, devices and packages
     Status {
         /// Print a JSON object
@@ -143,7 +147,7 @@ impl Cli {
         start_logging(config.log_format);
         match command {
             Command::Serve(_) => self::serve(&config).await,
-            Command::Migrate => migrate(&config).await,
+            Command::Migrate { json } => migrate(&config, json).await,
             Command::Status { json } => status(&config, json).await,
             Command::Sweep { json } => sweep(&config, json).await,
             Command::CheckConfig => check_config(&config),
@@ -214,21 +218,28 @@ fn greet(server: &Server) -> io::Result<()> {
         )?;
     }
     writeln!(out, "  try, in another terminal:")?;
-    writeln!(
-        out,
-        "    KEYPOOL_ENDPOINT=http://{address} cargo run --release -p keypool-client --example invite"
-    )?;
+    writeln!(out, "    KEYPOOL_ENDPOINT=http://{address} cargo run --release --example invite")?;
     writeln!(out, "    grpcurl -plaintext {address} describe keypool.v1.KeyPackageService")?;
     writeln!(out, "  stop with Ctrl-C")?;
     out.flush()
 }
 
-async fn migrate(config: &Config) -> Result<(), CliError> {
+async fn migrate(config: &Config, json: bool) -> Result<(), CliError> {
     let database = Database::open(config).await?;
-    let migrated = database.migrate().await;
+    let before = database.migrate().await;
     database.close().await?;
-    migrated?;
-    writeln!(io::stdout(), "the schema is up to date")?;
+    let migrated = match before? {
+        SchemaState::Current => false,
+        SchemaState::Behind { .. } => true,
+        SchemaState::Ahead { found, known } => {
+            return Err(ServerError::NewSchema { found, known }.into());
+        }
+    };
+    match (json, migrated) {
+        (true, _) => print(&serde_json::json!({ "migrated": migrated }), true)?,
+        (false, true) => writeln!(io::stdout(), "the schema was migrated")?,
+        (false, false) => writeln!(io::stdout(), "the schema is up to date")?,
+    }
     Ok(())
 }
 
@@ -274,7 +285,10 @@ async fn with_store<T>(
 ) -> Result<T, CliError> {
     let database = Database::open(config).await?;
     let store = Store::new(database.config().clone(), 1, Duration::from_secs(5))?;
-    let result = run(store.clone()).await;
+    let result = match require_known_schema(&store, &SystemClock).await {
+        Ok(()) => run(store.clone()).await,
+        Err(error) => Err(error.into()),
+    };
     store.close();
     database.close().await?;
     result

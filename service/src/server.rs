@@ -129,11 +129,11 @@ impl Database {
         &self.config
     }
 
-    /// Brings the schema to the newest version.
+    /// Brings the schema to the newest version, and returns what it was before. A newer one stays as it is.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
-    pub async fn migrate(&self) -> Result<(), ServerError> {
+    pub async fn migrate(&self) -> Result<SchemaState, ServerError> {
         let (mut client, connection) =
             self.config.connect(NoTls).await.map_err(ServerError::Connect)?;
         let connection = tokio::spawn(connection);
@@ -146,12 +146,13 @@ impl Database {
             return Err(ServerError::OldPostgres { found: version });
         }
         // Only what is behind: a role without the right to change the schema may still serve.
-        if matches!(schema_state(&client).await?, SchemaState::Behind { .. }) {
+        let before = schema_state(&client).await?;
+        if matches!(before, SchemaState::Behind { .. }) {
             migrate(&mut client).await?;
         }
         drop(client);
         connection.await.ok();
-        Ok(())
+        Ok(before)
     }
 
     /// Stops the private PostgreSQL, if it is one.
@@ -326,7 +327,10 @@ fn local_address(
     listener.local_addr().map_err(|source| ServerError::Listen { address, flag, source })
 }
 
-async fn require_known_schema(store: &Store, clock: &dyn Clock) -> Result<(), ServerError> {
+pub(crate) async fn require_known_schema(
+    store: &Store,
+    clock: &dyn Clock,
+) -> Result<(), ServerError> {
     match store.check(clock.now()).await?.schema {
         SchemaState::Current => Ok(()),
         SchemaState::Behind { found, known } => Err(ServerError::OldSchema { found, known }),

@@ -23,6 +23,9 @@ const MAX_CREDENTIAL_BYTES: usize = 64 * 1024;
 const MAX_PAGE: u32 = 1000;
 const DEFAULT_PAGE: u32 = 100;
 
+/// Where google.protobuf.Timestamp begins: the year 1. Earlier ones could be times that PostgreSQL doesn't know.
+const FIRST_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
 /// Collects what is wrong with a request's fields.
 #[derive(Default)]
 pub(super) struct Fields {
@@ -119,7 +122,8 @@ impl Fields {
             self.violation(path, "must have 0 to 999999999 nanoseconds");
             return None;
         }
-        self.check(path, Timestamp::new(raw.seconds, raw.nanos)).map(Some)
+        let time = Timestamp::new(raw.seconds, raw.nanos).ok().filter(|time| *time >= FIRST_TIME);
+        self.check(path, time.ok_or("must be of the years 1 to 9999")).map(Some)
     }
 }
 
@@ -399,7 +403,7 @@ fn page_position(token: &str) -> Result<LogPosition, &'static str> {
         let mut parts = token.splitn(3, '.');
         let micros = parts.next()?.parse().ok()?;
         Some(LogPosition {
-            logged_at: Timestamp::from_microsecond(micros).ok()?,
+            logged_at: Timestamp::from_microsecond(micros).ok().filter(|at| *at >= FIRST_TIME)?,
             reference: KeyPackageRef::new(unhex(parts.next()?)?).ok()?,
             reservation: ReservationId::new(parts.next()?).ok()?,
         })

@@ -4,6 +4,7 @@ use super::encode;
 use crate::{
     pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
     store::StoreError,
+    types::ReservationId,
 };
 use keypool_proto::{
     ERROR_DOMAIN,
@@ -76,7 +77,7 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             "The reservation belongs to another holder",
             [("reservation_id", reservation.to_string())],
         ),
-        PoolError::Packages(packages) => packages_failed(&packages),
+        PoolError::Packages(reservation, packages) => packages_failed(&reservation, &packages),
         PoolError::UnknownUser(user) => status(
             ErrorReason::UnknownUser,
             encode::missing_message(MissingReason::UnknownUser),
@@ -155,7 +156,7 @@ fn nothing_reserved(missing: &[MissingTarget]) -> Status {
     with_details(code(reason), encode::missing_message(first.reason), details, &own)
 }
 
-fn packages_failed(packages: &[PackageFault]) -> Status {
+fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> Status {
     let failed = packages.iter().filter_map(|one| Some((one, one.fault?)));
     let Some((first, fault)) = failed.clone().min_by_key(|(_, fault)| *fault) else {
         return status(ErrorReason::Internal, "Internal fault", []);
@@ -164,6 +165,7 @@ fn packages_failed(packages: &[PackageFault]) -> Status {
     let mut details = details(
         reason,
         [
+            ("reservation_id", reservation.to_string()),
             ("user_id", first.name.user.to_string()),
             ("device_id", first.name.device.to_string()),
             ("key_package_ref", first.name.reference.to_string()),

@@ -1,7 +1,7 @@
-//! Requests that aren't the message they should be: bytes that aren't protobuf, text that isn't UTF-8.
+//! Requests that aren't the message they should be: bytes that aren't protobuf, text that isn't UTF-8, too many bytes.
 //!
-//! tonic answers them with INTERNAL, as if the service had failed. The caller did, so it gets INVALID_ARGUMENT with the
-//! field's path, like for any other bad request.
+//! tonic answers them with INTERNAL, as if the service had failed, or OUT_OF_RANGE. The caller did, so it gets
+//! INVALID_ARGUMENT with the field's path, like for any other bad request.
 
 use super::error::invalid_argument;
 use http::{Request, Response};
@@ -15,6 +15,9 @@ use tower::{Layer, Service};
 
 /// How prost begins the description of a message that it can't decode.
 const UNDECODABLE: &str = "failed to decode Protobuf message: ";
+
+/// How tonic begins the description of a message that has more bytes than allowed.
+const TOO_LARGE: &str = "Error, decoded message length too large: ";
 
 /// Adds [`MalformedRequests`] to a service.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,26 +57,52 @@ where
 }
 
 fn translate(response: Response<Body>) -> Response<Body> {
-    match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() == Code::Internal => {
-            match status.message().split_once(UNDECODABLE) {
-                Some((_, problem)) => invalid_argument(vec![violation(problem)]).into_http(),
-                None => response,
-            }
-        }
-        _ => response,
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let problem = match status.code() {
+        Code::Internal => status.message().split_once(UNDECODABLE),
+        Code::OutOfRange => status.message().split_once(TOO_LARGE),
+        _ => None,
+    };
+    match problem {
+        Some((_, problem)) => invalid_argument(vec![violation(problem)]).into_http(),
+        None => response,
     }
 }
 
-/// prost writes the path from the message's Rust name: `UploadKeyPackagesRequest.user_id: invalid string value: …`.
+/// The path and the problem. prost writes where it was with the messages' Rust names, the innermost first:
+/// `Target.user_id: ReserveKeyPackagesRequest.targets: invalid string value: …`.
 fn violation(problem: &str) -> (String, String) {
-    match problem.split_once(": ") {
-        Some((path, what)) if path.contains('.') => {
-            let steps = path.split(". ").flat_map(|step| step.split('.'));
-            let fields: Vec<&str> =
-                steps.filter(|step| !step.starts_with(char::is_uppercase)).collect();
-            (fields.join("."), format!("can't be decoded: {what}"))
-        }
-        _ => (String::new(), format!("can't be decoded: {problem}")),
+    let mut path = Vec::new();
+    let mut what = problem;
+    while let Some((step, rest)) = what.split_once(": ") {
+        let Some(field) = field(step) else { break };
+        path.insert(0, field);
+        what = rest;
+    }
+    (path.join("."), format!("can't be decoded: {what}"))
+}
+
+/// The field in `Message.field`.
+fn field(step: &str) -> Option<&str> {
+    let (message, field) = step.split_once('.')?;
+    message.starts_with(char::is_uppercase).then_some(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_leads_from_the_outside_to_the_inside() {
+        let path = |problem| violation(problem).0;
+        assert_eq!(path("UploadKeyPackagesRequest.user_id: invalid string value: …"), "user_id");
+        assert_eq!(path("Target.user_id: ReserveKeyPackagesRequest.targets: …"), "targets.user_id");
+        assert_eq!(path("invalid wire type value: 7"), "");
+    }
+
+    #[test]
+    fn the_problem_is_told_without_the_path() {
+        let (_, problem) = violation("Target.user_id: ReserveKeyPackagesRequest.targets: odd: 7");
+        assert_eq!(problem, "can't be decoded: odd: 7");
     }
 }

@@ -18,7 +18,7 @@ pub enum PoolError {
     /// Some packages of a reservation could not be spent, released or extended: one element for each package of the
     /// call, in its order, of which at least one is a fault.
     #[error("the call failed for some packages")]
-    Packages(Vec<PackageFault>),
+    Packages(ReservationId, Vec<PackageFault>),
     /// No device of the user ever uploaded.
     #[error("unknown user")]
     UnknownUser(UserId),

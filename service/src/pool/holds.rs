@@ -152,7 +152,7 @@ impl HoldRequest {
         });
         let name_faults: Vec<_> = name_faults.collect();
         self.log_suspicious(&name_faults);
-        Err(PoolError::Packages(name_faults))
+        Err(PoolError::Packages(self.reservation.clone(), name_faults))
     }
 
     /// What may be an attack is logged under a stable name.
@@ -316,7 +316,8 @@ fn standing(item: &HeldItem, group: Option<&GroupId>, trace: &Trace, now: Timest
             None
         }
     };
-    let expired = trace.known.is_some_and(|(not_after, _)| not_after <= now);
+    // One that was handed out and is not known any more has expired long ago: nothing else is purged.
+    let expired = trace.known.is_none_or(|(not_after, _)| not_after <= now);
     let own =
         |hold: &Option<HoldRef>| hold.clone().filter(|hold| hold.reservation == item.reservation);
 

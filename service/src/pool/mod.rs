@@ -8,6 +8,7 @@ mod policy;
 mod reserve;
 mod revoke;
 mod status;
+mod turns;
 mod upload;
 pub mod validation;
 mod watch;
@@ -28,6 +29,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use turns::Turns;
 use watch::Watches;
 
 /// Who calls, and for whom.
@@ -57,6 +59,7 @@ struct Inner {
     /// One permit for each core that may validate packages.
     validations: Arc<Semaphore>,
     watches: Watches,
+    turns: Turns,
 }
 
 impl KeyPackagePool {
@@ -71,6 +74,7 @@ impl KeyPackagePool {
             calls: Semaphore::new(policy.max_calls_in_flight),
             validations: Arc::new(Semaphore::new(cores)),
             watches: Watches::new(policy.max_watches),
+            turns: Turns::default(),
             policy,
         });
         watch::follow(&inner);

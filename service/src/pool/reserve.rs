@@ -7,6 +7,7 @@ use crate::{
     types::{CipherSuite, DeviceId, GroupId, ReservationId, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
+use tracing::Instrument;
 
 /// How often packages that others have locked are waited for, before they are counted as gone. Each wait ends with one
 /// package taken by somebody.
@@ -90,7 +91,19 @@ impl KeyPackagePool {
     /// If nothing at all could be reserved or, where all are required, not everything: then nothing is held afterwards.
     /// If the reservation id belongs to another group or holder.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveReport, PoolError> {
-        let _call = self.admit()?;
+        let pool = self.clone();
+        // A task of its own, so that it keeps its turn until its statements have ended, even if the caller leaves.
+        let reserved = async move {
+            let _call = pool.admit()?;
+            let _turn = pool.inner.turns.take(&request.reservation).await;
+            pool.reserve_in_turn(request).await
+        };
+        tokio::spawn(reserved.in_current_span())
+            .await
+            .map_err(|error| PoolError::Internal(error.into()))?
+    }
+
+    async fn reserve_in_turn(&self, request: ReserveRequest) -> Result<ReserveReport, PoolError> {
         let now = self.now();
         let floor = self.policy().validation.min_remaining;
         let filter = ReserveFilter {

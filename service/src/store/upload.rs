@@ -35,6 +35,12 @@ pub enum StoredOutcome {
     Full,
 }
 
+impl StoredOutcome {
+    fn is_success(self) -> bool {
+        matches!(self, Self::Accepted | Self::Present)
+    }
+}
+
 impl Store {
     /// Stores packages, at most `cap` one-time packages of a device and cipher suite, in one transaction. Outcomes are
     /// in the items' order. No two items may have the same ref or the same init key.
@@ -92,8 +98,13 @@ impl Store {
                 Ok(None) => None,
                 Err(error) => Some(Err(error)),
             })
-            .collect::<Result<_, _>>()?;
-        transaction.commit().await?;
+            .collect::<Result<Vec<_>, _>>()?;
+        if outcomes.iter().any(|(_, outcome)| outcome.is_success()) {
+            transaction.commit().await?;
+        } else {
+            // A device of which nothing was taken has not uploaded: it must not become known.
+            transaction.rollback().await?;
+        }
         Ok(outcomes)
     }
 }

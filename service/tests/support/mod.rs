@@ -1,6 +1,14 @@
 //! What the tests over gRPC share: clients, short ways to say the usual calls, and errors taken apart.
 
-#![allow(dead_code, clippy::unwrap_used)] // each test file uses its own part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses its own part
+
+pub mod calls;
+pub mod forge;
+pub mod http;
+pub mod locks;
+pub mod process;
+pub mod proxy;
+pub mod raw;
 
 use keypool_proto::v1::{
     self, ErrorReason, KeyPackageErrorDetails, KeyPackageName, ReserveErrorDetails,

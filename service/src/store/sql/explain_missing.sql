@@ -23,5 +23,10 @@ SELECT
         WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.not_after > $5 AND o.not_after <= $6 AND ($7::int4[] IS NULL OR o.cipher_suite = ANY ($7))
           AND (o.held_until IS NULL OR o.held_until <= $5)
+    ) OR EXISTS (
+        SELECT FROM last_resort l
+        WHERE l.bucket = i.bucket AND l.user_id = i.user_id AND l.device_id = i.device_id
+          AND l.not_after > $5 AND l.not_after <= $6 AND ($7::int4[] IS NULL OR l.cipher_suite = ANY ($7))
+          AND l.revoked_at IS NULL AND l.superseded_at IS NULL
     ) AS expires_too_soon
 FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[]) AS i (item, bucket, user_id, device_id)

@@ -43,9 +43,12 @@ logged AS (
     JOIN spend_log s
       ON s.bucket = w.bucket AND s.user_id = w.user_id AND s.device_id = w.device_id
      AND s.reservation_id = w.reservation_id
-    WHERE s.released_at IS NULL
-      AND (
-          s.spent_at IS NOT NULL
+    WHERE s.group_id <> w.group_id OR s.holder <> w.holder -- to be refused
+       OR s.released_at IS NULL AND (
+          s.spent_at IS NOT NULL AND EXISTS (
+              SELECT FROM key_package k
+              WHERE k.bucket = s.bucket AND k.key_package_ref = s.key_package_ref
+          )
           OR s.held_until > $14 AND EXISTS (
               SELECT FROM last_resort l
               WHERE l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
@@ -65,7 +68,8 @@ have AS (
                same_group, same_holder, same_suite
         FROM logged
     ) h
-    ORDER BY h.call, h.bucket, h.user_id, h.device_id, h.spent DESC, h.held_until DESC
+    ORDER BY h.call, h.bucket, h.user_id, h.device_id, h.same_group AND h.same_holder, h.same_suite DESC,
+             h.spent DESC, h.held_until DESC, h.last_resort
 ),
 -- A lapsed hold that nobody took over is renewed.
 renewed AS (

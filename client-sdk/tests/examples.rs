@@ -1,0 +1,40 @@
+//! The examples tell the truth: each is run against a real service.
+#![cfg(feature = "openmls")]
+
+use keypool_service::testing::server::TestServer;
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// Runs an example, which `cargo test` has built beside this test.
+async fn run(name: &str, endpoint: String) -> Output {
+    let test = std::env::current_exe().unwrap();
+    let built: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(built.exists(), "{} is missing: run `cargo build --examples`", built.display());
+    let mut example = Command::new(built);
+    example.env("KEYPOOL_ENDPOINT", endpoint);
+    tokio::task::spawn_blocking(move || example.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invite_ends_with_a_message_read() {
+    let server = TestServer::start().await;
+    for _ in 0..2 {
+        let told = run("invite", server.endpoint()).await;
+        let text = String::from_utf8(told.stdout).unwrap();
+        assert!(told.status.success(), "{text}{}", String::from_utf8_lossy(&told.stderr));
+        assert!(text.contains("Bob reads: \"Hello Bob\""), "{text}");
+        assert!(text.contains("31 available, 1 spent"), "{text}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invite_says_how_to_start_the_service() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let told = run("invite", format!("http://{nobody}")).await;
+    let text = String::from_utf8(told.stderr).unwrap();
+    assert_eq!(told.status.code(), Some(1), "{text}");
+    assert!(text.contains("cargo run --release"), "{text}");
+}

@@ -1,0 +1,65 @@
+//! The program itself: what it says, and how it ends.
+
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod configuration;
+mod database;
+mod serve;
+mod usage;
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+use tempfile::TempDir;
+
+/// The program with arguments, and without any variable that could configure it.
+fn keypool(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keypool"));
+    for (variable, _) in std::env::vars() {
+        if variable.starts_with("KEYPOOL_") {
+            command.env_remove(variable);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs a command that ends by itself, off the async threads.
+async fn run(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// Runs a command that must succeed, and returns what it prints.
+async fn succeeds(command: Command) -> String {
+    let output = run(command).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output).to_owned()
+}
+
+/// Runs a command that must fail, and returns what it says about it.
+async fn fails(command: Command, code: i32) -> String {
+    let output = run(command).await;
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    assert_eq!(stdout(&output), "", "{output:?}");
+    stderr(&output).to_owned()
+}
+
+/// A configuration file, and the folder that it goes with.
+fn file(toml: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keypool.toml");
+    std::fs::write(&path, toml).unwrap();
+    (folder, path)
+}

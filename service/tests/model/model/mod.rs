@@ -1,0 +1,235 @@
+//! What the pool promises, in memory: one file for each family of calls, as in the contract.
+//!
+//! Where the contract leaves a choice, an answer is a set of which any is right.
+
+mod holds;
+mod reserve;
+mod revoke;
+mod status;
+mod sweep;
+mod upload;
+
+pub(crate) use holds::Fate;
+pub(crate) use reserve::{Grant, Granted, Reserved};
+pub(crate) use revoke::Reconciled;
+pub(crate) use status::Status;
+pub(crate) use upload::Uploaded;
+
+use crate::stock::{Facts, Owner};
+use jiff::Timestamp;
+use keypool_service::{
+    pool::{Caller, Policy},
+    store::LogRow,
+    types::{CipherSuite, DeviceId, GroupId, Holder, KeyPackageRef, ReservationId, UserId},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) struct Model {
+    pub(crate) now: Timestamp,
+    policy: Policy,
+    /// When each device last uploaded.
+    devices: BTreeMap<Owner, Timestamp>,
+    books: BTreeMap<(Owner, CipherSuite), Books>,
+    /// Whatever was accepted and is not purged.
+    packages: BTreeMap<KeyPackageRef, Package>,
+    pub(crate) log: Vec<Entry>,
+}
+
+/// What can't be counted from packages.
+#[derive(Default)]
+struct Books {
+    accepted: u64,
+    purged: u64,
+}
+
+struct Package {
+    facts: &'static Facts,
+    uploaded_at: Timestamp,
+    /// Of a last-resort package: a newer one has taken its place.
+    superseded: bool,
+    state: State,
+    unusable: Option<Unusable>,
+    /// Reservations whose hold lapsed, and was then taken over.
+    lost: BTreeSet<ReservationId>,
+}
+
+enum State {
+    /// Not spent and not revoked; a one-time package with the hold on it, live or lapsed.
+    Pooled(Option<Hold>),
+    Spent,
+    /// A one-time package with the hold that it had.
+    Revoked {
+        at: Timestamp,
+        hold: Option<Hold>,
+    },
+}
+
+#[derive(Clone)]
+struct Hold {
+    reservation: ReservationId,
+    group: GroupId,
+    holder: Holder,
+    until: Timestamp,
+}
+
+#[derive(Clone)]
+struct Unusable {
+    reason: i16,
+    at: Timestamp,
+}
+
+/// An entry of the spend log.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) owner: Owner,
+    pub(crate) reference: KeyPackageRef,
+    pub(crate) suite: CipherSuite,
+    pub(crate) last_resort: bool,
+    pub(crate) reservation: ReservationId,
+    pub(crate) group: GroupId,
+    pub(crate) holder: Holder,
+    pub(crate) principal: Holder,
+    pub(crate) logged_at: Timestamp,
+    pub(crate) spent_at: Option<Timestamp>,
+    pub(crate) released_at: Option<Timestamp>,
+    /// Of a last-resort package. The log does not tell it.
+    held_until: Option<Timestamp>,
+}
+
+impl Model {
+    pub(crate) fn new(now: Timestamp, policy: Policy) -> Self {
+        Self {
+            now,
+            policy,
+            devices: BTreeMap::new(),
+            books: BTreeMap::new(),
+            packages: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    pub(crate) fn knows(&self, user: &UserId, device: Option<&DeviceId>) -> bool {
+        self.devices
+            .keys()
+            .any(|owner| owner.user == *user && device.is_none_or(|device| owner.device == *device))
+    }
+
+    /// What a device has uploaded, and is not purged.
+    pub(crate) fn known_refs(&self, owner: &Owner) -> Vec<KeyPackageRef> {
+        self.of(owner).map(|one| one.facts.reference.clone()).collect()
+    }
+
+    fn of<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = &'a Package> {
+        self.packages.values().filter(move |one| one.facts.owner == *owner)
+    }
+
+    /// The times at which something changes by itself, the next first.
+    pub(crate) fn events(&self) -> Vec<Timestamp> {
+        let policy = &self.policy;
+        let packages = self.packages.values().flat_map(|one| {
+            let not_after = one.facts.not_after;
+            let (hold, grace) = match &one.state {
+                State::Pooled(hold) => (hold.as_ref(), None),
+                State::Spent => (None, None),
+                State::Revoked { at, hold } => (hold.as_ref(), Some(*at + policy.revocation_grace)),
+            };
+            [
+                Some(not_after),
+                Some(not_after - policy.validation.min_remaining),
+                Some(not_after - policy.expiring_soon),
+                Some(not_after + policy.keep_expired),
+                hold.map(|hold| hold.until),
+                grace,
+            ]
+        });
+        let log = self.log.iter().flat_map(|entry| {
+            [entry.held_until, Some(entry.logged_at + policy.spend_log_retention)]
+        });
+        let all: BTreeSet<Timestamp> = packages.chain(log).flatten().collect();
+        all.into_iter().filter(|at| *at > self.now).collect()
+    }
+}
+
+impl Package {
+    fn expired(&self, now: Timestamp) -> bool {
+        self.facts.not_after <= now
+    }
+
+    fn revoked(&self) -> bool {
+        matches!(self.state, State::Revoked { .. })
+    }
+
+    /// A one-time package's hold, live or lapsed, before it was spent.
+    fn hold(&self) -> Option<&Hold> {
+        match &self.state {
+            State::Pooled(hold) | State::Revoked { hold, .. } => hold.as_ref(),
+            State::Spent => None,
+        }
+    }
+
+    /// In the pool and valid: available or reserved.
+    fn stands(&self, now: Timestamp) -> bool {
+        matches!(self.state, State::Pooled(_)) && !self.expired(now)
+    }
+
+    fn available(&self, now: Timestamp) -> bool {
+        self.stands(now) && self.hold().is_none_or(|hold| hold.until <= now)
+    }
+
+    fn current_last_resort(&self, now: Timestamp) -> bool {
+        self.facts.last_resort && !self.superseded && self.stands(now)
+    }
+}
+
+impl Hold {
+    fn entry(&self, facts: &Facts, caller: &Caller, now: Timestamp) -> Entry {
+        Entry {
+            owner: facts.owner.clone(),
+            reference: facts.reference.clone(),
+            suite: facts.suite,
+            last_resort: facts.last_resort,
+            reservation: self.reservation.clone(),
+            group: self.group.clone(),
+            holder: self.holder.clone(),
+            principal: caller.principal.clone(),
+            logged_at: now,
+            spent_at: None,
+            released_at: None,
+            held_until: None,
+        }
+    }
+}
+
+impl Entry {
+    fn live(&self, now: Timestamp) -> bool {
+        self.spent_at.is_none()
+            && self.released_at.is_none()
+            && self.held_until.is_some_and(|until| until > now)
+    }
+}
+
+impl Entry {
+    /// As the log tells it.
+    pub(crate) fn as_logged(&self) -> Self {
+        Self { held_until: None, ..self.clone() }
+    }
+}
+
+impl From<LogRow> for Entry {
+    fn from(row: LogRow) -> Self {
+        Self {
+            owner: Owner { user: row.user, device: row.device },
+            reference: row.position.reference,
+            suite: row.cipher_suite,
+            last_resort: row.last_resort,
+            reservation: row.position.reservation,
+            group: row.group,
+            holder: row.holder,
+            principal: row.principal,
+            logged_at: row.position.logged_at,
+            spent_at: row.spent_at,
+            released_at: row.released_at,
+            held_until: None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+use super::{Model, Package, State};
+use crate::stock::Owner;
+use keypool_service::{
+    pool::Selector,
+    store::UnavailableState,
+    types::{DeviceId, KeyPackageRef, UserId},
+};
+
+/// What a reconcile leads to.
+#[derive(Debug)]
+pub(crate) struct Reconciled {
+    pub(crate) revoked: Vec<KeyPackageRef>,
+    /// The refs of no use, each with the states of which any is right.
+    pub(crate) unavailable: Vec<(KeyPackageRef, Vec<UnavailableState>)>,
+}
+
+impl Model {
+    /// How many packages are revoked; none if the user or device is unknown.
+    pub(crate) fn revoke(
+        &mut self,
+        user: &UserId,
+        device: Option<&DeviceId>,
+        selector: &Selector,
+    ) -> Option<usize> {
+        if !self.knows(user, device) {
+            return None;
+        }
+        let revoked = self.revoke_where(|one| {
+            one.facts.owner.user == *user
+                && device.is_none_or(|device| one.facts.owner.device == *device)
+                && selects(selector, one)
+        });
+        Some(revoked.len())
+    }
+
+    /// None if the device is unknown.
+    pub(crate) fn reconcile(
+        &mut self,
+        owner: &Owner,
+        refs: &[KeyPackageRef],
+    ) -> Option<Reconciled> {
+        if !self.knows(&owner.user, Some(&owner.device)) {
+            return None;
+        }
+        let lost =
+            |one: &Package| one.facts.owner == *owner && !refs.contains(&one.facts.reference);
+        let revoked = self.revoke_where(lost);
+        let unavailable = refs.iter().map(|one| (one.clone(), self.unavailable(owner, one)));
+        let unavailable = unavailable.filter(|(_, states)| !states.is_empty()).collect();
+        Some(Reconciled { revoked, unavailable })
+    }
+
+    /// Only what is unspent and valid can be revoked.
+    fn revoke_where(&mut self, selects: impl Fn(&Package) -> bool) -> Vec<KeyPackageRef> {
+        let now = self.now;
+        let mut revoked = Vec::new();
+        for (reference, package) in &mut self.packages {
+            if !package.stands(now) || !selects(package) {
+                continue;
+            }
+            if let State::Pooled(hold) = &mut package.state {
+                package.state = State::Revoked { at: now, hold: hold.take() };
+                revoked.push(reference.clone());
+            }
+        }
+        revoked
+    }
+
+    fn unavailable(&self, owner: &Owner, reference: &KeyPackageRef) -> Vec<UnavailableState> {
+        let package = self.packages.get(reference).filter(|one| one.facts.owner == *owner);
+        let Some(package) = package else { return vec![UnavailableState::Unknown] };
+        if matches!(package.state, State::Spent) {
+            return vec![UnavailableState::Spent];
+        }
+        let states = [
+            (package.expired(self.now), UnavailableState::Expired),
+            (package.revoked(), UnavailableState::Revoked),
+            (package.superseded, UnavailableState::Superseded),
+        ];
+        states.into_iter().filter_map(|(is, state)| is.then_some(state)).collect()
+    }
+}
+
+fn selects(selector: &Selector, package: &Package) -> bool {
+    let facts = package.facts;
+    match selector {
+        Selector::Refs(refs) => refs.contains(&facts.reference),
+        Selector::Credential { credential, signature_key } => {
+            credential.as_ref().is_none_or(|one| *one == facts.credential)
+                && signature_key.as_ref().is_none_or(|one| *one == facts.signature_key)
+        }
+        Selector::All => true,
+    }
+}

@@ -1,0 +1,184 @@
+use super::{Model, Package, State};
+use crate::stock::Owner;
+use jiff::Timestamp;
+use keypool_service::{
+    pool::{CipherSuiteStatus, DeviceStatus, Health},
+    types::{CipherSuite, DeviceId, KeyPackageRef, UserId},
+};
+use std::cmp::Reverse;
+
+/// A device's pools, in a form that can be compared.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Status {
+    owner: Owner,
+    health: Health,
+    last_upload_at: Option<Timestamp>,
+    pools: Vec<Counts>,
+    /// When and what, newest first.
+    unusable: Vec<(Timestamp, KeyPackageRef, i16)>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Counts {
+    suite: CipherSuite,
+    accepted: u64,
+    available: u64,
+    reserved: u64,
+    spent: u64,
+    expired: u64,
+    revoked: u64,
+    purged: u64,
+    expiring_soon: u64,
+    last_resort: Option<LastResort>,
+    health: Health,
+    recommended_upload_count: u32,
+    /// Something is to be done.
+    action: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct LastResort {
+    reference: KeyPackageRef,
+    not_after: Timestamp,
+    uploaded_at: Timestamp,
+    uses: u64,
+}
+
+const MOST_UNUSABLE: usize = 10;
+
+impl Model {
+    /// The state of a user's devices, or of one; none if there is none.
+    pub(crate) fn status(&self, user: &UserId, device: Option<&DeviceId>) -> Vec<Status> {
+        let owners = self.devices.keys().filter(|owner| owner.user == *user);
+        let owners = owners.filter(|owner| device.is_none_or(|device| owner.device == *device));
+        owners.map(|owner| self.status_of(owner)).collect()
+    }
+
+    /// The state of a device, empty if it is unknown.
+    pub(crate) fn status_of(&self, owner: &Owner) -> Status {
+        let suites = self.books.keys().filter(|(of, _)| of == owner).map(|(_, suite)| *suite);
+        let pools: Vec<Counts> = suites.map(|suite| self.counts(owner, suite)).collect();
+        let reports = self.of(owner).filter_map(|one| {
+            let unusable = one.unusable.as_ref()?;
+            Some((unusable.at, one.facts.reference.clone(), unusable.reason))
+        });
+        let mut unusable: Vec<_> = reports.collect();
+        unusable.sort_by_key(|(at, reference, _)| (Reverse(*at), reference.clone()));
+        unusable.truncate(MOST_UNUSABLE);
+        Status {
+            owner: owner.clone(),
+            health: pools.iter().map(|pool| pool.health).min().unwrap_or(Health::Empty),
+            last_upload_at: self.devices.get(owner).copied(),
+            pools,
+            unusable,
+        }
+    }
+
+    fn counts(&self, owner: &Owner, suite: CipherSuite) -> Counts {
+        let now = self.now;
+        let books = &self.books[&(owner.clone(), suite)];
+        let count = |is: &dyn Fn(&Package) -> bool| {
+            let packages = self.of(owner).filter(|one| one.facts.suite == suite);
+            packages.filter(|one| !one.facts.last_resort && is(one)).count() as u64
+        };
+        let soon = now + self.policy.expiring_soon;
+        let available = count(&|one| one.available(now));
+        let reserved = count(&|one| one.stands(now) && !one.available(now));
+        let expiring_soon = count(&|one| one.available(now) && one.facts.not_after <= soon);
+        let spent = self
+            .log
+            .iter()
+            .filter(|entry| entry.owner == *owner && entry.suite == suite && !entry.last_resort);
+        let last_resort = self.last_resort(owner, suite);
+        let health = match available {
+            0 => Health::Empty,
+            few if few < u64::from(self.policy.low_watermark) => Health::Low,
+            _ => Health::Healthy,
+        };
+        let wanted = u64::from(self.policy.target).saturating_sub(available - expiring_soon);
+        let room = u64::from(self.policy.cap) - available - reserved;
+        Counts {
+            suite,
+            accepted: books.accepted,
+            available,
+            reserved,
+            spent: spent.count() as u64,
+            expired: count(&|one| matches!(one.state, State::Pooled(_)) && one.expired(now)),
+            revoked: count(&Package::revoked),
+            purged: books.purged,
+            expiring_soon,
+            action: health != Health::Healthy
+                || expiring_soon > 0
+                || last_resort.as_ref().is_none_or(|one| one.uses > 0),
+            last_resort,
+            health,
+            recommended_upload_count: u32::try_from(wanted.min(room)).unwrap(),
+        }
+    }
+
+    fn last_resort(&self, owner: &Owner, suite: CipherSuite) -> Option<LastResort> {
+        let package = self
+            .of(owner)
+            .find(|one| one.facts.suite == suite && one.current_last_resort(self.now))?;
+        let reference = &package.facts.reference;
+        let uses = self
+            .log
+            .iter()
+            .filter(|entry| entry.reference == *reference && entry.released_at.is_none());
+        Some(LastResort {
+            reference: reference.clone(),
+            not_after: package.facts.not_after,
+            uploaded_at: package.uploaded_at,
+            uses: uses.count() as u64,
+        })
+    }
+}
+
+impl From<DeviceStatus> for Status {
+    fn from(real: DeviceStatus) -> Self {
+        let unusable = real.unusable.into_iter();
+        Self {
+            owner: Owner { user: real.user, device: real.device },
+            health: real.health,
+            last_upload_at: real.last_upload_at,
+            pools: real.pools.into_iter().map(Counts::from).collect(),
+            unusable: unusable.map(|one| (one.reported_at, one.reference, one.reason)).collect(),
+        }
+    }
+}
+
+impl From<CipherSuiteStatus> for Counts {
+    fn from(real: CipherSuiteStatus) -> Self {
+        let counts = real.counts;
+        Self {
+            suite: counts.cipher_suite,
+            accepted: counts.accepted,
+            available: counts.available,
+            reserved: counts.reserved,
+            spent: counts.spent,
+            expired: counts.expired,
+            revoked: counts.revoked,
+            purged: counts.purged,
+            expiring_soon: counts.expiring_soon,
+            last_resort: counts.last_resort.map(|one| LastResort {
+                reference: one.reference,
+                not_after: one.not_after,
+                uploaded_at: one.uploaded_at,
+                uses: one.uses,
+            }),
+            health: real.health,
+            recommended_upload_count: real.recommended_upload_count,
+            action: !real.recommended_action.is_empty(),
+        }
+    }
+}
+
+impl Status {
+    /// Promise 7.
+    pub(crate) fn is_balanced(&self) -> bool {
+        self.pools.iter().all(|one| {
+            let now = one.available + one.reserved + one.expired;
+            one.accepted == now + one.spent + one.revoked + one.purged
+        })
+    }
+}

@@ -1,0 +1,32 @@
+use super::{Model, State};
+use keypool_service::store::Purged;
+
+impl Model {
+    /// Forgets what nobody needs any more.
+    pub(crate) fn sweep(&mut self) -> Purged {
+        Purged { key_packages: self.purge_packages(), spend_log_entries: self.purge_log() }
+    }
+
+    /// A spent package stays in the log, and is booked as purged when it leaves that.
+    fn purge_packages(&mut self) -> u64 {
+        let expired_before = self.now - self.policy.keep_expired;
+        let before = self.packages.len();
+        let old = self.packages.values().filter(|one| one.facts.not_after < expired_before);
+        for one in old.filter(|one| !one.facts.last_resort && !matches!(one.state, State::Spent)) {
+            let pool = (one.facts.owner.clone(), one.facts.suite);
+            self.books.get_mut(&pool).unwrap().purged += 1;
+        }
+        self.packages.retain(|_, one| one.facts.not_after >= expired_before);
+        (before - self.packages.len()) as u64
+    }
+
+    fn purge_log(&mut self) -> u64 {
+        let logged_before = self.now - self.policy.spend_log_retention;
+        let before = self.log.len();
+        for old in self.log.iter().filter(|one| !one.last_resort && one.logged_at < logged_before) {
+            self.books.get_mut(&(old.owner.clone(), old.suite)).unwrap().purged += 1;
+        }
+        self.log.retain(|one| one.logged_at >= logged_before);
+        (before - self.log.len()) as u64
+    }
+}

@@ -1,0 +1,91 @@
+use super::{Model, Package, State};
+use crate::stock::{Facts, Owner};
+use keypool_service::{
+    pool::validation::RejectionReason,
+    types::{CipherSuite, KeyPackageRef},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What becomes of a package.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Uploaded {
+    Accepted,
+    AlreadyPresent,
+    /// For any of these reasons.
+    Rejected(Vec<RejectionReason>),
+}
+
+impl Model {
+    pub(crate) fn upload(&mut self, owner: &Owner, packages: &[&'static Facts]) -> Vec<Uploaded> {
+        let mut outcomes: BTreeMap<KeyPackageRef, Uploaded> = BTreeMap::new();
+        let mut results = Vec::new();
+        for facts in packages {
+            let outcome = match outcomes.get(&facts.reference) {
+                // The same package again in one call.
+                Some(Uploaded::Accepted) => Uploaded::AlreadyPresent,
+                Some(outcome) => outcome.clone(),
+                None => self.upload_one(owner, facts),
+            };
+            outcomes.insert(facts.reference.clone(), outcome.clone());
+            results.push(outcome);
+        }
+        let success = |one: &Uploaded| !matches!(one, Uploaded::Rejected(_));
+        if results.iter().any(success) {
+            self.devices.insert(owner.clone(), self.now);
+        }
+        results
+    }
+
+    fn upload_one(&mut self, owner: &Owner, facts: &'static Facts) -> Uploaded {
+        let now = self.now;
+        let mut faults = Vec::new();
+        if facts.owner != *owner {
+            faults.push(RejectionReason::WrongIdentity);
+        }
+        if facts.not_after <= now || facts.not_after < now + self.policy.validation.min_remaining {
+            faults.push(RejectionReason::Expired);
+        }
+        if !faults.is_empty() {
+            return Uploaded::Rejected(faults);
+        }
+        if let Some(package) = self.packages.get(&facts.reference) {
+            return match package.state {
+                State::Pooled(_) => Uploaded::AlreadyPresent,
+                State::Spent => Uploaded::Rejected(vec![RejectionReason::AlreadySpent]),
+                State::Revoked { .. } => Uploaded::Rejected(vec![RejectionReason::Revoked]),
+            };
+        }
+        if facts.last_resort {
+            self.supersede(owner, facts.suite);
+        } else if self.is_full(owner, facts.suite) {
+            return Uploaded::Rejected(vec![RejectionReason::PoolFull]);
+        }
+        self.books.entry((owner.clone(), facts.suite)).or_default().accepted +=
+            u64::from(!facts.last_resort);
+        let package = Package {
+            facts,
+            uploaded_at: now,
+            superseded: false,
+            state: State::Pooled(None),
+            unusable: None,
+            lost: BTreeSet::new(),
+        };
+        self.packages.insert(facts.reference.clone(), package);
+        Uploaded::Accepted
+    }
+
+    fn supersede(&mut self, owner: &Owner, suite: CipherSuite) {
+        for package in self.packages.values_mut() {
+            let facts = package.facts;
+            if facts.owner == *owner && facts.suite == suite && facts.last_resort {
+                package.superseded = true;
+            }
+        }
+    }
+
+    fn is_full(&self, owner: &Owner, suite: CipherSuite) -> bool {
+        let one_time = |one: &&Package| !one.facts.last_resort && one.facts.suite == suite;
+        let standing = self.of(owner).filter(one_time).filter(|one| one.stands(self.now)).count();
+        standing >= self.policy.cap as usize
+    }
+}
