@@ -104,7 +104,7 @@ impl Reservation {
         let request = SpendReservationRequest {
             reservation_id: self.request.reservation_id.clone(),
             group_id: self.request.group_id.clone(),
-            key_packages: names.to_vec(),
+            packages: names.to_vec(),
             on_behalf_of: self.request.on_behalf_of.clone(),
         };
         let spend = |client: Client, request| async move {
@@ -148,7 +148,7 @@ impl Reservation {
     async fn extend_chunk(&self, names: &[KeyPackageName], ttl: Duration) -> Result<SystemTime> {
         let request = ExtendReservationRequest {
             reservation_id: self.request.reservation_id.clone(),
-            key_packages: names.to_vec(),
+            packages: names.to_vec(),
             ttl: Some(to_proto(ttl)),
             on_behalf_of: self.request.on_behalf_of.clone(),
         };
@@ -269,7 +269,7 @@ impl Release {
             };
             let request = ReleaseReservationRequest {
                 reservation_id: self.reservation_id.clone(),
-                key_packages: names.iter().map(released).collect(),
+                packages: names.iter().map(released).collect(),
                 on_behalf_of: self.on_behalf_of.clone(),
             };
             let release = |client: Client, request| async move {
@@ -291,7 +291,7 @@ async fn reserve(
         client.call(request.clone(), reserve).await?;
     let reservation = reservation.ok_or_else(|| Error::protocol("no reservation in its answer"))?;
     check_echo(request, &reservation)?;
-    let packages = reservation.key_packages.into_iter().map(TryInto::try_into);
+    let packages = reservation.packages.into_iter().map(TryInto::try_into);
     Ok((packages.collect::<Result<_>>()?, missing.into_iter().map(Into::into).collect()))
 }
 

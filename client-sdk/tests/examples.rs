@@ -1,5 +1,6 @@
 //! The examples tell the truth: each is run against a real service.
 #![cfg(feature = "openmls")]
+#![allow(clippy::unwrap_used)]
 
 use keypool_service::testing::server::TestServer;
 use std::{

@@ -55,7 +55,7 @@ impl Stage {
             InviteError::Incomplete { mut unusable, .. } => {
                 let RejectedPackage { fault, .. } = unusable.pop().unwrap();
                 let release = self.fake.release.requests().pop().unwrap();
-                (fault, release.key_packages[0].unusable_reason())
+                (fault, release.packages[0].unusable_reason())
             }
             error => panic!("{error:?}"),
         }
@@ -156,7 +156,7 @@ async fn an_unusable_package_is_replaced_once() {
     let [first, second] = &stage.fake.reserve.requests()[..] else { panic!("two reserves") };
     assert_eq!(first, second);
     let spend = &stage.fake.spend.requests()[0];
-    assert_eq!(spend.key_packages, invited.added);
+    assert_eq!(spend.packages, invited.added);
 }
 
 #[tokio::test]

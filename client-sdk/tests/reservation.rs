@@ -34,7 +34,7 @@ async fn dropped_without_a_spend_it_is_released() {
     let release = &fake.release.requests()[0];
     assert_eq!(release.reservation_id, id);
     assert_eq!(release.on_behalf_of, "alice");
-    let released: Vec<_> = release.key_packages.iter().filter_map(|p| p.name.clone()).collect();
+    let released: Vec<_> = release.packages.iter().filter_map(|p| p.name.clone()).collect();
     assert_eq!(released, names(2));
 }
 
@@ -95,7 +95,7 @@ async fn many_packages_take_several_calls() {
     reservation.spend().await.unwrap();
 
     assert_eq!(end, Some(std::time::UNIX_EPOCH + Duration::from_secs(100)));
-    let sizes: Vec<_> = fake.spend.requests().iter().map(|r| r.key_packages.len()).collect();
+    let sizes: Vec<_> = fake.spend.requests().iter().map(|r| r.packages.len()).collect();
     assert_eq!(sizes, [100, 100, 50]);
     assert!(reservation.packages().iter().all(|package| package.spent));
     assert_eq!(reservation.extend(Duration::from_secs(60)).await.unwrap(), None);
@@ -112,6 +112,6 @@ async fn an_unusable_package_leaves_the_reservation() {
     reservation.release_unusable(&names(2)[0], reason).await.unwrap();
 
     assert_eq!(reservation.packages().len(), 1);
-    assert_eq!(fake.release.requests()[0].key_packages[0].unusable_reason(), reason);
+    assert_eq!(fake.release.requests()[0].packages[0].unusable_reason(), reason);
     reservation.keep();
 }

@@ -22,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 /// Pools one-time MLS KeyPackages in PostgreSQL and hands each of them out exactly once.
 ///
 /// Without a command it serves. Every flag can also be set in the configuration file, or as a variable: KEYPOOL_LISTEN for
-/// --listen, KEYPOOL_POOL__TARGET for target in the section [pool]. Flags win over variables, and variables over the file.
+/// --listen, KEYPOOL_POOL__TARGET for target in the section pool. Flags win over variables, and variables over the file.
 #[derive(Debug, Parser)]
 #[command(name = "keypool", version)]
 pub struct Cli {

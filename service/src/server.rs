@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError},
     embedded::{self, EmbeddedError, EmbeddedPostgres},
-    grpc::{AuditService, DeadlineLayer, KeyPackageService, MalformedRequestLayer, ObserveLayer},
+    grpc::{AuditService, CallLayer, KeyPackageService},
     pool::KeyPackagePool,
     store::{MigrateError, SchemaState, Store, StoreError, migrate, schema_state},
     sweeper,
@@ -210,10 +210,8 @@ impl Server {
         let drain = CancellationToken::new();
         let routes = tonic::transport::Server::builder()
             .accept_http1(true)
-            .layer(ObserveLayer)
             .layer(tonic_web::GrpcWebLayer::new())
-            .layer(DeadlineLayer)
-            .layer(MalformedRequestLayer)
+            .layer(CallLayer)
             .add_service(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())

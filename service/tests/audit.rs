@@ -65,7 +65,7 @@ async fn invite(client: &mut Client, reservation: &str, target: [&str; 2], group
     let request = SpendReservationRequest {
         reservation_id: reservation.into(),
         group_id: group.into(),
-        key_packages: names(&reserved),
+        packages: names(&reserved),
         on_behalf_of: by.into(),
     };
     client.spend_reservation(request).await.unwrap();

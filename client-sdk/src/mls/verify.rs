@@ -105,8 +105,8 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
     /// Decoders have panicked on hostile bytes before: here that is one more malformed package.
     fn parse(&self, bytes: &[u8]) -> Result<KeyPackage, PackageFault> {
         let parse = || -> Result<KeyPackage, PackageFault> {
-            let package = KeyPackageIn::tls_deserialize_exact(bytes)
-                .map_err(|_| PackageFault::Malformed)?;
+            let package =
+                KeyPackageIn::tls_deserialize_exact(bytes).map_err(|_| PackageFault::Malformed)?;
             Ok(package.validate(self.crypto, ProtocolVersion::Mls10)?)
         };
         catch_unwind(AssertUnwindSafe(parse)).unwrap_or(Err(PackageFault::Malformed))

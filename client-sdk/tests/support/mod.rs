@@ -230,8 +230,8 @@ pub(crate) fn package(name: KeyPackageName, bytes: Vec<u8>) -> ReservedKeyPackag
     }
 }
 
-pub(crate) fn reserved(key_packages: Vec<ReservedKeyPackage>) -> ReserveKeyPackagesResponse {
-    let reservation = Reservation { key_packages, ..Default::default() };
+pub(crate) fn reserved(packages: Vec<ReservedKeyPackage>) -> ReserveKeyPackagesResponse {
+    let reservation = Reservation { packages, ..Default::default() };
     ReserveKeyPackagesResponse { reservation: Some(reservation), missing: Vec::new() }
 }
 

@@ -1,66 +1,28 @@
 //! Ends calls at their caller's deadline with DEADLINE_EXCEEDED. tonic would say CANCELLED.
 
 use super::error::deadline_exceeded;
-use http::{HeaderMap, Request, Response};
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use http::{HeaderMap, Response};
+use std::time::Duration;
 use tonic::body::Body;
-use tower::{Layer, Service};
 
 /// By how much a deadline is brought forward, so that this answer comes before tonic's.
 const HEAD_START: Duration = Duration::from_millis(2);
 
-/// Adds [`Deadlines`] to a service.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct DeadlineLayer;
-
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = Deadlines<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Deadlines { inner }
-    }
-}
-
-/// Ends calls at their caller's deadline.
-#[derive(Debug, Clone)]
-pub struct Deadlines<S> {
-    inner: S,
-}
-
-impl<S, B> Service<Request<B>> for Deadlines<S>
-where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let timeout = timeout(request.headers());
-        let response = self.inner.call(request);
-        Box::pin(async move {
-            let Some(timeout) = timeout else { return response.await };
-            match tokio::time::timeout(timeout.saturating_sub(HEAD_START), response).await {
-                Ok(response) => response,
-                Err(_elapsed) => Ok(deadline_exceeded().into_http()),
-            }
-        })
+/// Waits for a call's response, at most until its caller's deadline.
+pub(super) async fn within<E>(
+    timeout: Option<Duration>,
+    response: impl Future<Output = Result<Response<Body>, E>>,
+) -> Result<Response<Body>, E> {
+    let Some(timeout) = timeout else { return response.await };
+    match tokio::time::timeout(timeout.saturating_sub(HEAD_START), response).await {
+        Ok(response) => response,
+        Err(_elapsed) => Ok(deadline_exceeded().into_http()),
     }
 }
 
 /// Reads the header `grpc-timeout`: at most eight digits and a unit. None if it is absent, or not as it should be: tonic
 /// ignores it then, too.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     let amount: u64 = (digits.len() <= 8).then(|| digits.parse().ok())??;

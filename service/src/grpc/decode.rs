@@ -274,7 +274,7 @@ pub(super) fn spend(
     let caller = caller(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let group = fields.check("group_id", GroupId::new(&request.group_id));
-    let packages = names(fields, &request.key_packages);
+    let packages = names(fields, &request.packages);
     Some(SpendRequest { hold: hold(caller, reservation, packages)?, group: group? })
 }
 
@@ -285,7 +285,7 @@ pub(super) fn release(
     let caller = caller(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let mut seen = HashSet::new();
-    let items = fields.list("key_packages", &request.key_packages, ITEMS, |fields, path, raw| {
+    let items = fields.list("packages", &request.packages, ITEMS, |fields, path, raw| {
         let reason_path = format!("{path}.unusable_reason");
         let reason = match v1::UnusableReason::try_from(raw.unusable_reason) {
             Ok(v1::UnusableReason::Unspecified) => Some(None),
@@ -309,7 +309,7 @@ pub(super) fn extend(
 ) -> Option<Extension> {
     let caller = caller(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
-    let packages = names(fields, &request.key_packages);
+    let packages = names(fields, &request.packages);
     let ttl = fields.span("ttl", request.ttl.as_ref(), policy.min_hold..=policy.max_hold);
     Some(Extension { hold: hold(caller, reservation, packages)?, ttl: ttl? })
 }
@@ -324,9 +324,8 @@ fn hold(
 
 fn names(fields: &mut Fields, raw: &[v1::KeyPackageName]) -> Option<Vec<PackageName>> {
     let mut seen = HashSet::new();
-    fields.list("key_packages", raw, ITEMS, |fields, path, raw| {
-        name(fields, path, Some(raw), &mut seen)
-    })
+    fields
+        .list("packages", raw, ITEMS, |fields, path, raw| name(fields, path, Some(raw), &mut seen))
 }
 
 fn name(

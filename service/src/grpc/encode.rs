@@ -153,7 +153,7 @@ pub(super) fn reserve(report: ReserveReport) -> v1::ReserveKeyPackagesResponse {
             reservation_id: reservation.id.to_string(),
             group_id: reservation.group.as_bytes().to_vec(),
             expire_time: reservation.expires_at().map(time),
-            key_packages: reservation.packages.into_iter().map(reserved).collect(),
+            packages: reservation.packages.into_iter().map(reserved).collect(),
         }),
         missing: report.missing.iter().map(missing).collect(),
     }

@@ -38,7 +38,9 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::ReservationLost => Code::Aborted,
         ErrorReason::NotTheHolder | ErrorReason::PermissionDenied => Code::PermissionDenied,
         ErrorReason::RateLimited => Code::ResourceExhausted,
-        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable => Code::Unavailable,
+        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable | ErrorReason::ShuttingDown => {
+            Code::Unavailable
+        }
         ErrorReason::Unauthenticated => Code::Unauthenticated,
         ErrorReason::DeadlineExceeded => Code::DeadlineExceeded,
         ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
@@ -88,6 +90,9 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             encode::missing_message(MissingReason::UnknownDevice),
             [("user_id", user.to_string()), ("device_id", device.to_string())],
         ),
+        PoolError::ShuttingDown => {
+            status(ErrorReason::ShuttingDown, "The service stops: call again", [])
+        }
         PoolError::Overloaded | PoolError::Store(StoreError::Busy) => {
             status(ErrorReason::Overloaded, "The service is overloaded: try again", [])
         }
@@ -113,7 +118,7 @@ fn details<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let mut details = ErrorDetails::with_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
     match reason {
-        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable => {
+        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable | ErrorReason::ShuttingDown => {
             details.set_retry_info(Some(RETRY_SOON));
         }
         ErrorReason::RateLimited => {

@@ -3,7 +3,7 @@ use super::{
     encode,
     error::pool_status,
 };
-use crate::pool::{KeyPackagePool, Policy};
+use crate::pool::{KeyPackagePool, Policy, PoolError};
 use keypool_proto::v1::{self, key_package_service_server::KeyPackageService as Api};
 use std::pin::Pin;
 use tokio_stream::Stream;
@@ -185,7 +185,7 @@ async fn follow(
                 (Ok(v1::WatchPoolResponse { pool_status }), false)
             }
             Some(Err(error)) => (Err(pool_status(error)), true),
-            None => (Err(Status::unavailable("The service stops: watch again")), true),
+            None => (Err(pool_status(PoolError::ShuttingDown)), true),
         };
         if sender.send(item).await.is_err() || last {
             return;

@@ -4,14 +4,8 @@
 //! INVALID_ARGUMENT with the field's path, like for any other bad request.
 
 use super::error::invalid_argument;
-use http::{Request, Response};
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use http::Response;
 use tonic::{Code, Status, body::Body};
-use tower::{Layer, Service};
 
 /// How prost begins the description of a message that it can't decode.
 const UNDECODABLE: &str = "failed to decode Protobuf message: ";
@@ -19,44 +13,8 @@ const UNDECODABLE: &str = "failed to decode Protobuf message: ";
 /// How tonic begins the description of a message that has more bytes than allowed.
 const TOO_LARGE: &str = "Error, decoded message length too large: ";
 
-/// Adds [`MalformedRequests`] to a service.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct MalformedRequestLayer;
-
-impl<S> Layer<S> for MalformedRequestLayer {
-    type Service = MalformedRequests<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        MalformedRequests { inner }
-    }
-}
-
-/// Answers requests that can't be decoded with INVALID_ARGUMENT.
-#[derive(Debug, Clone)]
-pub struct MalformedRequests<S> {
-    inner: S,
-}
-
-impl<S, B> Service<Request<B>> for MalformedRequests<S>
-where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let response = self.inner.call(request);
-        Box::pin(async move { Ok(translate(response.await?)) })
-    }
-}
-
-fn translate(response: Response<Body>) -> Response<Body> {
+/// The response, or INVALID_ARGUMENT in place of one that says that the request could not be decoded.
+pub(super) fn translate(response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     let problem = match status.code() {
         Code::Internal => status.message().split_once(UNDECODABLE),

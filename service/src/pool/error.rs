@@ -31,6 +31,9 @@ pub enum PoolError {
     /// Too many calls are waiting.
     #[error("too many calls are waiting")]
     Overloaded,
+    /// The service stops.
+    #[error("the service stops")]
+    ShuttingDown,
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] StoreError),

@@ -63,7 +63,7 @@ impl Watches {
 
     fn subscribe(&self, device: DeviceKey) -> Result<watch::Receiver<u64>, PoolError> {
         let mut devices = self.devices();
-        let devices = devices.as_mut().ok_or(PoolError::Overloaded)?;
+        let devices = devices.as_mut().ok_or(PoolError::ShuttingDown)?;
         devices.retain(|_, watched| watched.changes.receiver_count() > 0);
         let watches: usize = devices.values().map(|watched| watched.changes.receiver_count()).sum();
         if watches >= self.limit {

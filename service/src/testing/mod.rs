@@ -1,4 +1,5 @@
-//! Support for tests.
+//! Support for tests, those of applications included: a private PostgreSQL with a database for each test, real
+//! KeyPackages, and a whole service with a clock that can be moved. Start with [`server::TestServer`].
 
 pub mod database;
 pub mod packages;

@@ -78,19 +78,19 @@ async fn spend_reservation_names_the_bad_field() {
     let good = SpendReservationRequest {
         reservation_id: "r".into(),
         group_id: b"group".to_vec(),
-        key_packages: vec![name("phone"), name("laptop")],
+        packages: vec![name("phone"), name("laptop")],
         on_behalf_of: "alice".into(),
     };
     Table::of(good)
         .id("reservation_id", |request, id| request.reservation_id = id)
         .group("group_id", |request, group| request.group_id = group)
-        .with("key_packages", |request| request.key_packages.clear())
-        .with("key_packages", |request| request.key_packages = too_many())
-        .with("key_packages[1]", |request| request.key_packages[1] = name("phone"))
-        .id("key_packages[1].user_id", |request, id| request.key_packages[1].user_id = id)
-        .id("key_packages[1].device_id", |request, id| request.key_packages[1].device_id = id)
-        .reference("key_packages[1].key_package_ref", |request, one| {
-            request.key_packages[1].key_package_ref = one;
+        .with("packages", |request| request.packages.clear())
+        .with("packages", |request| request.packages = too_many())
+        .with("packages[1]", |request| request.packages[1] = name("phone"))
+        .id("packages[1].user_id", |request, id| request.packages[1].user_id = id)
+        .id("packages[1].device_id", |request, id| request.packages[1].device_id = id)
+        .reference("packages[1].key_package_ref", |request, one| {
+            request.packages[1].key_package_ref = one;
         })
         .optional_id("on_behalf_of", |request, id| request.on_behalf_of = id)
         .check(&server, async |request| client.clone().spend_reservation(request).await)
@@ -107,36 +107,36 @@ async fn release_reservation_names_the_bad_field() {
     let client = client(&server).await;
     let good = ReleaseReservationRequest {
         reservation_id: "r".into(),
-        key_packages: vec![released(name("phone")), released(name("laptop"))],
+        packages: vec![released(name("phone")), released(name("laptop"))],
         on_behalf_of: "alice".into(),
     };
     let second = |request: &mut ReleaseReservationRequest, change: &dyn Fn(&mut KeyPackageName)| {
-        change(request.key_packages[1].name.as_mut().unwrap());
+        change(request.packages[1].name.as_mut().unwrap());
     };
     Table::of(good)
         .id("reservation_id", |request, id| request.reservation_id = id)
-        .with("key_packages", |request| request.key_packages.clear())
-        .with("key_packages", |request| {
-            request.key_packages = too_many().into_iter().map(released).collect();
+        .with("packages", |request| request.packages.clear())
+        .with("packages", |request| {
+            request.packages = too_many().into_iter().map(released).collect();
         })
-        .with("key_packages[1].name", |request| request.key_packages[1].name = None)
-        .with("key_packages[1].name", |request| {
-            request.key_packages[1] = released(name("phone"));
+        .with("packages[1].name", |request| request.packages[1].name = None)
+        .with("packages[1].name", |request| {
+            request.packages[1] = released(name("phone"));
         })
-        .id("key_packages[1].name.user_id", |request, id| {
+        .id("packages[1].name.user_id", |request, id| {
             second(request, &|name| name.user_id.clone_from(&id));
         })
-        .id("key_packages[1].name.device_id", |request, id| {
+        .id("packages[1].name.device_id", |request, id| {
             second(request, &|name| name.device_id.clone_from(&id));
         })
-        .reference("key_packages[1].name.key_package_ref", |request, one| {
+        .reference("packages[1].name.key_package_ref", |request, one| {
             second(request, &|name| name.key_package_ref.clone_from(&one));
         })
-        .with("key_packages[0].unusable_reason", |request| {
-            request.key_packages[0].unusable_reason = 99;
+        .with("packages[0].unusable_reason", |request| {
+            request.packages[0].unusable_reason = 99;
         })
-        .with("key_packages[0].unusable_reason", |request| {
-            request.key_packages[0].unusable_reason = -1;
+        .with("packages[0].unusable_reason", |request| {
+            request.packages[0].unusable_reason = -1;
         })
         .optional_id("on_behalf_of", |request, id| request.on_behalf_of = id)
         .check(&server, async |request| client.clone().release_reservation(request).await)
@@ -149,19 +149,19 @@ async fn extend_reservation_names_the_bad_field() {
     let client = client(&server).await;
     let good = ExtendReservationRequest {
         reservation_id: "r".into(),
-        key_packages: vec![name("phone"), name("laptop")],
+        packages: vec![name("phone"), name("laptop")],
         ttl: Some(Duration { seconds: 1, nanos: 0 }),
         on_behalf_of: "alice".into(),
     };
     Table::of(good)
         .id("reservation_id", |request, id| request.reservation_id = id)
-        .with("key_packages", |request| request.key_packages.clear())
-        .with("key_packages", |request| request.key_packages = too_many())
-        .with("key_packages[1]", |request| request.key_packages[1] = name("phone"))
-        .id("key_packages[1].user_id", |request, id| request.key_packages[1].user_id = id)
-        .id("key_packages[1].device_id", |request, id| request.key_packages[1].device_id = id)
-        .reference("key_packages[1].key_package_ref", |request, one| {
-            request.key_packages[1].key_package_ref = one;
+        .with("packages", |request| request.packages.clear())
+        .with("packages", |request| request.packages = too_many())
+        .with("packages[1]", |request| request.packages[1] = name("phone"))
+        .id("packages[1].user_id", |request, id| request.packages[1].user_id = id)
+        .id("packages[1].device_id", |request, id| request.packages[1].device_id = id)
+        .reference("packages[1].key_package_ref", |request, one| {
+            request.packages[1].key_package_ref = one;
         })
         .ttl("ttl", |request, ttl| request.ttl = Some(ttl))
         .optional_id("on_behalf_of", |request, id| request.on_behalf_of = id)

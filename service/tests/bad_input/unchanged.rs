@@ -40,7 +40,7 @@ async fn send_half_bad(
         |name: &KeyPackageName| ReleasedKeyPackage { name: Some(name.clone()), unusable_reason: 1 };
     let release = ReleaseReservationRequest {
         reservation_id: "r".into(),
-        key_packages: vec![released(&held), released(&bad)],
+        packages: vec![released(&held), released(&bad)],
         on_behalf_of: String::new(),
     };
     let revoke = RevokeKeyPackagesRequest {

@@ -13,8 +13,11 @@ mod usage;
 use std::{
     path::PathBuf,
     process::{Command, Output},
+    time::Duration,
 };
 use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program with arguments, and without any variable that could configure it.
 fn keypool(arguments: &[&str]) -> Command {
@@ -28,9 +31,10 @@ fn keypool(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command that ends by itself, off the async threads.
-async fn run(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+/// Runs a command that ends by itself.
+async fn run(command: Command) -> Output {
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    tokio::time::timeout(PATIENCE, output).await.expect("the command ends").unwrap()
 }
 
 fn stdout(output: &Output) -> &str {

@@ -40,7 +40,7 @@ async fn find_unusable(client: &mut Client, reservation: &str, reason: UnusableR
     let released = ReleasedKeyPackage { name: held.name.clone(), unusable_reason: reason.into() };
     let request = ReleaseReservationRequest {
         reservation_id: reservation.into(),
-        key_packages: vec![released],
+        packages: vec![released],
         on_behalf_of: String::new(),
     };
     client.release_reservation(request).await.unwrap();

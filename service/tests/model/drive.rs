@@ -25,7 +25,7 @@ pub(crate) struct Run<'a> {
     real: &'a mut Real,
     model: Model,
     /// What each reservation was handed, the latest last.
-    handed: BTreeMap<ReservationId, Vec<PackageName>>,
+    handed: BTreeMap<usize, Vec<PackageName>>,
 }
 
 impl<'a> Run<'a> {
@@ -87,15 +87,17 @@ impl<'a> Run<'a> {
                     min_remaining: min_remaining.map(SignedDuration::from_secs),
                     require_all: *require_all,
                 };
-                self.reserve(request).await
+                self.reserve(who.reservation, request).await
             }
             Operation::Spend { who, packages } => {
+                let who = &self.one_with_packages(who);
                 let request = SpendRequest { hold: self.hold(who, packages), group: group(who) };
                 let real = self.real.pool().spend(&request).await;
                 check::fates(&real, &self.model.spend(&request))
             }
             Operation::Release { who, packages } => self.release(who, packages).await,
             Operation::Extend { who, packages, ttl } => {
+                let who = &self.one_with_packages(who);
                 let ttl = ttl.map(SignedDuration::from_secs);
                 let request = Extension { hold: self.hold(who, packages), ttl };
                 let real = self.real.pool().extend(&request).await;
@@ -105,7 +107,7 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Operation::Revoke { user, device, selector } => {
-                self.revoke(any_owner(*user), *device, &selector_of(selector)).await
+                self.revoke(any_owner(*user), *device, &self.selector(selector)).await
             }
             Operation::Reconcile { device, lost, more } => {
                 self.reconcile(*device, lost, more).await
@@ -124,8 +126,8 @@ impl<'a> Run<'a> {
                 self.set_time(self.model.now + SignedDuration::from_secs(*seconds));
                 Ok(())
             }
-            Operation::Jump { event, milliseconds } => {
-                let events = self.model.events();
+            Operation::Jump { to_hold, event, milliseconds } => {
+                let events = if *to_hold { self.model.hold_ends() } else { self.model.events() };
                 if let Some(event) = events.get(*event).or(events.last()) {
                     // The next operation is to be at that time.
                     let now = *event + SignedDuration::from_millis(*milliseconds) - TICK;
@@ -145,13 +147,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn reserve(&mut self, request: ReserveRequest) -> Checked {
+    async fn reserve(&mut self, number: usize, request: ReserveRequest) -> Checked {
         let model = self.model.reserve(&request);
-        let reservation = request.reservation.clone();
         let real = self.real.pool().reserve(request).await;
         check::reserved(&real, &model)?;
         if let Ok(report) = real {
-            let handed = self.handed.entry(reservation).or_default();
+            let handed = self.handed.entry(number).or_default();
             for name in names(report) {
                 handed.retain(|one| *one != name);
                 handed.push(name);
@@ -162,7 +163,7 @@ impl<'a> Run<'a> {
 
     async fn release(&mut self, who: &Who, packages: &[(Pick, Option<i16>)]) -> Checked {
         let (picks, mut unusable): (Vec<_>, Vec<_>) = packages.iter().cloned().unzip();
-        let hold = self.hold(who, &picks);
+        let hold = self.hold(&self.one_with_packages(who), &picks);
         unusable.truncate(hold.packages.len());
         let request = Release { hold, unusable };
         let real = self.real.pool().release(&request).await;
@@ -223,10 +224,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// A reservation that was handed something, if there is one.
+    fn one_with_packages(&self, who: &Who) -> Who {
+        let reservations: Vec<usize> = self.handed.keys().copied().collect();
+        let count = reservations.len().max(1);
+        let reservation = reservations.get(who.reservation % count).copied();
+        Who { reservation: reservation.unwrap_or(who.reservation), ..who.clone() }
+    }
+
     /// A call about some packages, none of them twice.
     fn hold(&self, who: &Who, picks: &[Pick]) -> HoldRequest {
         let mut packages = Vec::new();
-        for name in picks.iter().map(|pick| self.package(&reservation(who), pick)) {
+        for name in picks.iter().map(|pick| self.package(Some(who.reservation), pick)) {
             if !packages.contains(&name) {
                 packages.push(name);
             }
@@ -234,12 +243,29 @@ impl<'a> Run<'a> {
         HoldRequest { caller: caller(who), reservation: reservation(who), packages }
     }
 
-    fn package(&self, reservation: &ReservationId, pick: &Pick) -> PackageName {
+    fn selector(&self, selection: &Selection) -> Selector {
+        match selection {
+            Selection::Refs(picks) => Selector::Refs(
+                picks.iter().map(|pick| self.package(None, pick).reference).collect(),
+            ),
+            Selection::CredentialOf { package, credential, signature_key } => {
+                let facts = any_package(*package);
+                Selector::Credential {
+                    credential: credential.then(|| facts.credential.clone()),
+                    signature_key: signature_key.then(|| facts.signature_key.clone()),
+                }
+            }
+            Selection::All => Selector::All,
+        }
+    }
+
+    fn package(&self, reservation: Option<usize>, pick: &Pick) -> PackageName {
         match pick {
             Pick::Handed(nth) => {
-                let handed = self.handed.get(reservation).into_iter().flatten();
+                let handed =
+                    reservation.and_then(|one| self.handed.get(&one)).into_iter().flatten();
                 let latest = handed.rev().cycle().nth(*nth).cloned();
-                latest.unwrap_or_else(|| name(&STOCK.all()[*nth]))
+                latest.unwrap_or_else(|| name(any_package(*nth)))
             }
             Pick::HandedToAny(index) => {
                 let all: Vec<_> = self.handed.values().flatten().collect();
@@ -284,9 +310,10 @@ fn any_package(index: Index) -> &'static Facts {
     nth(STOCK.all(), index)
 }
 
-/// Any device, those that never upload included.
+/// Any device; now and then one that never uploads.
 fn any_owner(index: Index) -> &'static Owner {
-    let all: Vec<&Owner> = STOCK.owners.iter().chain(&STOCK.strangers).collect();
+    let known = STOCK.owners.iter().cycle().take(4 * STOCK.owners.len());
+    let all: Vec<&Owner> = known.chain(&STOCK.strangers).collect();
     nth::<&Owner>(&all, index)
 }
 
@@ -302,22 +329,6 @@ fn target(pick: &TargetPick) -> Target {
         }
     };
     Target { user: owner.user.clone(), device, excluded }
-}
-
-fn selector_of(selection: &Selection) -> Selector {
-    match selection {
-        Selection::Refs(picks) => {
-            Selector::Refs(picks.iter().map(|pick| any_package(*pick).reference.clone()).collect())
-        }
-        Selection::CredentialOf { package, credential, signature_key } => {
-            let facts = any_package(*package);
-            Selector::Credential {
-                credential: credential.then(|| facts.credential.clone()),
-                signature_key: signature_key.then(|| facts.signature_key.clone()),
-            }
-        }
-        Selection::All => Selector::All,
-    }
 }
 
 fn name(facts: &Facts) -> PackageName {

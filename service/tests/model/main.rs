@@ -19,15 +19,11 @@ mod stock;
 
 use drive::Run;
 use operations::Operation;
-use proptest::{
-    collection::vec,
-    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
-};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use real::Real;
-use std::{cell::RefCell, env, ops::RangeInclusive, str::FromStr};
+use std::{cell::RefCell, env, str::FromStr};
 
 const DEFAULT_CASES: u64 = 40;
-const OPERATIONS: RangeInclusive<usize> = 1..=120;
 
 #[test]
 fn the_pool_does_what_its_model_does() {
@@ -41,7 +37,7 @@ fn the_pool_does_what_its_model_does() {
             *operations.borrow_mut() += case.len();
             runtime.block_on(run(&mut real.borrow_mut(), &case))
         };
-        if let Err(failure) = runner(seed).run(&vec(operations::any(), OPERATIONS), case) {
+        if let Err(failure) = runner(seed).run(&operations::case(), case) {
             panic!("KEYPOOL_MODEL_SEED={seed} KEYPOOL_MODEL_CASES=1 fails: {}", told(failure));
         }
     }
@@ -67,7 +63,7 @@ fn told(failure: TestError<Vec<Operation>>) -> String {
 /// A runner of one case.
 fn runner(seed: u64) -> TestRunner {
     let config =
-        Config { cases: 1, failure_persistence: None, max_shrink_iters: 600, ..Config::default() };
+        Config { cases: 1, failure_persistence: None, max_shrink_iters: 1000, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))

@@ -68,8 +68,10 @@ pub(crate) enum Operation {
     Restart(Index),
     /// So many seconds pass.
     Advance(i64),
-    /// It becomes the time of one of the events to come, or a little before or after.
+    /// It becomes the time of one of the next holds' ends or, now and then, of anything that is to come; or a little
+    /// before or after.
     Jump {
+        to_hold: bool,
         event: usize,
         milliseconds: i64,
     },
@@ -105,7 +107,7 @@ pub(crate) enum Pick {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Selection {
-    Refs(Vec<Index>),
+    Refs(Vec<Pick>),
     /// What the credential, the signature key, or both of a package select.
     CredentialOf {
         package: Index,
@@ -115,25 +117,32 @@ pub(crate) enum Selection {
     All,
 }
 
-pub(crate) const RESERVATIONS: usize = 10;
+pub(crate) const RESERVATIONS: usize = 12;
 
-pub(crate) fn any() -> impl Strategy<Value = Operation> {
+const HOUR: i64 = 3600;
+
+/// A case: some uploads, and then anything.
+pub(crate) fn case() -> impl Strategy<Value = Vec<Operation>> {
+    let uploads = vec(upload(), 0..=8);
+    (uploads, vec(any(), 1..=120)).prop_map(|(uploads, then)| [uploads, then].concat())
+}
+
+fn any() -> impl Strategy<Value = Operation> {
     prop_oneof![
         10 => upload(),
         1 => upload_any(),
-        20 => reserve(),
-        12 => (who(), picks()).prop_map(|(who, packages)| Operation::Spend { who, packages }),
+        22 => reserve(),
+        14 => (who(), picks()).prop_map(|(who, packages)| Operation::Spend { who, packages }),
         6 => release(),
         5 => extend(),
-        2 => revoke(),
+        4 => revoke(),
         1 => reconcile(),
         1 => (index(), arbitrary::<bool>()).prop_map(|(user, device)| Operation::Status { user, device }),
         3 => Just(Operation::Sweep),
         1 => index().prop_map(Operation::Restart),
-        5 => select(vec![1, 20, 60, 600, 3600, 6 * 3600]).prop_map(Operation::Advance),
-        1 => select(vec![24 * 3600, 60 * 3600, 200 * 3600]).prop_map(Operation::Advance),
-        9 => (0..12_usize, select(vec![-1000, -1, 0, 1, 1000]))
-            .prop_map(|(event, milliseconds)| Operation::Jump { event, milliseconds }),
+        5 => select(vec![1, 20, 60, 600]).prop_map(Operation::Advance),
+        1 => select(vec![HOUR, 6 * HOUR, 26 * HOUR, 60 * HOUR]).prop_map(Operation::Advance),
+        8 => jump(),
     ]
 }
 
@@ -160,9 +169,15 @@ fn ttl() -> impl Strategy<Value = Option<i64>> {
     option::of(select(vec![1, 30, 600]))
 }
 
+fn jump() -> impl Strategy<Value = Operation> {
+    let offset = select(vec![-1000, -1, 0, 1, 1000]);
+    (proptest::bool::weighted(0.8), 0..4_usize, offset)
+        .prop_map(|(to_hold, event, milliseconds)| Operation::Jump { to_hold, event, milliseconds })
+}
+
 fn upload() -> impl Strategy<Value = Operation> {
-    let last_resort = prop_oneof![4 => vec(index(), 0), 1 => vec(index(), 1..=2)];
-    (index(), vec(index(), 0..=6), last_resort).prop_map(|(device, one_time, last_resort)| {
+    let last_resort = prop_oneof![2 => vec(index(), 0), 1 => vec(index(), 1..=2)];
+    (index(), vec(index(), 0..=4), last_resort).prop_map(|(device, one_time, last_resort)| {
         Operation::Upload { device, one_time, last_resort }
     })
 }
@@ -183,10 +198,10 @@ fn target() -> impl Strategy<Value = TargetPick> {
 fn reserve() -> impl Strategy<Value = Operation> {
     let suites = prop_oneof![2 => Just(vec![1]), 2 => subsequence(vec![1, 2], 0..=2)];
     let min_remaining = prop_oneof![
-        2 => Just(None),
-        1 => select(vec![0, 300, 3600, 24 * 3600, 72 * 3600]).prop_map(Some),
+        3 => Just(None),
+        1 => select(vec![0, 300, HOUR, 24 * HOUR, 72 * HOUR]).prop_map(Some),
     ];
-    let require_all = proptest::bool::weighted(0.25);
+    let require_all = proptest::bool::weighted(0.15);
     (who(), vec(target(), 1..=3), suites, ttl(), min_remaining, require_all, arbitrary::<bool>())
         .prop_map(|(who, targets, suites, ttl, min_remaining, require_all, limited)| {
             Operation::Reserve { who, targets, suites, ttl, min_remaining, require_all, limited }
@@ -222,8 +237,9 @@ fn extend() -> impl Strategy<Value = Operation> {
 
 fn revoke() -> impl Strategy<Value = Operation> {
     let by_credential = (index(), select(vec![(true, false), (false, true), (true, true)]));
+    let package = prop_oneof![index().prop_map(Pick::HandedToAny), index().prop_map(Pick::Any)];
     let selector = prop_oneof![
-        4 => vec(index(), 1..=6).prop_map(Selection::Refs),
+        4 => vec(package, 1..=6).prop_map(Selection::Refs),
         2 => by_credential.prop_map(|(package, (credential, signature_key))| {
             Selection::CredentialOf { package, credential, signature_key }
         }),

@@ -37,7 +37,7 @@ pub fn ending_in(user: &str, device: &str, lifetime: SignedDuration) -> PackageM
 
 /// The packages of a reserve.
 pub fn packages(response: &ReserveKeyPackagesResponse) -> &[ReservedKeyPackage] {
-    &response.reservation.as_ref().unwrap().key_packages
+    &response.reservation.as_ref().unwrap().packages
 }
 
 /// Reserves a package of one device.
@@ -73,13 +73,13 @@ pub fn rejections(response: &UploadKeyPackagesResponse) -> Vec<v1::RejectionReas
 
 pub fn release_request(
     reservation: &str,
-    key_packages: Vec<KeyPackageName>,
+    packages: Vec<KeyPackageName>,
     unusable: UnusableReason,
 ) -> ReleaseReservationRequest {
     let released = |name| ReleasedKeyPackage { name: Some(name), unusable_reason: unusable.into() };
     ReleaseReservationRequest {
         reservation_id: reservation.into(),
-        key_packages: key_packages.into_iter().map(released).collect(),
+        packages: packages.into_iter().map(released).collect(),
         on_behalf_of: String::new(),
     }
 }
@@ -87,20 +87,20 @@ pub fn release_request(
 pub async fn release(
     client: &mut Client,
     reservation: &str,
-    key_packages: Vec<KeyPackageName>,
+    packages: Vec<KeyPackageName>,
 ) -> Result<(), Status> {
-    let request = release_request(reservation, key_packages, UnusableReason::Unspecified);
+    let request = release_request(reservation, packages, UnusableReason::Unspecified);
     client.release_reservation(request).await.map(drop)
 }
 
 /// Extends holds to ten minutes from now.
 pub fn extend_request(
     reservation: &str,
-    key_packages: Vec<KeyPackageName>,
+    packages: Vec<KeyPackageName>,
 ) -> ExtendReservationRequest {
     ExtendReservationRequest {
         reservation_id: reservation.into(),
-        key_packages,
+        packages,
         ttl: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
         on_behalf_of: String::new(),
     }
@@ -109,9 +109,9 @@ pub fn extend_request(
 pub async fn extend(
     client: &mut Client,
     reservation: &str,
-    key_packages: Vec<KeyPackageName>,
+    packages: Vec<KeyPackageName>,
 ) -> Result<Timestamp, Status> {
-    let response = client.extend_reservation(extend_request(reservation, key_packages)).await?;
+    let response = client.extend_reservation(extend_request(reservation, packages)).await?;
     Ok(time(&response.into_inner().expire_time.unwrap()))
 }
 

@@ -105,18 +105,15 @@ pub async fn reserve(
 
 /// The names of the packages that a reserve returned.
 pub fn names(response: &ReserveKeyPackagesResponse) -> Vec<KeyPackageName> {
-    let packages = &response.reservation.as_ref().unwrap().key_packages;
+    let packages = &response.reservation.as_ref().unwrap().packages;
     packages.iter().map(|package| package.name.clone().unwrap()).collect()
 }
 
-pub fn spend_request(
-    reservation: &str,
-    key_packages: Vec<KeyPackageName>,
-) -> SpendReservationRequest {
+pub fn spend_request(reservation: &str, packages: Vec<KeyPackageName>) -> SpendReservationRequest {
     SpendReservationRequest {
         reservation_id: reservation.into(),
         group_id: GROUP.into(),
-        key_packages,
+        packages,
         on_behalf_of: String::new(),
     }
 }
@@ -124,9 +121,9 @@ pub fn spend_request(
 pub async fn spend(
     client: &mut Client,
     reservation: &str,
-    key_packages: Vec<KeyPackageName>,
+    packages: Vec<KeyPackageName>,
 ) -> Result<(), Status> {
-    client.spend_reservation(spend_request(reservation, key_packages)).await.map(drop)
+    client.spend_reservation(spend_request(reservation, packages)).await.map(drop)
 }
 
 /// The pool of a device's only cipher suite.

@@ -30,9 +30,12 @@ set_aside AS (
     SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, $9, unusable_reason
     FROM unusable
 ),
+-- Revoked meanwhile. What an inviter says of it counts all the same.
 forgotten AS (
     UPDATE revoked r
-    SET held_until = NULL, reservation_id = NULL, group_id = NULL, holder = NULL
+    SET held_until = NULL, reservation_id = NULL, group_id = NULL, holder = NULL,
+        revoked_at = CASE WHEN i.unusable_reason IS NULL THEN r.revoked_at ELSE $9 END,
+        unusable_reason = COALESCE(i.unusable_reason, r.unusable_reason)
     FROM item i
     WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
       AND r.key_package_ref = i.key_package_ref
@@ -51,11 +54,11 @@ last AS (
 ),
 last_unusable AS (
     UPDATE last_resort l
-    SET revoked_at = $9, unusable_reason = s.unusable_reason
+    SET revoked_at = COALESCE(l.revoked_at, $9), unusable_reason = COALESCE(l.unusable_reason, s.unusable_reason)
     FROM last s
     WHERE l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
       AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref
-      AND s.unusable_reason IS NOT NULL AND l.revoked_at IS NULL
+      AND s.unusable_reason IS NOT NULL
 )
 SELECT item FROM released
 UNION ALL

@@ -35,8 +35,8 @@ held AS (
     WHERE o.not_after > $14
 ),
 logged AS (
-    SELECT w.call, w.bucket, w.user_id, w.device_id, s.key_package_ref, s.held_until, s.last_resort,
-           s.spent_at IS NOT NULL AS spent,
+    SELECT w.call, w.bucket, w.user_id, w.device_id, s.key_package_ref, s.last_resort,
+           CASE WHEN s.spent_at IS NULL THEN s.held_until END AS held_until, s.spent_at IS NOT NULL AS spent,
            s.group_id = w.group_id AS same_group, s.holder = w.holder AS same_holder,
            $16::int4[] IS NULL OR s.cipher_suite = ANY ($16) AS same_suite
     FROM want w

@@ -73,7 +73,6 @@ impl Model {
     ) -> Fate {
         let mut fate = Fate::new();
         let now = self.now;
-        let unusable = unusable.map(|reason| Unusable { reason, at: now });
         if let Some(entry) = self.entry(call, name) {
             if entry.holder != call.caller.holder {
                 fate.insert(HoldFault::NotTheHolder);
@@ -85,17 +84,18 @@ impl Model {
                 return fate;
             }
             entry.released_at = Some(now);
-            if let (Some(package), Some(_)) = (self.packages.get_mut(&name.reference), &unusable) {
-                package.set_aside(now, unusable);
+            if let (Some(package), Some(reason)) =
+                (self.packages.get_mut(&name.reference), unusable)
+            {
+                package.set_aside(now, reason);
             }
             return fate;
         }
         let Some((package, hold)) = self.held(call, name) else { return fate };
         if hold.holder != call.caller.holder {
             fate.insert(HoldFault::NotTheHolder);
-        } else if unusable.is_some() {
-            package.set_aside(now, unusable);
-            package.forget_hold();
+        } else if let Some(reason) = unusable {
+            package.set_aside(now, reason);
         } else {
             package.forget_hold();
         }
@@ -188,12 +188,15 @@ impl Package {
         }
     }
 
-    /// Revokes it, if it isn't, because an inviter found it unusable.
-    fn set_aside(&mut self, now: Timestamp, unusable: Option<Unusable>) {
-        self.unusable = self.unusable.take().or(unusable);
-        if let State::Pooled(hold) = &mut self.state {
-            self.state = State::Revoked { at: now, hold: hold.take() };
-        }
+    /// Revokes it because an inviter found it unusable. If it was before, a last-resort package stays revoked since then:
+    /// the grace that others have doesn't begin anew.
+    fn set_aside(&mut self, now: Timestamp, reason: i16) {
+        let at = match self.state {
+            State::Revoked { at, .. } if self.facts.last_resort => at,
+            _ => now,
+        };
+        self.unusable.get_or_insert(Unusable { reason, at });
+        self.state = State::Revoked { at, hold: None };
     }
 
     /// Why a reservation that has no hold on it, and has not spent it, can't use it.

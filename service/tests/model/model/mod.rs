@@ -123,30 +123,31 @@ impl Model {
         self.packages.values().filter(move |one| one.facts.owner == *owner)
     }
 
-    /// The times at which something changes by itself, the next first.
+    /// When holds end, the next first.
+    pub(crate) fn hold_ends(&self) -> Vec<Timestamp> {
+        let packages = self.packages.values().filter_map(|one| Some(one.hold()?.until));
+        self.to_come(packages.chain(self.log.iter().filter_map(|entry| entry.held_until)))
+    }
+
+    /// When anything changes by itself, the next first.
     pub(crate) fn events(&self) -> Vec<Timestamp> {
         let policy = &self.policy;
         let packages = self.packages.values().flat_map(|one| {
             let not_after = one.facts.not_after;
-            let (hold, grace) = match &one.state {
-                State::Pooled(hold) => (hold.as_ref(), None),
-                State::Spent => (None, None),
-                State::Revoked { at, hold } => (hold.as_ref(), Some(*at + policy.revocation_grace)),
+            let grace_ends = match &one.state {
+                State::Revoked { at, .. } => *at + policy.revocation_grace,
+                _ => not_after - policy.expiring_soon,
             };
-            [
-                Some(not_after),
-                Some(not_after - policy.validation.min_remaining),
-                Some(not_after - policy.expiring_soon),
-                Some(not_after + policy.keep_expired),
-                hold.map(|hold| hold.until),
-                grace,
-            ]
+            let floor = not_after - policy.validation.min_remaining;
+            [not_after, floor, not_after + policy.keep_expired, grace_ends]
         });
-        let log = self.log.iter().flat_map(|entry| {
-            [entry.held_until, Some(entry.logged_at + policy.spend_log_retention)]
-        });
-        let all: BTreeSet<Timestamp> = packages.chain(log).flatten().collect();
-        all.into_iter().filter(|at| *at > self.now).collect()
+        let log = self.log.iter().map(|entry| entry.logged_at + policy.spend_log_retention);
+        self.to_come(packages.chain(log).chain(self.hold_ends()))
+    }
+
+    fn to_come(&self, times: impl Iterator<Item = Timestamp>) -> Vec<Timestamp> {
+        let times: BTreeSet<Timestamp> = times.filter(|at| *at > self.now).collect();
+        times.into_iter().collect()
     }
 }
 

@@ -1,5 +1,7 @@
-//! Counts and times every call, by method and status code, and gives each a span with a request id.
+//! What happens around every call: it gets a span with a request id, ends at its deadline, and is counted and timed by
+//! method and status code.
 
+use super::{deadline, malformed};
 use http::{Request, Response};
 use std::{
     future::Future,
@@ -11,25 +13,25 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-/// Adds [`ObservedCalls`] to a service.
+/// Adds [`Calls`] to a service.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ObserveLayer;
+pub struct CallLayer;
 
-impl<S> Layer<S> for ObserveLayer {
-    type Service = ObservedCalls<S>;
+impl<S> Layer<S> for CallLayer {
+    type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ObservedCalls { inner }
+        Calls { inner }
     }
 }
 
-/// Observes calls.
+/// A gRPC service whose calls end at their deadlines and are observed.
 #[derive(Debug, Clone)]
-pub struct ObservedCalls<S> {
+pub struct Calls<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request<B>> for ObservedCalls<S>
+impl<S, B> Service<Request<B>> for Calls<S>
 where
     S: Service<Request<B>, Response = Response<Body>>,
     S::Future: Send + 'static,
@@ -44,25 +46,26 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let method = method(request.uri().path());
-        let request_id = uuid::Uuid::now_v7();
-        let span = tracing::info_span!("call", method, %request_id);
+        let span = tracing::info_span!("call", method, request_id = %uuid::Uuid::now_v7());
         let started = Instant::now();
+        let timeout = deadline::timeout(request.headers());
         let response = self.inner.call(request);
-        let observed = async move {
-            let response = response.await?;
-            let code = Status::from_header_map(response.headers())
-                .map_or(Code::Ok, |status| status.code());
-            let seconds = started.elapsed().as_secs_f64();
-            let code = code_name(code);
-            tracing::debug!(code, seconds, "done");
-            metrics::counter!("keypool_grpc_calls_total", "method" => method, "code" => code)
-                .increment(1);
-            metrics::histogram!("keypool_grpc_call_duration_seconds", "method" => method)
-                .record(seconds);
+        let call = async move {
+            let response = malformed::translate(deadline::within(timeout, response).await?);
+            observe(method, started, &response);
             Ok(response)
         };
-        Box::pin(observed.instrument(span))
+        Box::pin(call.instrument(span))
     }
+}
+
+/// Counts and times a call.
+fn observe(method: &'static str, started: Instant, response: &Response<Body>) {
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    let (code, seconds) = (code_name(code), started.elapsed().as_secs_f64());
+    tracing::debug!(code, seconds, "done");
+    metrics::counter!("keypool_grpc_calls_total", "method" => method, "code" => code).increment(1);
+    metrics::histogram!("keypool_grpc_call_duration_seconds", "method" => method).record(seconds);
 }
 
 /// The method's name; `other` for what isn't ours, so that callers can't make up label values.
