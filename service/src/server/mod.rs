@@ -1,19 +1,26 @@
 //! The whole service: database, pools, gRPC, admin address, sweeper. Started and stopped as one.
 
+mod database;
+mod readiness;
+
+pub use database::Database;
+pub(crate) use database::require_known_schema;
+
 use crate::{
-    admin::{self, Readiness},
+    admin,
     clock::Clock,
     config::{Config, ConfigError},
-    embedded::{self, EmbeddedError, EmbeddedPostgres},
+    embedded::EmbeddedError,
     grpc::{AuditService, CallLayer, KeyPackageService},
     pool::KeyPackagePool,
-    store::{MigrateError, SchemaState, Store, StoreError, migrate, schema_state},
+    store::{MigrateError, Store, StoreError},
     sweeper,
 };
-use jiff::SignedDuration;
+use database::MIN_POSTGRES;
 use keypool_proto::v1::{
     audit_service_server::AuditServiceServer, key_package_service_server::KeyPackageServiceServer,
 };
+use readiness::{set_health, watch_readiness};
 use std::{
     io,
     net::SocketAddr,
@@ -22,21 +29,11 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// The least version of PostgreSQL.
-const MIN_POSTGRES: i32 = 15;
-
 /// How long a caller waits for a database connection before it is told that the service is overloaded.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
-
-/// How often readiness is checked.
-const READINESS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How far the clocks of service and database may be apart.
-const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// The largest request: 100 packages of the largest size, and what is around them.
 const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
@@ -98,73 +95,6 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
-}
-
-/// The database that a configuration names: an existing one, or a private one that was started for it.
-#[derive(Debug)]
-pub struct Database {
-    config: tokio_postgres::Config,
-    embedded: Option<EmbeddedPostgres>,
-}
-
-impl Database {
-    /// Finds or starts the database.
-    ///
-    /// # Errors
-    /// If the private PostgreSQL can't be started.
-    pub async fn open(config: &Config) -> Result<Self, ServerError> {
-        if let Some(url) = &config.database_url {
-            return Ok(Self { config: url.parse()?, embedded: None });
-        }
-        let data_dir = config.data_dir.clone().unwrap_or_else(embedded::default_data_dir);
-        let mut options = embedded::Options::new(data_dir);
-        options.binaries.clone_from(&config.postgres_bin_dir);
-        let embedded = EmbeddedPostgres::start(options).await?;
-        Ok(Self { config: embedded.config(), embedded: Some(embedded) })
-    }
-
-    /// How to connect.
-    #[must_use]
-    pub fn config(&self) -> &tokio_postgres::Config {
-        &self.config
-    }
-
-    /// Brings the schema to the newest version, and returns what it was before. A newer one stays as it is.
-    ///
-    /// # Errors
-    /// If the database can't be reached or refuses.
-    pub async fn migrate(&self) -> Result<SchemaState, ServerError> {
-        let (mut client, connection) =
-            self.config.connect(NoTls).await.map_err(ServerError::Connect)?;
-        let connection = tokio::spawn(connection);
-        let version: i32 = client
-            .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(StoreError::from)?;
-        if version < MIN_POSTGRES {
-            return Err(ServerError::OldPostgres { found: version });
-        }
-        // Only what is behind: a role without the right to change the schema may still serve.
-        let before = schema_state(&client).await?;
-        if matches!(before, SchemaState::Behind { .. }) {
-            migrate(&mut client).await?;
-        }
-        drop(client);
-        connection.await.ok();
-        Ok(before)
-    }
-
-    /// Stops the private PostgreSQL, if it is one.
-    ///
-    /// # Errors
-    /// If it doesn't stop.
-    pub async fn close(self) -> Result<(), ServerError> {
-        if let Some(embedded) = self.embedded {
-            embedded.stop().await?;
-        }
-        Ok(())
-    }
 }
 
 /// A running service.
@@ -253,7 +183,7 @@ impl Server {
         Ok(Self {
             address,
             admin_address,
-            data_dir: database.embedded.as_ref().map(|embedded| embedded.data_dir().to_owned()),
+            data_dir: database.data_dir().map(Path::to_owned),
             pool,
             store,
             database,
@@ -325,17 +255,6 @@ fn local_address(
     listener.local_addr().map_err(|source| ServerError::Listen { address, flag, source })
 }
 
-pub(crate) async fn require_known_schema(
-    store: &Store,
-    clock: &dyn Clock,
-) -> Result<(), ServerError> {
-    match store.check(clock.now()).await?.schema {
-        SchemaState::Current => Ok(()),
-        SchemaState::Behind { found, known } => Err(ServerError::OldSchema { found, known }),
-        SchemaState::Ahead { found, known } => Err(ServerError::NewSchema { found, known }),
-    }
-}
-
 macro_rules! reflection {
     ($name:ident, $build:ident) => {
         fn $name() -> impl tonic::codegen::Service<
@@ -358,58 +277,3 @@ macro_rules! reflection {
 }
 reflection!(reflection_v1, build_v1);
 reflection!(reflection_v1alpha, build_v1alpha);
-
-/// The names under which health is asked for: the whole server, and each service.
-const HEALTH_NAMES: [&str; 3] = ["", "keypool.v1.KeyPackageService", "keypool.v1.AuditService"];
-
-async fn set_health(health: &HealthReporter, status: ServingStatus) {
-    for name in HEALTH_NAMES {
-        health.set_service_status(name, status).await;
-    }
-}
-
-/// Keeps health and readiness true: the database answers, knows this schema, and has about the same time.
-async fn watch_readiness(
-    store: Store,
-    clock: Arc<dyn Clock>,
-    readiness: watch::Sender<Readiness>,
-    health: HealthReporter,
-    drain: CancellationToken,
-) {
-    loop {
-        let found = tokio::select! {
-            found = not_ready(&store, &*clock) => found,
-            () = drain.cancelled() => break,
-        };
-        if *readiness.borrow() != found {
-            match found {
-                None => tracing::info!("ready"),
-                Some(reason) => tracing::warn!(reason, "not ready"),
-            }
-            readiness.send_replace(found);
-            let status =
-                if found.is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
-            set_health(&health, status).await;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(READINESS_INTERVAL) => {}
-            () = drain.cancelled() => break,
-        }
-    }
-    readiness.send_replace(Some("stopping"));
-}
-
-async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
-    let check = tokio::time::timeout(CONNECTION_WAIT, store.check(clock.now())).await;
-    match check {
-        Ok(Ok(check)) if check.clock_skew.abs() > MAX_CLOCK_SKEW => {
-            Some("the clocks of service and database differ by more than 2 s")
-        }
-        Ok(Ok(check)) if matches!(check.schema, SchemaState::Behind { .. }) => {
-            Some("the database's schema is older than this version needs")
-        }
-        // A newer schema is one that was expanded for the next version, which still serves this one.
-        Ok(Ok(_)) => None,
-        Ok(Err(_)) | Err(_) => Some("the database does not answer"),
-    }
-}

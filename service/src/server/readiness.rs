@@ -1,0 +1,74 @@
+//! Whether the service is ready, told by gRPC health and on the admin address.
+
+use super::CONNECTION_WAIT;
+use crate::{
+    admin::Readiness,
+    clock::Clock,
+    store::{SchemaState, Store},
+};
+use jiff::SignedDuration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+/// How often readiness is checked.
+const READINESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far the clocks of service and database may be apart.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
+
+/// The names under which health is asked for: the whole server, and each service.
+const HEALTH_NAMES: [&str; 3] = ["", "keypool.v1.KeyPackageService", "keypool.v1.AuditService"];
+
+pub(super) async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for name in HEALTH_NAMES {
+        health.set_service_status(name, status).await;
+    }
+}
+
+/// Keeps health and readiness true: the database answers, knows this schema, and has about the same time.
+pub(super) async fn watch_readiness(
+    store: Store,
+    clock: Arc<dyn Clock>,
+    readiness: watch::Sender<Readiness>,
+    health: HealthReporter,
+    drain: CancellationToken,
+) {
+    loop {
+        let found = tokio::select! {
+            found = not_ready(&store, &*clock) => found,
+            () = drain.cancelled() => break,
+        };
+        if *readiness.borrow() != found {
+            match found {
+                None => tracing::info!("ready"),
+                Some(reason) => tracing::warn!(reason, "not ready"),
+            }
+            readiness.send_replace(found);
+            let status =
+                if found.is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
+            set_health(&health, status).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(READINESS_INTERVAL) => {}
+            () = drain.cancelled() => break,
+        }
+    }
+    readiness.send_replace(Some("stopping"));
+}
+
+async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
+    let check = tokio::time::timeout(CONNECTION_WAIT, store.check(clock.now())).await;
+    match check {
+        Ok(Ok(check)) if check.clock_skew.abs() > MAX_CLOCK_SKEW => {
+            Some("the clocks of service and database differ by more than 2 s")
+        }
+        Ok(Ok(check)) if matches!(check.schema, SchemaState::Behind { .. }) => {
+            Some("the database's schema is older than this version needs")
+        }
+        // A newer schema is one that was expanded for the next version, which still serves this one.
+        Ok(Ok(_)) => None,
+        Ok(Err(_)) | Err(_) => Some("the database does not answer"),
+    }
+}
