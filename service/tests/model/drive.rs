@@ -3,17 +3,18 @@
 use crate::{
     check::{self, Checked},
     model::{Model, Reconciled, Status},
-    operations::{Index, Operation, Pick, Selection, TargetPick, Who, nth},
+    operations::{Index, Operation, Pick, Selection, Who, nth},
     real::{Real, policy},
+    resolve::{any_owner, any_package, caller, group, name, named, names, reservation, target},
     stock::{Facts, Owner, STOCK},
 };
 use jiff::{SignedDuration, Timestamp};
 use keypool_service::{
     pool::{
-        Caller, Extension, HoldRequest, PackageName, PoolError, Release, ReserveReport,
-        ReserveRequest, Selector, SpendRequest, Target,
+        Caller, Extension, HoldRequest, PackageName, PoolError, Release, ReserveRequest, Selector,
+        SpendRequest,
     },
-    types::{CipherSuite, GroupId, Holder, ReservationId},
+    types::CipherSuite,
 };
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
 use std::collections::BTreeMap;
@@ -107,7 +108,15 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Operation::Revoke { user, device, selector } => {
-                self.revoke(any_owner(*user), *device, &self.selector(selector)).await
+                let owner = match selector {
+                    // Mostly of the user that the packages are of.
+                    Selection::Refs(picks) if user % 4 > 0 => {
+                        let reference = self.package(None, &picks[0]).reference;
+                        &STOCK.facts(&reference).owner
+                    }
+                    _ => any_owner(*user),
+                };
+                self.revoke(owner, *device, &self.selector(selector)).await
             }
             Operation::Reconcile { device, lost, more } => {
                 self.reconcile(*device, lost, more).await
@@ -126,9 +135,9 @@ impl<'a> Run<'a> {
                 self.set_time(self.model.now + SignedDuration::from_secs(*seconds));
                 Ok(())
             }
-            Operation::Jump { to_hold, event, milliseconds } => {
-                let events = if *to_hold { self.model.hold_ends() } else { self.model.events() };
-                if let Some(event) = events.get(*event).or(events.last()) {
+            Operation::Jump { to, nth, milliseconds } => {
+                let events = self.model.events(*to);
+                if let Some(event) = events.get(*nth).or(events.last()) {
                     // The next operation is to be at that time.
                     let now = *event + SignedDuration::from_millis(*milliseconds) - TICK;
                     self.set_time(now.max(self.model.now));
@@ -286,67 +295,4 @@ impl<'a> Run<'a> {
 
 fn failed(error: PoolError) -> TestCaseError {
     TestCaseError::fail(format!("{error:?}"))
-}
-
-fn caller(who: &Who) -> Caller {
-    let holder = (who.reservation + usize::from(who.other_holder)) % 2;
-    Caller {
-        holder: Holder::new(&format!("holder-{holder}")).unwrap(),
-        principal: Holder::new(&format!("principal-{}", who.principal)).unwrap(),
-        limited: false,
-    }
-}
-
-fn reservation(who: &Who) -> ReservationId {
-    ReservationId::new(&format!("reservation-{}", who.reservation)).unwrap()
-}
-
-fn group(who: &Who) -> GroupId {
-    let group = (who.reservation + usize::from(who.other_group)) % 3;
-    GroupId::new(format!("group-{group}")).unwrap()
-}
-
-fn any_package(index: Index) -> &'static Facts {
-    nth(STOCK.all(), index)
-}
-
-/// Any device; now and then one that never uploads.
-fn any_owner(index: Index) -> &'static Owner {
-    let known = STOCK.owners.iter().cycle().take(4 * STOCK.owners.len());
-    let all: Vec<&Owner> = known.chain(&STOCK.strangers).collect();
-    nth::<&Owner>(&all, index)
-}
-
-fn target(pick: &TargetPick) -> Target {
-    let (owner, device, excluded) = match pick {
-        TargetPick::Device(index) => {
-            let owner = any_owner(*index);
-            (owner, Some(owner.device.clone()), Vec::new())
-        }
-        TargetPick::User { user, excluded } => {
-            let excluded = excluded.iter().map(|index| any_owner(*index).device.clone());
-            (any_owner(*user), None, excluded.collect())
-        }
-    };
-    Target { user: owner.user.clone(), device, excluded }
-}
-
-fn name(facts: &Facts) -> PackageName {
-    named(&facts.owner, facts)
-}
-
-fn named(owner: &Owner, facts: &Facts) -> PackageName {
-    PackageName {
-        user: owner.user.clone(),
-        device: owner.device.clone(),
-        reference: facts.reference.clone(),
-    }
-}
-
-fn names(report: ReserveReport) -> impl Iterator<Item = PackageName> {
-    report.reservation.packages.into_iter().map(|one| PackageName {
-        user: one.user,
-        device: one.device,
-        reference: one.package.reference,
-    })
 }

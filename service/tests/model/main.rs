@@ -15,6 +15,7 @@ mod drive;
 mod model;
 mod operations;
 mod real;
+mod resolve;
 mod stock;
 
 use drive::Run;

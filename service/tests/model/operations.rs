@@ -68,13 +68,25 @@ pub(crate) enum Operation {
     Restart(Index),
     /// So many seconds pass.
     Advance(i64),
-    /// It becomes the time of one of the next holds' ends or, now and then, of anything that is to come; or a little
-    /// before or after.
+    /// It becomes the time of one of the next events, or a little before or after.
     Jump {
-        to_hold: bool,
-        event: usize,
+        to: Event,
+        nth: usize,
         milliseconds: i64,
     },
+}
+
+/// What happens by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event {
+    HoldEnd,
+    /// Of a package that was revoked while it was held.
+    GraceEnd,
+    Expiry,
+    /// An expired package may be purged.
+    Oblivion,
+    /// Any of these, or one of those that only change counts.
+    Any,
 }
 
 /// Under which reservation a call is made. Each has a group and a holder of its own, from which a call may stray.
@@ -117,7 +129,7 @@ pub(crate) enum Selection {
     All,
 }
 
-pub(crate) const RESERVATIONS: usize = 12;
+pub(crate) const RESERVATIONS: usize = 8;
 
 const HOUR: i64 = 3600;
 
@@ -138,7 +150,7 @@ fn any() -> impl Strategy<Value = Operation> {
         4 => revoke(),
         1 => reconcile(),
         1 => (index(), arbitrary::<bool>()).prop_map(|(user, device)| Operation::Status { user, device }),
-        3 => Just(Operation::Sweep),
+        4 => Just(Operation::Sweep),
         1 => index().prop_map(Operation::Restart),
         5 => select(vec![1, 20, 60, 600]).prop_map(Operation::Advance),
         1 => select(vec![HOUR, 6 * HOUR, 26 * HOUR, 60 * HOUR]).prop_map(Operation::Advance),
@@ -170,9 +182,19 @@ fn ttl() -> impl Strategy<Value = Option<i64>> {
 }
 
 fn jump() -> impl Strategy<Value = Operation> {
+    let to = prop_oneof![
+        8 => Just(Event::HoldEnd),
+        2 => Just(Event::GraceEnd),
+        1 => Just(Event::Expiry),
+        1 => Just(Event::Oblivion),
+        1 => Just(Event::Any),
+    ];
     let offset = select(vec![-1000, -1, 0, 1, 1000]);
-    (proptest::bool::weighted(0.8), 0..4_usize, offset)
-        .prop_map(|(to_hold, event, milliseconds)| Operation::Jump { to_hold, event, milliseconds })
+    (to, 0..4_usize, offset).prop_map(|(to, nth, milliseconds)| Operation::Jump {
+        to,
+        nth,
+        milliseconds,
+    })
 }
 
 fn upload() -> impl Strategy<Value = Operation> {

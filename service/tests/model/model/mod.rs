@@ -15,7 +15,10 @@ pub(crate) use revoke::Reconciled;
 pub(crate) use status::Status;
 pub(crate) use upload::Uploaded;
 
-use crate::stock::{Facts, Owner};
+use crate::{
+    operations::Event,
+    stock::{Facts, Owner},
+};
 use jiff::Timestamp;
 use keypool_service::{
     pool::{Caller, Policy},
@@ -123,31 +126,42 @@ impl Model {
         self.packages.values().filter(move |one| one.facts.owner == *owner)
     }
 
-    /// When holds end, the next first.
-    pub(crate) fn hold_ends(&self) -> Vec<Timestamp> {
-        let packages = self.packages.values().filter_map(|one| Some(one.hold()?.until));
-        self.to_come(packages.chain(self.log.iter().filter_map(|entry| entry.held_until)))
-    }
-
-    /// When anything changes by itself, the next first.
-    pub(crate) fn events(&self) -> Vec<Timestamp> {
-        let policy = &self.policy;
-        let packages = self.packages.values().flat_map(|one| {
-            let not_after = one.facts.not_after;
-            let grace_ends = match &one.state {
-                State::Revoked { at, .. } => *at + policy.revocation_grace,
-                _ => not_after - policy.expiring_soon,
-            };
-            let floor = not_after - policy.validation.min_remaining;
-            [not_after, floor, not_after + policy.keep_expired, grace_ends]
+    /// When something happens by itself, the next first.
+    pub(crate) fn events(&self, event: Event) -> Vec<Timestamp> {
+        let packages = self.packages.values().flat_map(|one| self.events_of(one, event));
+        let holds = matches!(event, Event::HoldEnd | Event::Any);
+        let logged = self.log.iter().filter(|_| holds).flat_map(|entry| {
+            let forgotten = entry.logged_at + self.policy.spend_log_retention;
+            [entry.held_until, matches!(event, Event::Any).then_some(forgotten)]
         });
-        let log = self.log.iter().map(|entry| entry.logged_at + policy.spend_log_retention);
-        self.to_come(packages.chain(log).chain(self.hold_ends()))
+        let times = packages.chain(logged.flatten()).filter(|at| *at > self.now);
+        times.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn to_come(&self, times: impl Iterator<Item = Timestamp>) -> Vec<Timestamp> {
-        let times: BTreeSet<Timestamp> = times.filter(|at| *at > self.now).collect();
-        times.into_iter().collect()
+    fn events_of(&self, package: &Package, event: Event) -> Vec<Timestamp> {
+        let policy = &self.policy;
+        let not_after = package.facts.not_after;
+        match event {
+            Event::HoldEnd => package.hold().map(|hold| hold.until).into_iter().collect(),
+            Event::GraceEnd => match package.state {
+                State::Revoked { at, .. }
+                    if package.hold().is_some() || package.facts.last_resort =>
+                {
+                    vec![at + policy.revocation_grace]
+                }
+                _ => Vec::new(),
+            },
+            Event::Expiry => vec![not_after],
+            Event::Oblivion => vec![not_after + policy.keep_expired],
+            Event::Any => {
+                let kinds = [Event::HoldEnd, Event::GraceEnd, Event::Expiry, Event::Oblivion];
+                let mut all: Vec<_> =
+                    kinds.into_iter().flat_map(|kind| self.events_of(package, kind)).collect();
+                all.push(not_after - policy.expiring_soon);
+                all.push(not_after - policy.validation.min_remaining);
+                all
+            }
+        }
     }
 }
 

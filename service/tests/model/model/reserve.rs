@@ -131,12 +131,9 @@ impl Model {
         if refusal.is_needed() {
             return Ensured::Refused(refusal);
         }
-        let suits = |suite: CipherSuite| {
-            request.cipher_suites.is_empty() || request.cipher_suites.contains(&suite)
-        };
         let mut had = self.had(owner, &hold.reservation);
         if !had.is_empty() {
-            had.retain(|(facts, _)| suits(facts.suite));
+            had.retain(|(facts, _)| suits(request, facts.suite));
             return match self.renew(had, &hold) {
                 grants if grants.is_empty() => Ensured::Missing(MissingReason::NoCompatiblePackage),
                 grants => Ensured::Granted(grants),
@@ -147,7 +144,12 @@ impl Model {
         {
             return Ensured::Missing(MissingReason::RateLimited);
         }
+        self.hand_out(owner, hold, request)
+    }
 
+    fn hand_out(&mut self, owner: &Owner, hold: Hold, request: &ReserveRequest) -> Ensured {
+        let now = self.now;
+        let suits = |suite| suits(request, suite);
         let floor = self.policy.validation.min_remaining;
         let lasting_beyond = now + request.min_remaining.map_or(floor, |wanted| wanted.max(floor));
         let candidates =
@@ -282,4 +284,8 @@ impl Model {
             self.log.iter_mut().find(own).unwrap().released_at = Some(self.now);
         }
     }
+}
+
+fn suits(request: &ReserveRequest, suite: CipherSuite) -> bool {
+    request.cipher_suites.is_empty() || request.cipher_suites.contains(&suite)
 }
