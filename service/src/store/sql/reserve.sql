@@ -98,7 +98,7 @@ allowed AS (
         SELECT count(*)
         FROM one_time o
         WHERE o.bucket = w.bucket AND o.user_id = w.user_id AND o.device_id = w.device_id
-          AND o.holder = w.holder AND o.held_until > $14
+          AND o.holder = w.holder AND o.held_until > $14 AND o.not_after > $14
     )
 ),
 need AS (
