@@ -2,12 +2,18 @@
 
 use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 use tokio::sync::watch;
 
 /// Upper bounds of the buckets of durations, in seconds.
 const SECONDS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Upper bounds of the buckets of batch sizes.
+const PACKAGES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// How often samples are moved into their buckets. Until then each takes memory, scraped or not.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Why the service is not ready; none if it is.
 pub type Readiness = Option<&'static str>;
@@ -36,9 +42,24 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
         .get_or_init(|| {
             PrometheusBuilder::new()
                 .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+                .and_then(|builder| {
+                    let packages = Matcher::Suffix("_packages".to_owned());
+                    builder.set_buckets_for_metric(packages, &PACKAGES)
+                })
                 .and_then(PrometheusBuilder::install_recorder)
                 .inspect_err(|error| tracing::warn!(%error, "metrics are off"))
                 .ok()
         })
         .as_ref()
+}
+
+/// Keeps the metrics' memory small, for ever.
+pub async fn upkeep() {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        if let Some(recorder) = recorder() {
+            recorder.run_upkeep();
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! Configuration: a TOML file, then `KEYPOOL_…` environment variables, then flags. Unknown keys are errors.
 
-use crate::pool::{
-    Policy,
-    validation::{IdentityTemplate, ValidationPolicy},
+use crate::{
+    lane::LaneOptions,
+    pool::{
+        Policy,
+        validation::{IdentityTemplate, ValidationPolicy},
+    },
 };
 use figment::{
     Figment,
@@ -57,6 +60,8 @@ pub struct Config {
     pub validation: ValidationConfig,
     /// How much one caller, and all of them, may ask for.
     pub limits: LimitsConfig,
+    /// How calls are gathered into statements.
+    pub lanes: LaneOptions,
 }
 
 /// The rules of the pools.
@@ -182,6 +187,7 @@ impl Default for Config {
             pool: PoolConfig::default(),
             validation: ValidationConfig::default(),
             limits: LimitsConfig::default(),
+            lanes: LaneOptions::default(),
         }
     }
 }
@@ -294,6 +300,20 @@ impl Config {
                 "validation.max_lifetime: must be longer than validation.min_remaining",
             ),
             (
+                [self.lanes.reserve, self.lanes.hold, self.lanes.upload]
+                    .iter()
+                    .all(|lanes| (1..=64).contains(lanes)),
+                "lanes.reserve, lanes.hold, lanes.upload: must be 1 to 64",
+            ),
+            (
+                (1..=10_000).contains(&self.lanes.batch_packages),
+                "lanes.batch_packages: must be 1 to 10000",
+            ),
+            (
+                (100..=1_000_000).contains(&self.lanes.queue_packages),
+                "lanes.queue_packages: must be 100, which is one call, to 1000000",
+            ),
+            (
                 (1..=64 * 1024).contains(&self.validation.max_bytes),
                 "validation.max_bytes: must be 1 to 65536",
             ),
@@ -326,6 +346,7 @@ impl Config {
             max_holds_per_device: self.limits.holds_per_holder_and_device,
             max_calls_in_flight: self.limits.calls_in_flight,
             max_watches: self.limits.watches,
+            lanes: self.lanes.clone(),
             validation: ValidationPolicy {
                 max_bytes: self.validation.max_bytes,
                 max_lifetime: self.validation.max_lifetime,

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`grpc`] | decode, authenticate, call, encode; the one place that maps errors to status |
 //! | [`pool`] | the rules: [`pool::KeyPackagePool`], validation, policy; no tonic, no SQL |
+//! | [`lane`] | group commit: calls that wait become one statement |
 //! | [`store`] | PostgreSQL: one file for each family of statements; no proto types |
 //! | [`types`], [`clock`] | ids, buckets, time |
 //! | [`server`], [`config`], [`embedded`] | the whole of it, started and stopped as one |
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod embedded;
 pub mod grpc;
+pub mod lane;
 pub mod pool;
 pub mod server;
 pub mod store;

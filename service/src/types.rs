@@ -201,6 +201,17 @@ impl Bucket {
     }
 }
 
+/// A user, or one device of it, to reserve packages of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The user.
+    pub user: UserId,
+    /// The device; none means each of the user's.
+    pub device: Option<DeviceId>,
+    /// Devices to leave out.
+    pub excluded: Vec<DeviceId>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,17 +1,19 @@
-//! What happens around every call: it gets a span with a request id, ends at its deadline, and is counted and timed by
-//! method and status code.
+//! What happens around every call: it gets a span with a request id, in which the call notes whom it is about; it ends at
+//! its deadline; and it is counted and timed by method and status code.
 
 use super::{deadline, malformed};
 use http::{Request, Response};
+use metrics::{Counter, Histogram};
 use std::{
     future::Future,
     pin::Pin,
+    sync::OnceLock,
     task::{Context, Poll},
     time::Instant,
 };
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 /// Adds [`Calls`] to a service.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,8 +47,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let method = method(request.uri().path());
-        let span = tracing::info_span!("call", method, request_id = %uuid::Uuid::now_v7());
+        let method = Method::of(request.uri().path());
+        let span = tracing::info_span!(
+            "call",
+            method = method.name(),
+            request_id = %uuid::Uuid::now_v7(),
+            reservation_id = field::Empty,
+            user_id = field::Empty,
+            device_id = field::Empty,
+        );
         let started = Instant::now();
         let timeout = deadline::timeout(request.headers());
         let response = self.inner.call(request);
@@ -60,33 +69,69 @@ where
 }
 
 /// Counts and times a call.
-fn observe(method: &'static str, started: Instant, response: &Response<Body>) {
+fn observe(method: Method, started: Instant, response: &Response<Body>) {
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-    let (code, seconds) = (code_name(code), started.elapsed().as_secs_f64());
-    tracing::debug!(code, seconds, "done");
-    metrics::counter!("keypool_grpc_calls_total", "method" => method, "code" => code).increment(1);
-    metrics::histogram!("keypool_grpc_call_duration_seconds", "method" => method).record(seconds);
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::debug!(code = code_name(code), seconds, "done");
+    let metrics = method.metrics();
+    match code {
+        Code::Ok => metrics.ok.increment(1),
+        code => method.counter(code).increment(1),
+    }
+    metrics.duration.record(seconds);
 }
 
-/// The method's name; `other` for what isn't ours, so that callers can't make up label values.
-fn method(path: &str) -> &'static str {
-    const METHODS: [&str; 10] = [
-        "UploadKeyPackages",
-        "GetPoolStatus",
-        "WatchPool",
-        "ReconcilePool",
-        "RevokeKeyPackages",
-        "ReserveKeyPackages",
-        "SpendReservation",
-        "ReleaseReservation",
-        "ExtendReservation",
-        "ListSpendLog",
-    ];
-    let name = path.strip_prefix("/keypool.v1.").and_then(|rest| rest.split_once('/'));
-    METHODS
-        .into_iter()
-        .find(|method| name.is_some_and(|(_, name)| name == *method))
-        .unwrap_or("other")
+/// A method of the API, by its place in [`METHODS`]; the place behind the last is everything else, so that callers can't
+/// make up label values.
+#[derive(Clone, Copy)]
+struct Method(usize);
+
+const METHODS: [&str; 10] = [
+    "UploadKeyPackages",
+    "GetPoolStatus",
+    "WatchPool",
+    "ReconcilePool",
+    "RevokeKeyPackages",
+    "ReserveKeyPackages",
+    "SpendReservation",
+    "ReleaseReservation",
+    "ExtendReservation",
+    "ListSpendLog",
+];
+
+/// What every call of a method touches, looked up once.
+struct MethodMetrics {
+    ok: Counter,
+    duration: Histogram,
+}
+
+impl Method {
+    fn of(path: &str) -> Self {
+        let name = path.strip_prefix("/keypool.v1.").and_then(|rest| rest.split_once('/'));
+        let name = name.map_or("", |(_, name)| name);
+        Self(METHODS.iter().position(|method| *method == name).unwrap_or(METHODS.len()))
+    }
+
+    fn name(self) -> &'static str {
+        METHODS.get(self.0).copied().unwrap_or("other")
+    }
+
+    fn metrics(self) -> &'static MethodMetrics {
+        static METRICS: [OnceLock<MethodMetrics>; METHODS.len() + 1] =
+            [const { OnceLock::new() }; METHODS.len() + 1];
+        METRICS[self.0].get_or_init(|| MethodMetrics {
+            ok: self.counter(Code::Ok),
+            duration: metrics::histogram!(
+                "keypool_grpc_call_duration_seconds", "method" => self.name()
+            ),
+        })
+    }
+
+    fn counter(self, code: Code) -> Counter {
+        metrics::counter!(
+            "keypool_grpc_calls_total", "method" => self.name(), "code" => code_name(code)
+        )
+    }
 }
 
 /// A status code as gRPC spells it.
@@ -125,12 +170,12 @@ mod tests {
             for service in &file.service {
                 for called in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), called.name());
-                    assert_eq!(method(&path), called.name());
+                    assert_eq!(Method::of(&path).name(), called.name());
                     methods += 1;
                 }
             }
         }
         assert_eq!(methods, 10);
-        assert_eq!(method("/somewhere.v1.Else/Reserve"), "other");
+        assert_eq!(Method::of("/somewhere.v1.Else/Reserve").name(), "other");
     }
 }

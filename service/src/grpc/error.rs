@@ -96,7 +96,9 @@ pub(super) fn pool_status(error: PoolError) -> Status {
         PoolError::Overloaded | PoolError::Store(StoreError::Busy) => {
             status(ErrorReason::Overloaded, "The service is overloaded: try again", [])
         }
-        PoolError::Store(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => {
+        PoolError::Store(
+            error @ (StoreError::Lost(_) | StoreError::Unavailable(_) | StoreError::Conflict(_)),
+        ) => {
             tracing::warn!(error = %chain(&error), "the database is unavailable");
             status(ErrorReason::DatabaseUnavailable, "The database is unavailable: try again", [])
         }

@@ -32,7 +32,6 @@ fn read<T>(read: impl FnOnce(&mut Fields) -> Option<T>) -> Result<T, Status> {
 
 #[tonic::async_trait]
 impl Api for KeyPackageService {
-    #[tracing::instrument(skip_all, fields(user_id, device_id))]
     async fn upload_key_packages(
         &self,
         request: Request<v1::UploadKeyPackagesRequest>,
@@ -43,7 +42,6 @@ impl Api for KeyPackageService {
         Ok(Response::new(encode::upload(report)))
     }
 
-    #[tracing::instrument(skip_all, fields(user_id))]
     async fn get_pool_status(
         &self,
         request: Request<v1::GetPoolStatusRequest>,
@@ -61,7 +59,6 @@ impl Api for KeyPackageService {
     type WatchPoolStream =
         Pin<Box<dyn Stream<Item = Result<v1::WatchPoolResponse, Status>> + Send>>;
 
-    #[tracing::instrument(skip_all, fields(user_id, device_id))]
     async fn watch_pool(
         &self,
         request: Request<v1::WatchPoolRequest>,
@@ -74,7 +71,6 @@ impl Api for KeyPackageService {
         Ok(Response::new(Box::pin(statuses(watch))))
     }
 
-    #[tracing::instrument(skip_all, fields(user_id, device_id))]
     async fn reconcile_pool(
         &self,
         request: Request<v1::ReconcilePoolRequest>,
@@ -91,7 +87,6 @@ impl Api for KeyPackageService {
         Ok(Response::new(encode::reconcile(report)))
     }
 
-    #[tracing::instrument(skip_all, fields(user_id))]
     async fn revoke_key_packages(
         &self,
         request: Request<v1::RevokeKeyPackagesRequest>,
@@ -111,7 +106,6 @@ impl Api for KeyPackageService {
         Ok(Response::new(v1::RevokeKeyPackagesResponse { revoked_count }))
     }
 
-    #[tracing::instrument(skip_all, fields(reservation_id))]
     async fn reserve_key_packages(
         &self,
         request: Request<v1::ReserveKeyPackagesRequest>,
@@ -122,7 +116,6 @@ impl Api for KeyPackageService {
         Ok(Response::new(encode::reserve(report)))
     }
 
-    #[tracing::instrument(skip_all, fields(reservation_id))]
     async fn spend_reservation(
         &self,
         request: Request<v1::SpendReservationRequest>,
@@ -134,7 +127,6 @@ impl Api for KeyPackageService {
         Ok(Response::new(v1::SpendReservationResponse { outcomes }))
     }
 
-    #[tracing::instrument(skip_all, fields(reservation_id))]
     async fn release_reservation(
         &self,
         request: Request<v1::ReleaseReservationRequest>,
@@ -146,7 +138,6 @@ impl Api for KeyPackageService {
         Ok(Response::new(v1::ReleaseReservationResponse { outcomes }))
     }
 
-    #[tracing::instrument(skip_all, fields(reservation_id))]
     async fn extend_reservation(
         &self,
         request: Request<v1::ExtendReservationRequest>,

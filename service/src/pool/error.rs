@@ -1,4 +1,5 @@
 use crate::{
+    lane::LaneError,
     store::StoreError,
     types::{DeviceId, ReservationId, UserId},
 };
@@ -37,6 +38,16 @@ pub enum PoolError {
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
+}
+
+impl From<LaneError> for PoolError {
+    fn from(error: LaneError) -> Self {
+        match error {
+            LaneError::Full => Self::Overloaded,
+            LaneError::Closed => Self::ShuttingDown,
+            LaneError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// A user or device for which nothing was reserved.

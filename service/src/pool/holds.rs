@@ -2,11 +2,12 @@
 
 use super::{Caller, HoldFault, KeyPackagePool, PackageFault, PoolError};
 use crate::{
-    store::{DeviceKey, HeldItem, HoldRef, ReleaseItem, SpendItem, StoreError, Trace},
+    lane::{HoldCall, HoldReply},
+    store::{DeviceKey, HeldItem, HoldRef, ReleaseItem, SpendItem, Trace},
     types::{DeviceId, GroupId, KeyPackageRef, ReservationId, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How often a package that changes hands while it is looked at is looked at again.
 const LOOKS: usize = 4;
@@ -71,58 +72,20 @@ enum Standing {
     Fault(HoldFault),
 }
 
-/// What is to be done to packages.
-enum Action {
-    Spend(Vec<SpendItem>),
-    Release(Vec<ReleaseItem>),
-    /// Until when.
-    Extend(Vec<HeldItem>, Timestamp),
-}
-
-impl Action {
-    fn len(&self) -> usize {
-        match self {
-            Self::Spend(items) => items.len(),
-            Self::Release(items) => items.len(),
-            Self::Extend(items, _) => items.len(),
-        }
-    }
-
-    fn only(&self, numbers: &[usize]) -> Self {
-        match self {
-            Self::Spend(items) => Self::Spend(pick(items, numbers)),
-            Self::Release(items) => Self::Release(pick(items, numbers)),
-            Self::Extend(items, held_until) => Self::Extend(pick(items, numbers), *held_until),
-        }
-    }
-
-    fn held(&self) -> Vec<HeldItem> {
-        match self {
-            Self::Spend(items) => items.iter().map(|item| item.held.clone()).collect(),
-            Self::Release(items) => items.iter().map(|item| item.held.clone()).collect(),
-            Self::Extend(items, _) => items.clone(),
-        }
-    }
-
-    /// The group that the reservation must be for; none if it doesn't matter.
-    fn group(&self) -> Option<&GroupId> {
-        match self {
-            Self::Spend(items) => items.first().map(|item| &item.group),
-            Self::Release(_) | Self::Extend(..) => None,
-        }
-    }
-}
-
 /// How an action ended.
 #[derive(Default)]
 struct Settled {
     /// The items that it could not touch, by their numbers in the call.
     standings: HashMap<usize, Standing>,
-    /// When the first of the extended holds ends.
+    /// If extended: when the first of the holds ends.
     first_end: Option<Timestamp>,
 }
 
 impl Settled {
+    fn note_ends(&mut self, reply: &HoldReply) {
+        self.first_end = reply.iter().copied().flatten().chain(self.first_end).min();
+    }
+
     fn faults(&self, judge: impl Fn(Standing) -> Option<HoldFault>) -> HashMap<usize, HoldFault> {
         let faults = self.standings.iter();
         faults.filter_map(|(&item, &standing)| Some((item, judge(standing)?))).collect()
@@ -189,7 +152,7 @@ impl KeyPackagePool {
             group: request.group.clone(),
             principal: request.hold.caller.principal.clone(),
         });
-        let settled = self.settle(Action::Spend(items.collect())).await?;
+        let settled = self.settle(HoldCall::Spend(items.collect())).await?;
         self.touched(&request.hold);
         request.hold.report(&settled.faults(|standing| match standing {
             Standing::Spent => None,
@@ -204,13 +167,11 @@ impl KeyPackagePool {
     /// [`PoolError::Packages`] if any is spent, or held by another holder; the others are released.
     pub async fn release(&self, request: &Release) -> Result<(), PoolError> {
         let _call = self.admit()?;
-        let items = request
-            .hold
-            .items()
-            .into_iter()
-            .zip(&request.unusable)
-            .map(|(held, &unusable_reason)| ReleaseItem { held, unusable_reason });
-        let settled = self.settle(Action::Release(items.collect())).await?;
+        let items =
+            request.hold.items().into_iter().zip(&request.unusable).map(
+                |(held, &unusable_reason)| ReleaseItem { held, unusable_reason, asked_at: None },
+            );
+        let settled = self.settle(HoldCall::Release(items.collect())).await?;
         self.touched(&request.hold);
         request.hold.report(&settled.faults(|standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
@@ -225,35 +186,36 @@ impl KeyPackagePool {
     /// [`PoolError::Packages`] if any could not be extended; the others are.
     pub async fn extend(&self, request: &Extension) -> Result<Timestamp, PoolError> {
         let _call = self.admit()?;
-        let held_until = self.now() + request.ttl.unwrap_or(self.policy().default_hold);
-        let settled = self.settle(Action::Extend(request.hold.items(), held_until)).await?;
+        let ttl = request.ttl.unwrap_or(self.policy().default_hold);
+        let settled = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await?;
         request.hold.report(&settled.faults(|standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
             Standing::Held => Some(HoldFault::Lost),
             Standing::Fault(fault) => Some(fault),
         }))?;
-        Ok(settled.first_end.unwrap_or(held_until))
+        Ok(settled.first_end.unwrap_or_else(|| self.now() + ttl))
     }
 
     /// Does something to packages, and finds out how the reservation stands to those that could not be touched. One that
     /// the reservation holds after all changed in between, and is tried again.
-    async fn settle(&self, mut action: Action) -> Result<Settled, PoolError> {
-        let now = self.now();
+    async fn settle(&self, mut call: HoldCall) -> Result<Settled, PoolError> {
         let mut settled = Settled::default();
-        // The numbers of the action's items in the call.
-        let mut open: Vec<usize> = (0..action.len()).collect();
+        // The numbers of the call's items in the request.
+        let mut open: Vec<usize> = (0..call.len()).collect();
         for look in 1..=LOOKS {
-            let done = self.run(&action, now, &mut settled.first_end).await?;
-            let left: Vec<usize> = (0..open.len()).filter(|n| !done.contains(n)).collect();
+            let reply = self.lanes().hold(call.clone()).await?;
+            settled.note_ends(&reply);
+            let left: Vec<usize> = (0..open.len()).filter(|&n| reply[n].is_none()).collect();
             if left.is_empty() {
                 break;
             }
-            action = action.only(&left);
+            call = call.only(&left);
             open = left.into_iter().map(|n| open[n]).collect();
-            let held = action.held();
+            let (held, group) = (call.held(), call.group());
+            let now = self.now();
             let mut again = Vec::new();
             for (n, trace) in self.store().trace(&held).await?.iter().enumerate() {
-                match standing(&held[n], action.group(), trace, now) {
+                match standing(&held[n], group, trace, now) {
                     Standing::Held if look < LOOKS => again.push(n),
                     standing => drop(settled.standings.insert(open[n], standing)),
                 }
@@ -261,37 +223,10 @@ impl KeyPackagePool {
             if again.is_empty() {
                 break;
             }
-            action = action.only(&again);
+            call = call.only(&again);
             open = again.into_iter().map(|n| open[n]).collect();
         }
         Ok(settled)
-    }
-
-    /// Runs the statements of an action, and returns the numbers of the items that they touched.
-    async fn run(
-        &self,
-        action: &Action,
-        now: Timestamp,
-        first_end: &mut Option<Timestamp>,
-    ) -> Result<HashSet<usize>, StoreError> {
-        let grace = now - self.policy().revocation_grace;
-        match action {
-            Action::Spend(items) => {
-                let mut done = self.store().spend(items, now).await?;
-                let rest: Vec<usize> = (0..items.len()).filter(|n| !done.contains(n)).collect();
-                if !rest.is_empty() {
-                    let spent = self.store().spend_rest(&pick(items, &rest), now, grace).await?;
-                    done.extend(spent.into_iter().map(|n| rest[n]));
-                }
-                Ok(done)
-            }
-            Action::Release(items) => self.store().release(items, now).await,
-            Action::Extend(items, held_until) => {
-                let extended = self.store().extend(items, *held_until, now, grace).await?;
-                *first_end = extended.values().copied().chain(*first_end).min();
-                Ok(extended.into_keys().collect())
-            }
-        }
     }
 
     fn touched(&self, request: &HoldRequest) {
@@ -299,10 +234,6 @@ impl KeyPackagePool {
             self.inner.watches.touch(&DeviceKey::new(name.user.clone(), name.device.clone()));
         }
     }
-}
-
-fn pick<T: Clone>(items: &[T], numbers: &[usize]) -> Vec<T> {
-    numbers.iter().map(|&number| items[number].clone()).collect()
 }
 
 /// How the reservation stands to a package, from where the package is.

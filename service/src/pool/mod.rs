@@ -8,15 +8,16 @@ mod policy;
 mod reserve;
 mod revoke;
 mod status;
-mod turns;
 mod upload;
 pub mod validation;
+mod validator;
 mod watch;
 
+pub use crate::types::Target;
 pub use error::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError};
 pub use holds::{Extension, HoldRequest, PackageName, Release, SpendRequest};
 pub use policy::Policy;
-pub use reserve::{Reservation, ReserveReport, ReserveRequest, ReservedPackage, Target};
+pub use reserve::{Reservation, ReserveReport, ReserveRequest, ReservedPackage};
 pub use revoke::{ReconcileReport, Selector};
 pub use status::{CipherSuiteStatus, DeviceStatus, Health, UnusableReport};
 pub use upload::{UploadReport, UploadResult};
@@ -24,12 +25,13 @@ pub use watch::Watch;
 
 use crate::{
     clock::Clock,
+    lane::{LaneRules, Lanes},
     store::{LogFilter, LogPosition, LogRow, Purged, Store},
     types::Holder,
 };
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use turns::Turns;
+use validator::Validator;
 use watch::Watches;
 
 /// Who calls, and for whom.
@@ -52,14 +54,13 @@ pub struct KeyPackagePool {
 #[derive(Debug)]
 struct Inner {
     store: Store,
+    lanes: Lanes,
     clock: Arc<dyn Clock>,
     policy: Policy,
-    /// One permit for each call that may wait for the database.
+    /// One permit for each call that may wait, in a lane or for a connection of the store's.
     calls: Semaphore,
-    /// One permit for each core that may validate packages.
-    validations: Arc<Semaphore>,
+    validator: Validator,
     watches: Watches,
-    turns: Turns,
 }
 
 impl KeyPackagePool {
@@ -67,14 +68,18 @@ impl KeyPackagePool {
     /// last clone is dropped.
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let rules = LaneRules {
+            clock: clock.clone(),
+            revocation_grace: policy.revocation_grace,
+            cap: policy.cap,
+        };
         let inner = Arc::new(Inner {
+            lanes: Lanes::start(&store, &rules, &policy.lanes),
             store,
             clock,
             calls: Semaphore::new(policy.max_calls_in_flight),
-            validations: Arc::new(Semaphore::new(cores)),
+            validator: Validator::start(&policy.validation),
             watches: Watches::new(policy.max_watches),
-            turns: Turns::default(),
             policy,
         });
         watch::follow(&inner);
@@ -83,6 +88,10 @@ impl KeyPackagePool {
 
     fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    fn lanes(&self) -> &Lanes {
+        &self.inner.lanes
     }
 
     fn policy(&self) -> &Policy {
@@ -123,7 +132,7 @@ impl KeyPackagePool {
         for buckets in crate::store::Bucketful::all() {
             let expired_before = now - self.policy().keep_expired;
             let logged_before = now - self.policy().spend_log_retention;
-            purged += self.store().purge(buckets, expired_before, logged_before).await?;
+            purged += self.store().purge(&buckets, expired_before, logged_before).await?;
         }
         Ok(purged)
     }
@@ -131,5 +140,10 @@ impl KeyPackagePool {
     /// Ends every watch, so that the server can drain.
     pub fn close_watches(&self) {
         self.inner.watches.close();
+    }
+
+    /// Refuses new calls, and finishes those that wait in the lanes. Dropped before it returns, it leaves them undone.
+    pub async fn close(&self) {
+        self.inner.lanes.close().await;
     }
 }

@@ -1,28 +1,10 @@
 use super::{Caller, KeyPackagePool, MissingReason, MissingTarget, PoolError};
 use crate::{
-    store::{
-        DeviceKey, HeldItem, Missing, MissingItem, ReleaseItem, ReserveFilter, ReserveItem,
-        ReserveOutcome, ReserveRow, ReservedRow,
-    },
-    types::{CipherSuite, DeviceId, GroupId, ReservationId, UserId},
+    lane::{DeviceOutcome, Outcome, ReserveCall},
+    store::{Missing, ReservedRow},
+    types::{CipherSuite, DeviceId, GroupId, ReservationId, Target, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
-use tracing::Instrument;
-
-/// How often packages that others have locked are waited for, before they are counted as gone. Each wait ends with one
-/// package taken by somebody.
-const WAITS: usize = 8;
-
-/// A user, or one device of it, to reserve packages of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The user.
-    pub user: UserId,
-    /// The device; none means each of the user's.
-    pub device: Option<DeviceId>,
-    /// Devices to leave out.
-    pub excluded: Vec<DeviceId>,
-}
 
 /// What to reserve.
 #[derive(Debug, Clone)]
@@ -85,191 +67,87 @@ pub struct ReserveReport {
 }
 
 impl KeyPackagePool {
-    /// Ensures that the reservation holds one package of each target device, as far as there are any.
+    /// Ensures that the reservation holds one package of each target device, as far as there are any. If the caller leaves
+    /// before this returns, what it reserved is given back.
     ///
     /// # Errors
     /// If nothing at all could be reserved or, where all are required, not everything: then nothing is held afterwards.
     /// If the reservation id belongs to another group or holder.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveReport, PoolError> {
-        let pool = self.clone();
-        // A task of its own, so that it keeps its turn until its statements have ended, even if the caller leaves.
-        let reserved = async move {
-            let _call = pool.admit()?;
-            let _turn = pool.inner.turns.take(&request.reservation).await;
-            pool.reserve_in_turn(request).await
-        };
-        tokio::spawn(reserved.in_current_span())
-            .await
-            .map_err(|error| PoolError::Internal(error.into()))?
-    }
-
-    async fn reserve_in_turn(&self, request: ReserveRequest) -> Result<ReserveReport, PoolError> {
-        let now = self.now();
+        let _call = self.admit()?;
         let floor = self.policy().validation.min_remaining;
-        let filter = ReserveFilter {
-            now,
-            min_not_after: now + request.min_remaining.map_or(floor, |wanted| wanted.max(floor)),
-            cipher_suites: request.cipher_suites.clone(),
+        let ReserveRequest { caller, reservation, group, targets, require_all, .. } = request;
+        let call = ReserveCall {
+            reservation: reservation.clone(),
+            group: group.clone(),
+            holder: caller.holder,
+            principal: caller.principal,
+            ttl: request.hold.unwrap_or(self.policy().default_hold),
+            cipher_suites: request.cipher_suites,
+            min_remaining: request.min_remaining.map_or(floor, |wanted| wanted.max(floor)),
+            max_holds: caller.limited.then_some(self.policy().max_holds_per_device),
         };
-        let items = self.reserve_items(&request, now);
-        let (rows, mut missing) = self.reserve_patiently(&filter, &items).await?;
-        if request.min_remaining.is_none_or(|wanted| wanted <= floor) {
-            // Nobody asked for more than the floor: what is below it is as good as expired.
-            for (_, found) in &mut missing {
-                found.expires_too_soon = false;
-            }
-        }
-        let missing = missing_targets(&rows, &missing);
-        let conflict = conflict(&rows, &request.reservation);
-        let packages: Vec<ReservedPackage> = rows.into_iter().filter_map(reserved).collect();
+        let granted = self.lanes().reserve(call, targets).await?;
 
-        if let Some(error) = conflict {
-            self.give_back(&request, &packages).await?;
+        if let Some(error) = conflict(granted.outcomes(), &reservation) {
+            granted.give_back(self.lanes()).await?;
             return Err(error);
         }
-        if !missing.is_empty() && (request.require_all || packages.is_empty()) {
-            self.give_back(&request, &packages).await?;
+        // Nobody asked for more than the floor: what is below it is as good as expired.
+        let asked_for_more = request.min_remaining.is_some_and(|wanted| wanted > floor);
+        let missing = missing_targets(granted.outcomes(), asked_for_more);
+        let reserved = |one: &DeviceOutcome| matches!(one.outcome, Outcome::Reserved(_));
+        if !missing.is_empty() && (require_all || !granted.outcomes().iter().any(reserved)) {
+            granted.give_back(self.lanes()).await?;
             return Err(PoolError::NothingReserved(missing));
         }
-        let ReserveRequest { reservation: id, group, .. } = request;
-        Ok(ReserveReport { reservation: Reservation { id, group, packages }, missing })
-    }
-
-    fn reserve_items(&self, request: &ReserveRequest, now: Timestamp) -> Vec<ReserveItem> {
-        let held_until = now + request.hold.unwrap_or(self.policy().default_hold);
-        let max_holds = request.caller.limited.then_some(self.policy().max_holds_per_device);
-        request
-            .targets
-            .iter()
-            .map(|target| ReserveItem {
-                call: 0,
-                user: target.user.clone(),
-                device: target.device.clone(),
-                excluded: target.excluded.clone(),
-                reservation: request.reservation.clone(),
-                group: request.group.clone(),
-                holder: request.caller.holder.clone(),
-                principal: request.caller.principal.clone(),
-                held_until,
-                max_holds,
-            })
-            .collect()
-    }
-
-    /// Reserves, and calls a pool exhausted only if no package is left that another transaction has merely locked.
-    async fn reserve_patiently(
-        &self,
-        filter: &ReserveFilter,
-        items: &[ReserveItem],
-    ) -> Result<(Vec<ReserveRow>, Vec<(MissingItem, Missing)>), PoolError> {
-        let mut waits = 0;
-        let mut rows = self.store().reserve(filter, items, false).await?;
-        loop {
-            let without = without_package(items, &rows);
-            if without.is_empty() {
-                return Ok((rows, Vec::new()));
-            }
-            let found = self.store().explain_missing(filter, &without).await?;
-            if waits == WAITS || !found.iter().any(|missing| missing.takable) {
-                return Ok((rows, without.into_iter().zip(found).collect()));
-            }
-            waits += 1;
-            rows = self.store().reserve(filter, items, true).await?;
-        }
-    }
-
-    async fn give_back(
-        &self,
-        request: &ReserveRequest,
-        packages: &[ReservedPackage],
-    ) -> Result<(), PoolError> {
-        let items: Vec<ReleaseItem> = packages
-            .iter()
-            .filter(|one| !one.package.spent)
-            .map(|one| ReleaseItem {
-                held: HeldItem {
-                    device: DeviceKey::new(one.user.clone(), one.device.clone()),
-                    reference: one.package.reference.clone(),
-                    reservation: request.reservation.clone(),
-                    holder: request.caller.holder.clone(),
-                },
-                unusable_reason: None,
-            })
-            .collect();
-        if !items.is_empty() {
-            self.store().release(&items, self.now()).await?;
-        }
-        Ok(())
+        let mut packages: Vec<_> = granted.claim().into_iter().filter_map(package).collect();
+        packages.sort_by(|a, b| (&a.user, &a.device).cmp(&(&b.user, &b.device)));
+        Ok(ReserveReport { reservation: Reservation { id: reservation, group, packages }, missing })
     }
 }
 
-/// The devices that got nothing, and the targets that match no device.
-fn without_package(items: &[ReserveItem], rows: &[ReserveRow]) -> Vec<MissingItem> {
-    let devices = rows
-        .iter()
-        .filter(|row| matches!(row.outcome, ReserveOutcome::Missing))
-        .map(|row| MissingItem { user: row.user.clone(), device: Some(row.device.clone()) });
-    let unmatched = items
-        .iter()
-        .filter(|item| {
-            !rows.iter().any(|row| {
-                row.user == item.user && item.device.as_ref().is_none_or(|one| *one == row.device)
-            })
-        })
-        .map(|item| MissingItem { user: item.user.clone(), device: item.device.clone() });
-    devices.chain(unmatched).collect()
-}
-
-fn missing_targets(rows: &[ReserveRow], without: &[(MissingItem, Missing)]) -> Vec<MissingTarget> {
-    let limited = rows.iter().filter_map(|row| {
-        let reason = match row.outcome {
-            ReserveOutcome::Limited => MissingReason::RateLimited,
-            ReserveOutcome::OtherSuite => MissingReason::NoCompatiblePackage,
-            _ => return None,
+fn missing_targets(outcomes: &[DeviceOutcome], asked_for_more: bool) -> Vec<MissingTarget> {
+    let missing = outcomes.iter().filter_map(|DeviceOutcome { user, device, outcome }| {
+        let reason = match outcome {
+            Outcome::Missing(found) => missing_reason(found, asked_for_more),
+            Outcome::Limited => MissingReason::RateLimited,
+            Outcome::OtherSuite => MissingReason::NoCompatiblePackage,
+            Outcome::Reserved(_) | Outcome::OtherGroup | Outcome::OtherHolder => return None,
         };
-        Some(MissingTarget { user: row.user.clone(), device: Some(row.device.clone()), reason })
+        let device = device.clone().filter(|_| reason != MissingReason::UnknownUser);
+        Some(MissingTarget { user: user.clone(), device, reason })
     });
-    let mut missing: Vec<MissingTarget> = without
-        .iter()
-        .filter_map(|(item, found)| {
-            Some(MissingTarget {
-                user: item.user.clone(),
-                device: item.device.clone().filter(|_| found.user_known),
-                reason: missing_reason(item, found)?,
-            })
-        })
-        .chain(limited)
-        .collect();
+    let mut missing: Vec<MissingTarget> = missing.collect();
     missing.sort_by(|a, b| (&a.user, &a.device).cmp(&(&b.user, &b.device)));
     missing.dedup();
     missing
 }
 
-/// Why there is nothing; none for a user all of whose devices were excluded, of whom nothing is wanted.
-fn missing_reason(item: &MissingItem, found: &Missing) -> Option<MissingReason> {
-    match (found, &item.device) {
-        (Missing { user_known: false, .. }, _) => Some(MissingReason::UnknownUser),
-        (_, None) => None,
-        (Missing { device_known: false, .. }, _) => Some(MissingReason::UnknownDevice),
-        (Missing { suite_known: false, .. } | Missing { expires_too_soon: true, .. }, _) => {
-            Some(MissingReason::NoCompatiblePackage)
+fn missing_reason(found: &Missing, asked_for_more: bool) -> MissingReason {
+    match found {
+        Missing { user_known: false, .. } => MissingReason::UnknownUser,
+        Missing { device_known: false, .. } => MissingReason::UnknownDevice,
+        Missing { suite_known: false, .. } => MissingReason::NoCompatiblePackage,
+        Missing { expires_too_soon: true, .. } if asked_for_more => {
+            MissingReason::NoCompatiblePackage
         }
-        _ => Some(MissingReason::PoolExhausted),
+        _ => MissingReason::PoolExhausted,
     }
 }
 
-fn conflict(rows: &[ReserveRow], reservation: &ReservationId) -> Option<PoolError> {
-    rows.iter().find_map(|row| match row.outcome {
-        ReserveOutcome::OtherHolder => Some(PoolError::NotTheHolder(reservation.clone())),
-        ReserveOutcome::OtherGroup => Some(PoolError::ReservationIdReused(reservation.clone())),
+fn conflict(outcomes: &[DeviceOutcome], reservation: &ReservationId) -> Option<PoolError> {
+    outcomes.iter().find_map(|one| match one.outcome {
+        Outcome::OtherHolder => Some(PoolError::NotTheHolder(reservation.clone())),
+        Outcome::OtherGroup => Some(PoolError::ReservationIdReused(reservation.clone())),
         _ => None,
     })
 }
 
-fn reserved(row: ReserveRow) -> Option<ReservedPackage> {
-    match row.outcome {
-        ReserveOutcome::Reserved(package) => {
-            Some(ReservedPackage { user: row.user, device: row.device, package })
+fn package(one: DeviceOutcome) -> Option<ReservedPackage> {
+    match (one.outcome, one.device) {
+        (Outcome::Reserved(package), Some(device)) => {
+            Some(ReservedPackage { user: one.user, device, package })
         }
         _ => None,
     }

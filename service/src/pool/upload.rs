@@ -1,9 +1,11 @@
 use super::{
     DeviceStatus, KeyPackagePool, PoolError,
-    validation::{Rejection, RejectionReason, ValidKeyPackage, validate},
+    validation::{Rejection, RejectionReason},
+    validator::Verdict,
 };
 use crate::{
-    store::{DeviceKey, StoredOutcome, UploadItem},
+    lane::UploadCall,
+    store::{DeviceKey, StoredOutcome},
     types::{DeviceId, KeyPackageRef, UserId},
 };
 use std::collections::HashMap;
@@ -40,24 +42,22 @@ impl KeyPackagePool {
         packages: Vec<Vec<u8>>,
     ) -> Result<UploadReport, PoolError> {
         let _call = self.admit()?;
-        let mut verdicts = self.validate(user, device, packages).await?;
+        let mut verdicts =
+            self.inner.validator.validate(user, device, packages, self.now()).await?;
         let repeats = repeats(&mut verdicts);
         let key = DeviceKey::new(user.clone(), device.clone());
-        let items: Vec<UploadItem> = verdicts
-            .iter()
-            .filter_map(|verdict| verdict.as_ref().ok().cloned())
-            .map(|package| UploadItem { device: key.clone(), package })
-            .collect();
-        let mut outcomes = if items.is_empty() {
+        let valid: Vec<_> =
+            verdicts.iter().filter_map(|verdict| verdict.as_ref().ok().cloned()).collect();
+        let mut outcomes = if valid.is_empty() {
             Vec::new()
         } else {
-            self.store().upload(&items, self.policy().cap, self.now()).await?
+            self.lanes().upload(UploadCall { device: key.clone(), packages: valid }).await?
         }
         .into_iter();
         let mut results: Vec<UploadResult> = verdicts
             .into_iter()
             .map(|verdict| match verdict {
-                Ok(package) => stored(package.reference, outcomes.next()),
+                Ok(package) => stored(package.reference.clone(), outcomes.next()),
                 Err(rejection) => UploadResult::Rejected(rejection),
             })
             .collect();
@@ -73,32 +73,11 @@ impl KeyPackagePool {
         let status = self.device_status(user, device).await?;
         Ok(UploadReport { results, status })
     }
-
-    /// Validates packages off the async threads, as many uploads at a time as there are cores.
-    async fn validate(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        packages: Vec<Vec<u8>>,
-    ) -> Result<Vec<Result<ValidKeyPackage, Rejection>>, PoolError> {
-        let permit = self.inner.validations.clone().acquire_owned().await;
-        let (inner, user, device) = (self.inner.clone(), user.clone(), device.clone());
-        let now = self.now();
-        tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            packages
-                .iter()
-                .map(|bytes| validate(bytes, &user, &device, &inner.policy.validation, now))
-                .collect()
-        })
-        .await
-        .map_err(|error| PoolError::Internal(error.into()))
-    }
 }
 
 /// Finds packages that come more than once in an upload, so that each is stored once: the same bytes get the result of the
 /// first, another package with the same init key is rejected.
-fn repeats(verdicts: &mut [Result<ValidKeyPackage, Rejection>]) -> Vec<(usize, usize)> {
+fn repeats(verdicts: &mut [Verdict]) -> Vec<(usize, usize)> {
     let mut refs: HashMap<KeyPackageRef, usize> = HashMap::new();
     let mut init_keys: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut repeats = Vec::new();

@@ -177,6 +177,7 @@ impl Server {
                     tracing::error!(%error, "admin server ended");
                 }
             }),
+            tokio::spawn(admin::upkeep()),
             tokio::spawn(sweeper::run(pool.clone(), config.sweep_interval.unsigned_abs())),
         ];
         tracing::info!(%address, %admin_address, "serving");
@@ -229,9 +230,15 @@ impl Server {
         set_health(&self.health, ServingStatus::NotServing).await;
         self.drain.cancel();
         self.pool.close_watches();
-        if tokio::time::timeout(self.drain_timeout, &mut self.grpc).await.is_err() {
+        let calls = async {
+            let _ended = (&mut self.grpc).await;
+            self.pool.close().await;
+        };
+        if tokio::time::timeout(self.drain_timeout, calls).await.is_err() {
             tracing::warn!("some calls did not finish in time");
             self.grpc.abort();
+            // What waits in the lanes has no caller any more; what is being executed is left to the database.
+            tokio::time::timeout(Duration::ZERO, self.pool.close()).await.ok();
         }
         for task in &self.background {
             task.abort();

@@ -1,17 +1,20 @@
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 use tokio_postgres::error::SqlState;
 
-type Source = Box<dyn Error + Send + Sync>;
+type Source = Arc<dyn Error + Send + Sync>;
 
 /// Why the database did not do what it was asked.
 ///
 /// The source says it in the driver's words, which belong in a log and never in an answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// No connection became free in time.
     #[error("every database connection is busy")]
     Busy,
-    /// There is no connection, or it broke: the statement may or may not have been done.
+    /// The connection broke: the statement may or may not have been done.
+    #[error("the connection to the database broke")]
+    Lost(#[source] Source),
+    /// There is no connection, or the database can't do what it should for now.
     #[error("the database can't be reached")]
     Unavailable(#[source] Source),
     /// The statement lost a deadlock or a serialization conflict, and was not done.
@@ -23,8 +26,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn internal(source: impl Into<Source>) -> Self {
-        Self::Internal(source.into())
+    pub(super) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Internal(source.into().into())
+    }
+
+    pub(super) fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unavailable(source.into().into())
+    }
+
+    pub(super) fn conflict(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Conflict(source.into().into())
     }
 }
 
@@ -34,18 +45,24 @@ impl From<tokio_postgres::Error> for StoreError {
         let conflict = code.is_some_and(|code| {
             [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code)
         });
-        // Classes 08, 53, 57 and 58 of SQLSTATE: connection, resources, operator, system. And read-only: a standby.
-        let unavailable = code.is_none_or(|code| {
-            ["08", "53", "57", "58"].iter().any(|class| code.code().starts_with(class))
+        // Class 08 of SQLSTATE: connection. 57P0: the server stops or crashes. Without a code, the driver lost it.
+        let lost = code
+            .is_none_or(|code| ["08", "57P0"].iter().any(|class| code.code().starts_with(class)));
+        // Classes 53, 57 and 58: resources, operator, system. And read-only: a standby.
+        let unavailable = code.is_some_and(|code| {
+            ["53", "57", "58"].iter().any(|class| code.code().starts_with(class))
                 || [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::LOCK_NOT_AVAILABLE]
                     .contains(code)
         });
+        let source: Source = Arc::new(error);
         if conflict {
-            Self::Conflict(error.into())
+            Self::Conflict(source)
+        } else if lost {
+            Self::Lost(source)
         } else if unavailable {
-            Self::Unavailable(error.into())
+            Self::Unavailable(source)
         } else {
-            Self::Internal(error.into())
+            Self::Internal(source)
         }
     }
 }
@@ -55,7 +72,7 @@ impl From<deadpool_postgres::PoolError> for StoreError {
         use deadpool_postgres::{PoolError, TimeoutType};
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
-            other => Self::Unavailable(other.into()),
+            other => Self::unavailable(other),
         }
     }
 }

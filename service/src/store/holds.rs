@@ -1,6 +1,6 @@
 //! What a reservation does with what it holds: spend, release, extend.
 
-use super::{DeviceKey, Store, StoreError, get, id, index, numbers};
+use super::{DeviceKey, Session, Store, StoreError, get, id, index, numbers};
 use crate::types::{GroupId, Holder, KeyPackageRef, ReservationId};
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -43,6 +43,8 @@ pub struct ReleaseItem {
     pub held: HeldItem,
     /// Set: what is wrong with it. It is revoked instead of given back.
     pub unusable_reason: Option<i16>,
+    /// Set: when the reservation asked for it. What it has asked for again since is left alone.
+    pub asked_at: Option<Timestamp>,
 }
 
 /// The items that a statement extended, with the ends of their holds.
@@ -111,13 +113,13 @@ impl<'a> Columns<'a> {
     }
 }
 
-impl Store {
+impl Session {
     /// Spends one-time packages that are held as the items say, and returns the numbers of the items that it spent.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe.
     pub async fn spend(
-        &self,
+        &mut self,
         items: &[SpendItem],
         now: Timestamp,
     ) -> Result<HashSet<usize>, StoreError> {
@@ -130,7 +132,7 @@ impl Store {
     /// # Errors
     /// If the database fails. Running it again is safe.
     pub async fn spend_rest(
-        &self,
+        &mut self,
         items: &[SpendItem],
         now: Timestamp,
         revoked_after: Timestamp,
@@ -139,8 +141,8 @@ impl Store {
     }
 
     async fn spend_by(
-        &self,
-        sql: &str,
+        &mut self,
+        sql: &'static str,
         items: &[SpendItem],
         now: Timestamp,
         revoked_after: Option<Timestamp>,
@@ -171,12 +173,13 @@ impl Store {
     /// # Errors
     /// If the database fails. Running it again is safe.
     pub async fn release(
-        &self,
+        &mut self,
         items: &[ReleaseItem],
         now: Timestamp,
     ) -> Result<HashSet<usize>, StoreError> {
         let columns = Columns::of(items.iter().map(|item| &item.held));
         let unusable_reason: Vec<_> = items.iter().map(|item| item.unusable_reason).collect();
+        let asked_at: Vec<_> = items.iter().map(|item| item.asked_at).collect();
         let rows = self
             .rows(
                 RELEASE,
@@ -190,24 +193,25 @@ impl Store {
                     /* holder */ &columns.holder,
                     /* unusable_reason */ &unusable_reason,
                     /* now */ &now,
+                    /* asked_at */ &asked_at,
                 ],
             )
             .await?;
         rows.iter().map(|row| index(row, "item")).collect()
     }
 
-    /// Prolongs holds to `held_until`, and returns the items that it did with the ends of their holds.
+    /// Prolongs holds, each to the time beside it, and returns the items that it did with the ends of their holds.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe.
     pub async fn extend(
-        &self,
-        items: &[HeldItem],
-        held_until: Timestamp,
+        &mut self,
+        items: &[(HeldItem, Timestamp)],
         now: Timestamp,
         revoked_after: Timestamp,
     ) -> Result<Extended, StoreError> {
-        let columns = Columns::of(items.iter());
+        let columns = Columns::of(items.iter().map(|(held, _)| held));
+        let held_until: Vec<_> = items.iter().map(|(_, held_until)| *held_until).collect();
         let rows = self
             .rows(
                 EXTEND,
@@ -219,7 +223,7 @@ impl Store {
                     /* key_package_ref */ &columns.reference,
                     /* reservation_id */ &columns.reservation,
                     /* holder */ &columns.holder,
-                    /* held_until */ &vec![held_until; items.len()],
+                    /* held_until */ &held_until,
                     /* now */ &now,
                     /* revoked_after */ &revoked_after,
                 ],
@@ -227,7 +231,9 @@ impl Store {
             .await?;
         rows.iter().map(|row| Ok((index(row, "item")?, get(row, "held_until")?))).collect()
     }
+}
 
+impl Store {
     /// Says where each package is, in the items' order.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod migrate;
 mod overview;
 mod reserve;
 mod revoke;
+mod session;
 mod status;
 mod sweep;
 mod upload;
@@ -19,10 +20,9 @@ pub use error::StoreError;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
 pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
 pub use overview::Overview;
-pub use reserve::{
-    Missing, MissingItem, ReserveFilter, ReserveItem, ReserveOutcome, ReserveRow, ReservedRow,
-};
+pub use reserve::{Locked, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
+pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
 pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem};
@@ -33,9 +33,11 @@ use jiff::Timestamp;
 use std::{fmt, future::Future, time::Duration};
 use tokio_postgres::{NoTls, Row, types::ToSql};
 
-/// Settings of each connection: no statement waits for ever, whatever happened to its caller.
+/// Settings of each connection. No statement waits for ever, whatever happened to its caller. Statements are planned once,
+/// for arrays of any length and when tables may still be empty: no plan may read a whole table, and none is worth compiling.
 const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
-                       SET idle_in_transaction_session_timeout = '30s'";
+                       SET idle_in_transaction_session_timeout = '30s'; \
+                       SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
 
 /// How often a statement that lost a deadlock or a serialization conflict is run again.
 const CONFLICT_RETRIES: usize = 5;
@@ -43,6 +45,7 @@ const CONFLICT_RETRIES: usize = 5;
 /// The tables of keypool in one PostgreSQL database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
+    config: tokio_postgres::Config,
     pool: Pool,
 }
 
@@ -83,7 +86,7 @@ impl Store {
         wait: Duration,
     ) -> Result<Self, StoreError> {
         let manager = Manager::from_config(
-            config,
+            config.clone(),
             NoTls,
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
@@ -98,10 +101,18 @@ impl Store {
             }))
             .build()
             .map_err(StoreError::internal)?;
-        Ok(Self { pool })
+        Ok(Self { config, pool })
     }
 
-    /// Closes every connection; callers that wait for one fail.
+    /// Makes a connection of its own, beside the pool's.
+    ///
+    /// # Errors
+    /// If the database can't be reached.
+    pub async fn session(&self) -> Result<Session, StoreError> {
+        Session::connect(&self.config).await
+    }
+
+    /// Closes every connection of the pool; callers that wait for one fail.
     pub fn close(&self) {
         self.pool.close();
     }

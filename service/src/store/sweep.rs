@@ -6,25 +6,18 @@ const PURGE_KEY_PACKAGES: &str = include_str!("sql/purge_key_packages.sql");
 const PURGE_SPEND_LOG: &str = include_str!("sql/purge_spend_log.sql");
 
 /// How many buckets one statement sweeps.
-const BUCKETS: i16 = 64;
+const BUCKETS: usize = 64;
 
-/// How many rows one statement purges in one bucket.
-const ROWS: i64 = 100;
-
-/// Some neighbouring buckets.
-#[derive(Debug, Clone, Copy)]
-pub struct Bucketful {
-    first: i32,
-    last: i32,
-}
+/// Some buckets.
+#[derive(Debug, Clone)]
+pub struct Bucketful(Vec<i16>);
 
 impl Bucketful {
     /// All the buckets, some at a time.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..Bucket::COUNT / BUCKETS).map(|n| Self {
-            first: i32::from(n * BUCKETS),
-            last: i32::from(n * BUCKETS + BUCKETS - 1),
-        })
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let buckets: Vec<i16> = (0..Bucket::COUNT).collect();
+        buckets.chunks(BUCKETS).map(|chunk| Self(chunk.to_vec())).collect()
     }
 }
 
@@ -52,7 +45,7 @@ impl Store {
     /// If the database fails. Running it again is safe.
     pub async fn purge(
         &self,
-        buckets: Bucketful,
+        buckets: &Bucketful,
         expired_before: Timestamp,
         logged_before: Timestamp,
     ) -> Result<Purged, StoreError> {
@@ -65,12 +58,10 @@ impl Store {
     async fn purge_by(
         &self,
         sql: &str,
-        buckets: Bucketful,
+        buckets: &Bucketful,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
-        let rows = self
-            .rows(sql, &[&buckets.first, &buckets.last, /* before */ &before, /* limit */ &ROWS])
-            .await?;
+        let rows = self.rows(sql, &[/* buckets */ &buckets.0, /* before */ &before]).await?;
         let purged: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
         u64::try_from(purged).map_err(StoreError::internal)
     }

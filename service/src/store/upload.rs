@@ -1,8 +1,11 @@
-use super::{CONFLICT_RETRIES, DeviceKey, Store, StoreError, get, index, numbers, retry_conflicts};
+use super::{CONFLICT_RETRIES, DeviceKey, Session, StoreError, get, index, numbers};
 use crate::pool::validation::ValidKeyPackage;
 use jiff::Timestamp;
-use std::collections::{BTreeSet, HashMap};
-use tokio_postgres::types::ToSql;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+use tokio_postgres::{Row, types::ToSql};
 
 const LOCK_DEVICES: &str = include_str!("sql/lock_devices.sql");
 const UPLOAD: &str = include_str!("sql/upload.sql");
@@ -13,7 +16,7 @@ pub struct UploadItem {
     /// Whose package.
     pub device: DeviceKey,
     /// The package.
-    pub package: ValidKeyPackage,
+    pub package: Arc<ValidKeyPackage>,
 }
 
 /// What became of a valid package.
@@ -41,14 +44,14 @@ impl StoredOutcome {
     }
 }
 
-impl Store {
+impl Session {
     /// Stores packages, at most `cap` one-time packages of a device and cipher suite, in one transaction. Outcomes are
     /// in the items' order. No two items may have the same ref or the same init key.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe: what was stored is [`StoredOutcome::Present`] then.
     pub async fn upload(
-        &self,
+        &mut self,
         items: &[UploadItem],
         cap: u32,
         now: Timestamp,
@@ -61,18 +64,20 @@ impl Store {
                 break;
             }
             let batch: Vec<&UploadItem> = waiting.iter().map(|&item| &items[item]).collect();
-            // An item without an outcome raced with another device's upload of the same key: now it is there to be seen.
-            for (item, outcome) in retry_conflicts(|| self.upload_once(&batch, cap, now)).await? {
+            // An item without an outcome raced with another device's upload of the same key, and is there to be seen now;
+            // or its transaction was rolled back for another device's sake.
+            for (item, outcome) in self.upload_once(&batch, cap, now).await? {
                 outcomes.insert(waiting[item], outcome);
             }
         }
-        (0..items.len()).map(|item| outcomes.remove(&item)).collect::<Option<_>>().ok_or_else(
-            || StoreError::Conflict("an upload raced with others again and again".into()),
-        )
+        (0..items.len())
+            .map(|item| outcomes.remove(&item))
+            .collect::<Option<_>>()
+            .ok_or_else(|| StoreError::conflict("an upload raced with others again and again"))
     }
 
     async fn upload_once(
-        &self,
+        &mut self,
         items: &[&UploadItem],
         cap: u32,
         now: Timestamp,
@@ -84,32 +89,38 @@ impl Store {
         let columns = Columns::of(items);
         let cap = i64::from(cap);
 
-        let mut client = self.pool.get().await?;
-        let lock_devices = client.prepare_cached(LOCK_DEVICES).await?;
-        let upload = client.prepare_cached(UPLOAD).await?;
-        let transaction = client.transaction().await?;
-        transaction.execute(&lock_devices, &[&bucket, &user, &device, &now]).await?;
-        // A statement of its own, so that it sees what the upload before it has added.
-        let rows = transaction.query(&upload, &columns.params(&now, &cap)).await?;
-        let outcomes = rows
-            .iter()
-            .filter_map(|row| match outcome(row) {
-                Ok(Some(outcome)) => Some(index(row, "item").map(|item| (item, outcome))),
-                Ok(None) => None,
-                Err(error) => Some(Err(error)),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        if outcomes.iter().any(|(_, outcome)| outcome.is_success()) {
-            transaction.commit().await?;
-        } else {
-            // A device of which nothing was taken has not uploaded: it must not become known.
-            transaction.rollback().await?;
-        }
-        Ok(outcomes)
+        let judge = |rows: Vec<Row>| {
+            let mut outcomes = rows
+                .iter()
+                .filter_map(|row| match outcome(row) {
+                    Ok(Some(outcome)) => Some(index(row, "item").map(|item| (item, outcome))),
+                    Ok(None) => None,
+                    Err(error) => Some(Err(error)),
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            let served: HashSet<&DeviceKey> = outcomes
+                .iter()
+                .filter(|(_, outcome)| outcome.is_success())
+                .map(|(item, _)| &items[*item].device)
+                .collect();
+            // A device of which nothing was taken has not uploaded: it must not become known. The others try without it.
+            let keep = served.len() == devices.len();
+            if !keep {
+                outcomes.retain(|(item, _)| !served.contains(&items[*item].device));
+            }
+            Ok((keep, outcomes))
+        };
+        // Two statements, so that the second sees what the upload before it has added.
+        self.transaction(
+            (LOCK_DEVICES, &[&bucket, &user, &device, &now]),
+            (UPLOAD, &columns.params(&now, &cap)),
+            judge,
+        )
+        .await
     }
 }
 
-fn outcome(row: &tokio_postgres::Row) -> Result<Option<StoredOutcome>, StoreError> {
+fn outcome(row: &Row) -> Result<Option<StoredOutcome>, StoreError> {
     Ok(Some(match get::<&str>(row, "outcome")? {
         "accepted" => StoredOutcome::Accepted,
         "present" => StoredOutcome::Present,

@@ -96,7 +96,8 @@ async fn an_old_schema_is_told_with_what_to_do() {
 async fn a_newer_schema_is_told_with_what_to_do() {
     let server = TestServer::start().await;
     let database = connect(&server.database().config()).await;
-    let newer = "UPDATE refinery_schema_history SET version = 1000";
+    let newer = "UPDATE refinery_schema_history SET version = 1000 \
+                 WHERE version = (SELECT max(version) FROM refinery_schema_history)";
     database.batch_execute(newer).await.unwrap();
     for command in ["serve", "migrate", "status", "sweep"] {
         let mut command = on(server.database(), &[command]);

@@ -1,14 +1,14 @@
 /* keypool: purge_key_packages */
--- Forgets packages that could not be accepted any more, in some buckets, at most $4 for each.
+-- Forgets packages that could not be accepted any more, in some buckets, at most 100 in each.
 WITH old AS (
     SELECT k.bucket, k.key_package_ref, k.user_id, k.device_id, k.cipher_suite
-    FROM generate_series($1::int4, $2::int4) AS b (bucket)
+    FROM unnest($1::int2[]) AS b (bucket)
     CROSS JOIN LATERAL (
         SELECT k.bucket, k.key_package_ref, k.user_id, k.device_id, k.cipher_suite
         FROM key_package k
-        WHERE k.bucket = b.bucket::int2 AND k.not_after < $3
+        WHERE k.bucket = b.bucket AND k.not_after < $2
         ORDER BY k.not_after
-        LIMIT $4
+        LIMIT 100 -- a constant, so that the planner expects few
         FOR UPDATE SKIP LOCKED
     ) k
 ),

@@ -1,14 +1,14 @@
 /* keypool: purge_spend_log */
--- Forgets entries older than the retention, in some buckets, at most $4 for each.
+-- Forgets entries older than the retention, in some buckets, at most 100 in each.
 WITH old AS (
     SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref, s.cipher_suite, s.last_resort
-    FROM generate_series($1::int4, $2::int4) AS b (bucket)
+    FROM unnest($1::int2[]) AS b (bucket)
     CROSS JOIN LATERAL (
         SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref, s.cipher_suite, s.last_resort
         FROM spend_log s
-        WHERE s.bucket = b.bucket::int2 AND s.logged_at < $3
+        WHERE s.bucket = b.bucket AND s.logged_at < $2
         ORDER BY s.logged_at
-        LIMIT $4
+        LIMIT 100 -- a constant, so that the planner expects few
         FOR UPDATE SKIP LOCKED
     ) s
 ),

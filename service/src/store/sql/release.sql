@@ -1,17 +1,20 @@
 /* keypool: release */
+-- With asked_at, only what the reservation has not asked for since.
 WITH item AS (
     SELECT *
-    FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::int2[])
-        AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, holder, unusable_reason)
+    FROM unnest(
+        $1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::int2[], $10::timestamptz[]
+    ) AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, holder, unusable_reason, asked_at)
 ),
 released AS (
     UPDATE one_time o
-    SET held_until = NULL, reservation_id = NULL, group_id = NULL, holder = NULL
+    SET held_until = NULL, reservation_id = NULL, group_id = NULL, holder = NULL, asked_at = NULL
     FROM item i
     WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
       AND o.user_id = i.user_id AND o.device_id = i.device_id
       AND o.reservation_id = i.reservation_id AND o.holder = i.holder
       AND i.unusable_reason IS NULL
+      AND (i.asked_at IS NULL OR i.asked_at = o.asked_at)
     RETURNING i.item
 ),
 unusable AS (
@@ -40,6 +43,7 @@ forgotten AS (
     WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
       AND r.key_package_ref = i.key_package_ref
       AND r.reservation_id = i.reservation_id AND r.holder = i.holder
+      AND i.asked_at IS NULL
     RETURNING i.item
 ),
 last AS (

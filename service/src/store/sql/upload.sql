@@ -3,11 +3,13 @@
 -- have the same ref or the same init key.
 WITH item AS (
     SELECT *
-    FROM unnest(
-        $1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::int4[], $7::bool[],
-        $8::timestamptz[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bytea[]
+    -- generate_subscripts makes the planner expect many rows: it never joins by comparing all with all.
+    FROM ROWS FROM (
+        generate_subscripts($1::int4[], 1), unnest($1::int4[]), unnest($2::int2[]), unnest($3::text[]), unnest($4::text[]),
+        unnest($5::bytea[]), unnest($6::int4[]), unnest($7::bool[]), unnest($8::timestamptz[]), unnest($9::timestamptz[]),
+        unnest($10::bytea[]), unnest($11::bytea[]), unnest($12::bytea[]), unnest($13::bytea[])
     ) AS i (
-        item, bucket, user_id, device_id, key_package_ref, cipher_suite, last_resort,
+        n, item, bucket, user_id, device_id, key_package_ref, cipher_suite, last_resort,
         not_before, not_after, init_key, credential, signature_key, key_package
     )
 ),
@@ -24,22 +26,43 @@ present AS (
             )
             WHEN EXISTS (
                 SELECT FROM one_time o WHERE o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref
+                OFFSET 0 -- else the planner may read the whole table into a hash
             ) THEN 'present'
             WHEN EXISTS (
                 SELECT FROM revoked r
                 WHERE r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id
                   AND r.key_package_ref = k.key_package_ref
+                OFFSET 0
             ) THEN 'revoked'
             ELSE 'spent'
         END AS outcome
     FROM item i
-    JOIN key_package k ON k.bucket = i.bucket AND k.key_package_ref = i.key_package_ref
+    CROSS JOIN LATERAL (
+        SELECT k.*
+        FROM key_package k
+        WHERE k.bucket = i.bucket AND k.key_package_ref = i.key_package_ref
+        OFFSET 0
+    ) k
 ),
 init_key_reused AS (
     SELECT i.item
     FROM item i
-    JOIN key_package k ON k.bucket = i.bucket AND k.init_key = i.init_key
+    CROSS JOIN LATERAL (
+        SELECT k.key_package_ref FROM key_package k WHERE k.bucket = i.bucket AND k.init_key = i.init_key OFFSET 0
+    ) k
     WHERE k.key_package_ref <> i.key_package_ref
+),
+-- How many one-time packages the pools have already.
+filled AS (
+    SELECT d.bucket, d.user_id, d.device_id, o.cipher_suite, count(*) AS packages
+    FROM (SELECT DISTINCT bucket, user_id, device_id FROM item) d
+    CROSS JOIN LATERAL (
+        SELECT o.cipher_suite
+        FROM one_time o
+        WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id AND o.not_after > $14
+        OFFSET 0
+    ) o
+    GROUP BY d.bucket, d.user_id, d.device_id, o.cipher_suite
 ),
 fresh AS (
     SELECT
@@ -47,13 +70,10 @@ fresh AS (
         row_number() OVER newest AS newest,
         i.last_resort OR $15 >= row_number() OVER (
             PARTITION BY i.bucket, i.user_id, i.device_id, i.cipher_suite, i.last_resort ORDER BY i.item
-        ) + (
-            SELECT count(*)
-            FROM one_time o
-            WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
-              AND o.cipher_suite = i.cipher_suite AND o.not_after > $14
-        ) AS fits
+        ) + COALESCE(p.packages, 0) AS fits
     FROM item i
+    LEFT JOIN filled p
+      ON p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i.device_id AND p.cipher_suite = i.cipher_suite
     WHERE i.item NOT IN (SELECT item FROM present)
       AND i.item NOT IN (SELECT item FROM init_key_reused)
     WINDOW newest AS (

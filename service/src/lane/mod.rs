@@ -1,0 +1,238 @@
+//! Group commit. Calls wait in lanes: a worker with a connection of its own takes all that wait, executes them as one
+//! statement with one durable commit, and answers each. Nothing is delayed: while one batch runs the next one gathers, and
+//! an idle lane runs a single call at once.
+//!
+//! Reserves, what is done to holds, and uploads have lanes of their own; a user is always in the same one of each.
+
+mod hold;
+mod options;
+mod placement;
+mod queue;
+mod reserve;
+mod upload;
+mod worker;
+
+pub use hold::{HoldCall, HoldReply};
+pub use options::LaneOptions;
+pub use reserve::{DeviceOutcome, Granted, Outcome, ReserveCall};
+pub use upload::UploadCall;
+
+use crate::{
+    clock::Clock,
+    store::{Session, Store, StoreError, StoredOutcome},
+    types::{Bucket, Target},
+};
+use jiff::SignedDuration;
+use placement::lane_of;
+use queue::{Entrance, queue};
+use reserve::ReservePart;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{sync::oneshot, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use worker::Worker;
+
+/// Why a lane did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// Too much waits already. Nothing was done.
+    #[error("the lane is full")]
+    Full,
+    /// The service stops. Nothing was done.
+    #[error("the lane is closed")]
+    Closed,
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+}
+
+/// What a kind of lane does with the items of a batch.
+trait Work: Send + Sync + 'static {
+    /// The lane's name in metrics and logs.
+    const NAME: &'static str;
+    type Item: Send + Sync + 'static;
+    /// Gives back what is in it when it is dropped instead of taken.
+    type Reply: Send + 'static;
+
+    /// How many packages an item is about.
+    fn weight(item: &Self::Item) -> usize;
+
+    /// Does what the items say and returns their replies, in their order. Must be safe to run again.
+    fn run(
+        &self,
+        session: &mut Session,
+        items: &[&Self::Item],
+    ) -> impl Future<Output = Result<Vec<Self::Reply>, StoreError>> + Send;
+}
+
+/// What lanes must know of the rules of the pool.
+#[derive(Debug, Clone)]
+pub struct LaneRules {
+    /// The time, which a batch takes when it begins.
+    pub clock: Arc<dyn Clock>,
+    /// How long after its revocation a package may still be spent under an earlier hold.
+    pub revocation_grace: SignedDuration,
+    /// How many one-time packages of each cipher suite a device may have.
+    pub cap: u32,
+}
+
+/// All lanes. Cheap to clone; when the last clone is gone they end.
+#[derive(Clone)]
+pub struct Lanes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    reserve: Family<reserve::Reserve>,
+    hold: Arc<Family<hold::Hold>>,
+    upload: Family<upload::Upload>,
+    closing: CancellationToken,
+    workers: Mutex<JoinSet<()>>,
+}
+
+impl fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes").finish_non_exhaustive()
+    }
+}
+
+impl Lanes {
+    /// Starts the lanes. Must be called within a Tokio runtime. Each connects to the database with its first batch.
+    #[must_use]
+    pub fn start(store: &Store, rules: &LaneRules, options: &LaneOptions) -> Self {
+        let closing = CancellationToken::new();
+        let mut workers = JoinSet::new();
+        let mut start = Start { store, options, closing: &closing, workers: &mut workers };
+        let hold = Arc::new(start.family(options.hold, || hold::Hold::new(rules.clone())));
+        let reserve =
+            start.family(options.reserve, || reserve::Reserve::new(rules.clone(), hold.clone()));
+        let upload = start.family(options.upload, || upload::Upload::new(rules.clone()));
+        let workers = Mutex::new(workers);
+        Self { inner: Arc::new(Inner { reserve, hold, upload, closing, workers }) }
+    }
+
+    /// Ensures that the call's reservation holds one package of each device of the targets, as far as there are any. What
+    /// this returns gives the new holds back unless it is [claimed](Granted::claim); so does leaving before it returns.
+    ///
+    /// # Errors
+    /// If the lanes are full or closed, or the database fails: then nothing new is held.
+    pub async fn reserve(
+        &self,
+        call: ReserveCall,
+        targets: Vec<Target>,
+    ) -> Result<Granted, LaneError> {
+        let family = &self.inner.reserve;
+        let call = Arc::new(call);
+        let mut parts: Vec<(usize, Vec<Target>)> = Vec::with_capacity(1);
+        for target in targets {
+            let lane = family.lane_of(Bucket::of(&target.user));
+            match parts.iter_mut().find(|(number, _)| *number == lane) {
+                Some((_, targets)) => targets.push(target),
+                None => parts.push((lane, vec![target])),
+            }
+        }
+        let replies = parts
+            .into_iter()
+            .map(|(lane, targets)| family.lane(lane).push(ReservePart::new(&call, targets)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut granted = Granted::nothing(call, self.inner.hold.clone());
+        for reply in replies {
+            granted.add(answer(reply).await?);
+        }
+        Ok(granted)
+    }
+
+    /// Does something to held packages, and returns what came of each, in their order.
+    ///
+    /// # Errors
+    /// If the lanes are full or closed, or the database fails: some packages may have been done then, and repeating the
+    /// call is safe.
+    pub async fn hold(&self, call: HoldCall) -> Result<HoldReply, LaneError> {
+        let family = &self.inner.hold;
+        let mut reply = vec![None; call.len()];
+        let parts = call
+            .split(family)
+            .into_iter()
+            .map(|(lane, numbers, call)| Ok((numbers, family.lane(lane).push(call)?)))
+            .collect::<Result<Vec<_>, LaneError>>()?;
+        for (numbers, part) in parts {
+            for (number, outcome) in numbers.into_iter().zip(answer(part).await?) {
+                reply[number] = outcome;
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Stores valid packages of a device, all in one transaction, and returns what came of each, in their order.
+    ///
+    /// # Errors
+    /// If the lanes are full or closed, or the database fails.
+    pub async fn upload(&self, call: UploadCall) -> Result<Vec<StoredOutcome>, LaneError> {
+        answer(self.inner.upload.of(call.device.bucket).push(call)?).await
+    }
+
+    /// Refuses new calls, finishes those that wait, and ends the lanes. Dropped before it returns, it ends them at once.
+    pub async fn close(&self) {
+        self.inner.reserve.close();
+        self.inner.upload.close();
+        self.inner.closing.cancel();
+        let mut workers =
+            std::mem::take(&mut *self.inner.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        while workers.join_next().await.is_some() {}
+    }
+}
+
+async fn answer<T>(reply: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, LaneError> {
+    Ok(reply.await.map_err(|_gone| LaneError::Closed)??)
+}
+
+/// What it takes to start lanes.
+struct Start<'a> {
+    store: &'a Store,
+    options: &'a LaneOptions,
+    closing: &'a CancellationToken,
+    workers: &'a mut JoinSet<()>,
+}
+
+impl Start<'_> {
+    fn family<W: Work>(&mut self, lanes: usize, mut work: impl FnMut() -> W) -> Family<W> {
+        let entrances = (0..lanes).map(|_| {
+            let (entrance, exit) = queue(self.options.queue_packages);
+            let worker = Worker {
+                work: work(),
+                queue: exit,
+                store: self.store.clone(),
+                batch_limit: self.options.batch_packages,
+                closing: self.closing.clone(),
+            };
+            self.workers.spawn(worker.run());
+            entrance
+        });
+        Family { entrances: entrances.collect() }
+    }
+}
+
+/// The lanes of one kind.
+struct Family<W: Work> {
+    entrances: Vec<Entrance<W>>,
+}
+
+impl<W: Work> Family<W> {
+    fn lane_of(&self, bucket: Bucket) -> usize {
+        lane_of(bucket, self.entrances.len())
+    }
+
+    fn lane(&self, number: usize) -> &Entrance<W> {
+        &self.entrances[number]
+    }
+
+    fn of(&self, bucket: Bucket) -> &Entrance<W> {
+        self.lane(self.lane_of(bucket))
+    }
+
+    fn close(&self) {
+        self.entrances.iter().for_each(Entrance::close);
+    }
+}

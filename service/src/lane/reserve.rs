@@ -1,0 +1,505 @@
+//! Ensures that reservations hold packages.
+
+use super::{
+    Family, LaneRules, Work,
+    hold::{Hold, HoldCall},
+};
+use crate::{
+    store::{
+        DeviceKey, HeldItem, Locked, Missing, Own, ReleaseItem, ReserveFilter, ReservedRow,
+        Session, StoreError, Want,
+    },
+    types::{CipherSuite, DeviceId, GroupId, Holder, ReservationId, Target, UserId},
+};
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// How often packages that others have locked are waited for, before they are counted as gone. Each wait ends with one
+/// package taken by somebody.
+const WAITS: usize = 8;
+
+/// What all the targets of a reserve share.
+#[derive(Debug, Clone)]
+pub struct ReserveCall {
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// The group it is for.
+    pub group: GroupId,
+    /// Who holds it.
+    pub holder: Holder,
+    /// Who calls.
+    pub principal: Holder,
+    /// How long a new hold lasts.
+    pub ttl: SignedDuration,
+    /// Acceptable cipher suites; none means any.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// How long each package must stay valid.
+    pub min_remaining: SignedDuration,
+    /// How many live holds the holder may have on one device; none means any number.
+    pub max_holds: Option<u32>,
+}
+
+impl ReserveCall {
+    fn has_filter_of(&self, other: &Self) -> bool {
+        self.cipher_suites == other.cipher_suites && self.min_remaining == other.min_remaining
+    }
+}
+
+/// What a reserve reached for a device.
+#[derive(Debug, Clone)]
+pub struct DeviceOutcome {
+    /// The user.
+    pub user: UserId,
+    /// The device; none if it is about a user without any.
+    pub device: Option<DeviceId>,
+    /// What the reservation has.
+    pub outcome: Outcome,
+}
+
+/// What a reservation has of a device, or why nothing.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A package.
+    Reserved(ReservedRow),
+    /// Nothing could be taken.
+    Missing(Missing),
+    /// The holder has as many live holds on the device as it may.
+    Limited,
+    /// The reservation holds a package of a cipher suite that is not acceptable now.
+    OtherSuite,
+    /// The reservation was made for another group.
+    OtherGroup,
+    /// The reservation is another holder's.
+    OtherHolder,
+}
+
+/// What a reserve reached. Dropped before it is claimed, it gives back what nobody has asked for again since.
+pub struct Granted {
+    call: Arc<ReserveCall>,
+    outcomes: Vec<DeviceOutcome>,
+    hold: Arc<Family<Hold>>,
+}
+
+impl Granted {
+    pub(super) fn nothing(call: Arc<ReserveCall>, hold: Arc<Family<Hold>>) -> Self {
+        Self { call, outcomes: Vec::new(), hold }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.outcomes.extend(other.claim());
+    }
+
+    /// One element for each device of the targets, ordered by user and device within each part of a call.
+    #[must_use]
+    pub fn outcomes(&self) -> &[DeviceOutcome] {
+        &self.outcomes
+    }
+
+    /// Takes what was reached: it is the caller's from now on.
+    #[must_use]
+    pub fn claim(mut self) -> Vec<DeviceOutcome> {
+        std::mem::take(&mut self.outcomes)
+    }
+
+    /// Gives back what is held, but for what somebody has asked for again since.
+    ///
+    /// # Errors
+    /// If the database fails; then the holds end with their time.
+    pub async fn give_back(self, lanes: &super::Lanes) -> Result<(), super::LaneError> {
+        let items = self.releases();
+        let _outcomes = self.claim();
+        if !items.is_empty() {
+            lanes.hold(HoldCall::Release(items)).await?;
+        }
+        Ok(())
+    }
+
+    fn releases(&self) -> Vec<ReleaseItem> {
+        let release = |one: &DeviceOutcome| {
+            let (Outcome::Reserved(row), Some(device)) = (&one.outcome, &one.device) else {
+                return None;
+            };
+            (!row.spent).then(|| ReleaseItem {
+                held: HeldItem {
+                    device: DeviceKey::new(one.user.clone(), device.clone()),
+                    reference: row.reference.clone(),
+                    reservation: self.call.reservation.clone(),
+                    holder: self.call.holder.clone(),
+                },
+                unusable_reason: None,
+                asked_at: row.asked_at,
+            })
+        };
+        self.outcomes.iter().filter_map(release).collect()
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        // Last-resort packages are shared: a hold on one keeps nobody waiting.
+        let items = self.releases().into_iter().filter(|item| item.asked_at.is_some());
+        for (lane, _, call) in HoldCall::Release(items.collect()).split(&self.hold) {
+            // In vain if the lanes are full or closed: then the holds end with their time.
+            let _ = self.hold.lane(lane).push_unattended(call);
+        }
+    }
+}
+
+/// The targets of a call that are one lane's.
+pub(super) struct ReservePart {
+    call: Arc<ReserveCall>,
+    targets: Vec<Target>,
+}
+
+impl ReservePart {
+    pub(super) fn new(call: &Arc<ReserveCall>, targets: Vec<Target>) -> Self {
+        Self { call: call.clone(), targets }
+    }
+}
+
+/// Executes [`ReservePart`]s.
+pub(super) struct Reserve {
+    rules: LaneRules,
+    hold: Arc<Family<Hold>>,
+}
+
+impl Reserve {
+    pub(super) fn new(rules: LaneRules, hold: Arc<Family<Hold>>) -> Self {
+        Self { rules, hold }
+    }
+}
+
+impl Work for Reserve {
+    const NAME: &'static str = "reserve";
+    type Item = ReservePart;
+    type Reply = Granted;
+
+    fn weight(part: &ReservePart) -> usize {
+        part.targets.len()
+    }
+
+    async fn run(
+        &self,
+        session: &mut Session,
+        parts: &[&ReservePart],
+    ) -> Result<Vec<Granted>, StoreError> {
+        let mut granted: Vec<Granted> = parts
+            .iter()
+            .map(|part| Granted::nothing(part.call.clone(), self.hold.clone()))
+            .collect();
+        for round in rounds(parts) {
+            let now = self.rules.clock.now();
+            let part = parts[round[0]];
+            let filter = ReserveFilter {
+                now,
+                min_not_after: now + part.call.min_remaining,
+                cipher_suites: part.call.cipher_suites.clone(),
+            };
+            let mut round = Round::of(session, filter, parts, &round).await?;
+            round.run(session).await?;
+            for (part, outcome) in round.outcomes {
+                granted[part].outcomes.push(outcome);
+            }
+        }
+        Ok(granted)
+    }
+}
+
+/// Distributes parts so that those of a round share one filter and no two are of the same reservation: a repeat must find
+/// what the call before it has reserved.
+fn rounds(parts: &[&ReservePart]) -> Vec<Vec<usize>> {
+    let mut rounds: Vec<(Vec<usize>, HashSet<&ReservationId>)> = Vec::with_capacity(1);
+    for (number, part) in parts.iter().enumerate() {
+        let fits = |(round, reservations): &(Vec<usize>, HashSet<&ReservationId>)| {
+            part.call.has_filter_of(&parts[round[0]].call)
+                && !reservations.contains(&part.call.reservation)
+        };
+        let place = rounds.iter().position(fits).unwrap_or_else(|| {
+            rounds.push(Default::default());
+            rounds.len() - 1
+        });
+        rounds[place].0.push(number);
+        rounds[place].1.insert(&part.call.reservation);
+    }
+    rounds.into_iter().map(|(round, _)| round).collect()
+}
+
+/// A want, and the number of the part that it belongs to.
+struct PartWant {
+    want: Want,
+    part: usize,
+    max_holds: Option<u32>,
+}
+
+/// Parts that share a filter, and what they have reached so far. Numbers of wants are their places in `wants`.
+struct Round {
+    filter: ReserveFilter,
+    /// Ordered by device.
+    wants: Vec<PartWant>,
+    /// With the numbers of the parts.
+    outcomes: Vec<(usize, DeviceOutcome)>,
+    budget: Budget,
+}
+
+impl Round {
+    async fn of(
+        session: &mut Session,
+        filter: ReserveFilter,
+        parts: &[&ReservePart],
+        round: &[usize],
+    ) -> Result<Self, StoreError> {
+        let mut this = Self {
+            filter,
+            wants: Vec::with_capacity(round.len()),
+            outcomes: Vec::with_capacity(round.len()),
+            budget: Budget::default(),
+        };
+        let mut users: Vec<(usize, &Target)> = Vec::new();
+        for &number in round {
+            for target in &parts[number].targets {
+                match &target.device {
+                    Some(device) => this.want(&parts[number].call, number, &target.user, device),
+                    None => users.push((number, target)),
+                }
+            }
+        }
+        if !users.is_empty() {
+            let ids: Vec<&UserId> = users.iter().map(|(_, target)| &target.user).collect();
+            for ((number, target), devices) in users.iter().zip(session.devices_of(&ids).await?) {
+                if devices.is_empty() {
+                    let outcome = DeviceOutcome {
+                        user: target.user.clone(),
+                        device: None,
+                        outcome: Outcome::Missing(Missing::default()),
+                    };
+                    this.outcomes.push((*number, outcome));
+                }
+                for device in devices.iter().filter(|&device| !target.excluded.contains(device)) {
+                    this.want(&parts[*number].call, *number, &target.user, device);
+                }
+            }
+        }
+        this.wants.sort_by(|a, b| (&a.want.device, a.part).cmp(&(&b.want.device, b.part)));
+        // A user and one of its devices may both be targets of a call.
+        this.wants.dedup_by(|a, b| a.part == b.part && a.want.device == b.want.device);
+        this.budget = Budget::of(session, &this.wants, this.filter.now).await?;
+        Ok(this)
+    }
+
+    fn want(&mut self, call: &ReserveCall, part: usize, user: &UserId, device: &DeviceId) {
+        let want = Want {
+            device: DeviceKey::new(user.clone(), device.clone()),
+            reservation: call.reservation.clone(),
+            group: call.group.clone(),
+            holder: call.holder.clone(),
+            principal: call.principal.clone(),
+            held_until: self.filter.now + call.ttl,
+        };
+        self.wants.push(PartWant { want, part, max_holds: call.max_holds });
+    }
+
+    /// Reserves, and calls a pool exhausted only if no package is left that another transaction has merely locked.
+    async fn run(&mut self, session: &mut Session) -> Result<(), StoreError> {
+        let all: Vec<usize> = (0..self.wants.len()).collect();
+        let (within, mut open) = self.within_limits(all);
+        let left = self.take(session, within, Locked::Skip).await?;
+        if left.is_empty() && open.is_empty() {
+            return Ok(());
+        }
+        for &want in &left {
+            self.budget.give_back(&self.wants[want].want);
+        }
+        open.extend(left);
+        open.sort_unstable();
+        let open = self.look_up(session, open).await?;
+        let (mut open, over) = self.within_limits(open);
+        for want in over {
+            self.settle(want, Outcome::Limited);
+        }
+        for wait in 0..=WAITS {
+            if open.is_empty() {
+                return Ok(());
+            }
+            let found = session.explain_missing(&self.filter, &self.refs(&open)).await?;
+            let takable = |&(_, missing): &(usize, Missing)| missing.takable && wait < WAITS;
+            let (takable, gone): (Vec<_>, Vec<_>) = open.into_iter().zip(found).partition(takable);
+            self.fall_back(session, gone).await?;
+            let takable = takable.into_iter().map(|(want, _)| want).collect();
+            open = self.take(session, takable, Locked::Wait).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes packages, and returns the wants that got none.
+    async fn take(
+        &mut self,
+        session: &mut Session,
+        wants: Vec<usize>,
+        locked: Locked,
+    ) -> Result<Vec<usize>, StoreError> {
+        if wants.is_empty() {
+            return Ok(wants);
+        }
+        let taken = session.take(&self.filter, &self.refs(&wants), locked).await?;
+        Ok(self.settle_all(wants, taken))
+    }
+
+    /// Finds what reservations have from earlier calls, and returns the wants that have nothing.
+    async fn look_up(
+        &mut self,
+        session: &mut Session,
+        wants: Vec<usize>,
+    ) -> Result<Vec<usize>, StoreError> {
+        let own = session.own(&self.filter, &self.refs(&wants)).await?;
+        let mut held = Vec::new();
+        let mut known = HashSet::new();
+        for (place, own) in own {
+            let want = wants[place];
+            known.insert(want);
+            match own {
+                Own::Package(row) if row.spent || row.last_resort => {
+                    self.settle(want, Outcome::Reserved(row));
+                }
+                Own::Package(row) => held.push((want, row)),
+                Own::OtherSuite => self.settle(want, Outcome::OtherSuite),
+                Own::OtherGroup => self.settle(want, Outcome::OtherGroup),
+                Own::OtherHolder => self.settle(want, Outcome::OtherHolder),
+            }
+        }
+        let mut open: Vec<usize> = wants.into_iter().filter(|want| !known.contains(want)).collect();
+        if !held.is_empty() {
+            let asked: Vec<_> =
+                held.iter().map(|(want, row)| (&self.wants[*want].want, &row.reference)).collect();
+            let renewed = session.renew(&asked, self.filter.now).await?;
+            let renewed: HashMap<usize, (Timestamp, Timestamp)> =
+                renewed.into_iter().map(|(place, end, asked)| (place, (end, asked))).collect();
+            for (place, (want, row)) in held.into_iter().enumerate() {
+                match renewed.get(&place) {
+                    Some(&(held_until, asked_at)) => {
+                        let row = ReservedRow {
+                            held_until: Some(held_until),
+                            asked_at: Some(asked_at),
+                            ..row
+                        };
+                        self.settle(want, Outcome::Reserved(row));
+                    }
+                    // Somebody took it over in between.
+                    None => open.push(want),
+                }
+            }
+        }
+        open.sort_unstable();
+        Ok(open)
+    }
+
+    /// Hands out last-resort packages, and settles what is missing.
+    async fn fall_back(
+        &mut self,
+        session: &mut Session,
+        wants: Vec<(usize, Missing)>,
+    ) -> Result<(), StoreError> {
+        if wants.is_empty() {
+            return Ok(());
+        }
+        let (numbers, missing): (Vec<usize>, Vec<Missing>) = wants.into_iter().unzip();
+        let handed_out = session.last_resort(&self.filter, &self.refs(&numbers)).await?;
+        let missing: HashMap<usize, Missing> = numbers.iter().copied().zip(missing).collect();
+        for want in self.settle_all(numbers, handed_out) {
+            self.settle(want, Outcome::Missing(missing[&want]));
+        }
+        Ok(())
+    }
+
+    fn refs(&self, wants: &[usize]) -> Vec<&Want> {
+        wants.iter().map(|&want| &self.wants[want].want).collect()
+    }
+
+    /// Settles the wants that have a row, by their places, and returns the others.
+    fn settle_all(&mut self, wants: Vec<usize>, rows: Vec<(usize, ReservedRow)>) -> Vec<usize> {
+        let mut left: Vec<Option<usize>> = wants.into_iter().map(Some).collect();
+        for (place, row) in rows {
+            if let Some(want) = left[place].take() {
+                self.settle(want, Outcome::Reserved(row));
+            }
+        }
+        left.into_iter().flatten().collect()
+    }
+
+    fn settle(&mut self, want: usize, outcome: Outcome) {
+        let PartWant { want: Want { device, .. }, part, .. } = &self.wants[want];
+        let outcome = DeviceOutcome {
+            user: device.user.clone(),
+            device: Some(device.device.clone()),
+            outcome,
+        };
+        self.outcomes.push((*part, outcome));
+    }
+
+    /// The wants whose holders may have one more hold on the device, and the others.
+    fn within_limits(&mut self, wants: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
+        let all = &self.wants;
+        let budget = &mut self.budget;
+        wants.into_iter().partition(|&want| budget.spend(&all[want].want))
+    }
+}
+
+/// How many more live holds holders may have on devices. Those that it does not name may have any number.
+#[derive(Default)]
+struct Budget {
+    left: HashMap<(DeviceKey, Holder), u64>,
+}
+
+impl Budget {
+    async fn of(
+        session: &mut Session,
+        wants: &[PartWant],
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let mut left: HashMap<(DeviceKey, Holder), u64> = HashMap::new();
+        for PartWant { want, max_holds, .. } in wants {
+            if let Some(max) = max_holds {
+                left.insert((want.device.clone(), want.holder.clone()), u64::from(*max));
+            }
+        }
+        if !left.is_empty() {
+            let mut devices: Vec<&DeviceKey> = wants
+                .iter()
+                .filter(|want| want.max_holds.is_some())
+                .map(|want| &want.want.device)
+                .collect();
+            devices.dedup();
+            for ((device, holder), holds) in session.live_holds(&devices, now).await? {
+                if let Some(left) = left.get_mut(&(devices[device].clone(), holder)) {
+                    *left = left.saturating_sub(holds);
+                }
+            }
+        }
+        Ok(Self { left })
+    }
+
+    fn spend(&mut self, want: &Want) -> bool {
+        if self.left.is_empty() {
+            return true;
+        }
+        match self.left.get_mut(&(want.device.clone(), want.holder.clone())) {
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn give_back(&mut self, want: &Want) {
+        if self.left.is_empty() {
+            return;
+        }
+        if let Some(left) = self.left.get_mut(&(want.device.clone(), want.holder.clone())) {
+            *left += 1;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Executes what waits in a queue, batch by batch, on a connection of its own.
+
+use super::{
+    Work,
+    queue::{Entry, Exit},
+};
+use crate::store::{Session, Store, StoreError};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How often a batch that lost a deadlock is run again.
+const CONFLICT_RETRIES: usize = 5;
+
+/// How often a batch whose connection broke is run again.
+const LOST_RETRIES: usize = 2;
+
+pub(super) struct Worker<W: Work> {
+    pub(super) work: W,
+    pub(super) queue: Exit<W>,
+    pub(super) store: Store,
+    pub(super) batch_limit: usize,
+    /// Ends the worker as soon as its queue is empty.
+    pub(super) closing: CancellationToken,
+}
+
+impl<W: Work> Worker<W> {
+    pub(super) async fn run(mut self) {
+        let mut session = None;
+        while let Some(batch) = self.next_batch().await {
+            let batch: Vec<_> = batch.into_iter().filter(|entry| !entry.is_abandoned()).collect();
+            if !batch.is_empty() {
+                self.settle(&mut session, batch).await;
+            }
+        }
+    }
+
+    async fn next_batch(&mut self) -> Option<Vec<Entry<W>>> {
+        if !self.closing.is_cancelled() {
+            tokio::select! {
+                batch = self.queue.next_batch(self.batch_limit) => return batch,
+                () = self.closing.cancelled() => {}
+            }
+        }
+        self.queue.close();
+        self.queue.next_batch(self.batch_limit).await
+    }
+
+    /// Answers every entry. A batch that fails for what is in it is halved, until the fault is alone.
+    async fn settle(&self, session: &mut Option<Session>, batch: Vec<Entry<W>>) {
+        let mut batches = vec![batch];
+        while let Some(mut batch) = batches.pop() {
+            match self.run_again(session, &batch).await {
+                Ok(replies) => {
+                    for (entry, reply) in batch.into_iter().zip(replies) {
+                        entry.answer(Ok(reply));
+                    }
+                }
+                Err(StoreError::Internal(_)) if batch.len() > 1 => {
+                    batches.push(batch.split_off(batch.len() / 2));
+                    batches.push(batch);
+                }
+                Err(error) => {
+                    for entry in batch {
+                        entry.answer(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a batch, again if it lost a deadlock or its connection: running it again is safe.
+    async fn run_again(
+        &self,
+        session: &mut Option<Session>,
+        batch: &[Entry<W>],
+    ) -> Result<Vec<W::Reply>, StoreError> {
+        let items: Vec<&W::Item> = batch.iter().map(|entry| &entry.item).collect();
+        let (mut conflicts, mut losses) = (0, 0);
+        loop {
+            match self.run_once(session, &items).await {
+                Err(StoreError::Conflict(_)) if conflicts < CONFLICT_RETRIES => conflicts += 1,
+                Err(StoreError::Lost(error)) => {
+                    *session = None;
+                    if losses == LOST_RETRIES {
+                        return Err(StoreError::Lost(error));
+                    }
+                    losses += 1;
+                    tracing::warn!(%error, lane = W::NAME, "a lane lost its connection");
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn run_once(
+        &self,
+        session: &mut Option<Session>,
+        items: &[&W::Item],
+    ) -> Result<Vec<W::Reply>, StoreError> {
+        let started = Instant::now();
+        let session = match session {
+            Some(open) if !open.is_closed() => open,
+            _ => session.insert(self.store.session().await?),
+        };
+        let replies = self.work.run(session, items).await?;
+        let packages: usize = items.iter().map(|item| W::weight(item)).sum();
+        #[expect(clippy::cast_precision_loss, reason = "far below the limit")]
+        metrics::histogram!("keypool_lane_batch_packages", "lane" => W::NAME)
+            .record(packages as f64);
+        metrics::histogram!("keypool_lane_batch_duration_seconds", "lane" => W::NAME)
+            .record(started.elapsed().as_secs_f64());
+        Ok(replies)
+    }
+}

@@ -1,0 +1,121 @@
+use super::{SESSION, StoreError};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+use tokio_postgres::{Client, Config, NoTls, Row, Statement, types::ToSql};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection of a lane's own, with its prepared statements.
+///
+/// Whoever waits for a statement also drives the connection, so that no other task has to be woken for either. Between
+/// statements nobody does: that the connection broke meanwhile is known with the next one.
+pub struct Session {
+    client: Client,
+    connection: Connection,
+    statements: HashMap<&'static str, Statement>,
+}
+
+/// What moves messages between a client and the database.
+struct Connection(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Connection {
+    /// Waits for a result of the client's, and moves its messages meanwhile.
+    async fn drive<T>(&mut self, result: impl Future<Output = T>) -> T {
+        let mut result = pin!(result);
+        let mut ended = false;
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(value) = result.as_mut().poll(context) {
+                    return Poll::Ready(value);
+                }
+                // It ends when the database closes it: then the client has its error.
+                if ended || self.0.as_mut().poll(context).is_pending() {
+                    return result.as_mut().poll(context);
+                }
+                ended = true;
+                self.0 = Box::pin(std::future::pending());
+            }
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) async fn connect(config: &Config) -> Result<Self, StoreError> {
+        let connect = async {
+            let (client, connection) =
+                config.connect(NoTls).await.map_err(StoreError::unavailable)?;
+            let mut connection = Connection(Box::pin(async {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a lane's connection ended");
+                }
+            }));
+            connection.drive(client.batch_execute(SESSION)).await?;
+            Ok(Self { client, connection, statements: HashMap::new() })
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, connect)
+            .await
+            .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
+    }
+
+    /// Whether the connection is known to have ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Runs a statement, which is prepared when it is first used.
+    pub(super) async fn rows(
+        &mut self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let statement = self.statement(sql).await?;
+        Ok(self.connection.drive(self.client.query(&statement, params)).await?)
+    }
+
+    async fn statement(&mut self, sql: &'static str) -> Result<Statement, StoreError> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.connection.drive(self.client.prepare(sql)).await?;
+        self.statements.insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// Runs one statement and then another in a transaction, which `keep` decides to commit or to roll back by the rows of
+    /// the second.
+    pub(super) async fn transaction<T>(
+        &mut self,
+        first: (&'static str, &[&(dyn ToSql + Sync)]),
+        second: (&'static str, &[&(dyn ToSql + Sync)]),
+        keep: impl FnOnce(Vec<Row>) -> Result<(bool, T), StoreError>,
+    ) -> Result<T, StoreError> {
+        let statements = [self.statement(first.0).await?, self.statement(second.0).await?];
+        let transaction = async {
+            let transaction = self.client.transaction().await?;
+            transaction.execute(&statements[0], first.1).await?;
+            let (keep, result) = keep(transaction.query(&statements[1], second.1).await?)?;
+            if keep {
+                transaction.commit().await?;
+            } else {
+                transaction.rollback().await?;
+            }
+            Ok(result)
+        };
+        self.connection.drive(transaction).await
+    }
+}

@@ -1,0 +1,52 @@
+/* keypool: own */
+-- What reservations have of devices from earlier calls: one row for each want that has something, the weightiest.
+WITH want AS (
+    SELECT *
+    FROM ROWS FROM (
+        generate_subscripts($1::int2[], 1), unnest($1::int2[]), unnest($2::text[]), unnest($3::text[]),
+        unnest($4::text[]), unnest($5::bytea[]), unnest($6::text[])
+    ) AS w (item, bucket, user_id, device_id, reservation_id, group_id, holder)
+),
+own AS (
+    SELECT w.item, w.bucket, o.key_package_ref, o.cipher_suite, o.held_until, false AS last_resort, false AS spent,
+           o.group_id = w.group_id AS same_group, o.holder = w.holder AS same_holder
+    FROM want w
+    CROSS JOIN LATERAL (
+        SELECT o.key_package_ref, o.cipher_suite, o.held_until, o.group_id, o.holder
+        FROM one_time o
+        WHERE o.bucket = w.bucket AND o.user_id = w.user_id AND o.device_id = w.device_id
+          AND o.reservation_id = w.reservation_id AND o.not_after > $7
+        OFFSET 0
+    ) o
+    UNION ALL
+    SELECT w.item, w.bucket, s.key_package_ref, s.cipher_suite,
+           CASE WHEN s.spent_at IS NULL THEN s.held_until END, s.last_resort, s.spent_at IS NOT NULL,
+           s.group_id = w.group_id, s.holder = w.holder
+    FROM want w
+    CROSS JOIN LATERAL (
+        SELECT s.*
+        FROM spend_log s
+        WHERE s.bucket = w.bucket AND s.user_id = w.user_id AND s.device_id = w.device_id
+          AND s.reservation_id = w.reservation_id
+          AND (
+              s.group_id <> w.group_id OR s.holder <> w.holder -- to be refused
+              OR s.released_at IS NULL AND (
+                  s.spent_at IS NOT NULL
+                  OR s.held_until > $7 AND EXISTS (
+                      SELECT FROM last_resort l
+                      WHERE l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
+                        AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref
+                        AND l.revoked_at IS NULL AND l.not_after > $7
+                  )
+              )
+          )
+        OFFSET 0
+    ) s
+)
+SELECT DISTINCT ON (o.item)
+    o.item - 1 AS item, o.key_package_ref, o.cipher_suite, k.not_after, o.held_until, o.last_resort, o.spent,
+    o.same_group, o.same_holder, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
+FROM own o
+LEFT JOIN key_package k ON k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
+WHERE k.key_package_ref IS NOT NULL OR NOT (o.same_group AND o.same_holder) -- else purged
+ORDER BY o.item, o.same_group AND o.same_holder, same_suite DESC, o.spent DESC, o.held_until DESC, o.last_resort

@@ -1,0 +1,72 @@
+/* keypool: take */
+-- Takes packages for new holds: as many of each device as the calls want, the soonest to expire first. With $6, a device of
+-- which one of the reservations has something already is left alone: what that is must be looked up first.
+WITH pick AS MATERIALIZED (
+    -- Device by device, so that the second look at its rows finds them in the processor's cache. OFFSET 0 keeps the order.
+    SELECT d.device, row_number() OVER (PARTITION BY d.device ORDER BY p.not_after) AS nth, p.tid
+    FROM (
+        SELECT d.*, $6::bool AND (
+            EXISTS (
+                SELECT FROM one_time o
+                WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
+                  -- Reservation ids that were made in the order of time are few in this range.
+                  AND o.reservation_id BETWEEN d.least AND d.greatest AND o.reservation_id = ANY (d.reservation_ids)
+            ) OR EXISTS (
+                SELECT FROM spend_log s
+                WHERE s.bucket = d.bucket AND s.user_id = d.user_id AND s.device_id = d.device_id
+                  AND s.reservation_id = ANY (d.reservation_ids)
+            )
+        ) AS known
+        FROM (
+            SELECT d.device, d.bucket, d.user_id, d.device_id, d.wanted, d.reservation_ids,
+                   d.reservation_ids[1] AS least, d.reservation_ids[d.wanted] AS greatest
+            FROM (
+                SELECT device, bucket, user_id, device_id, wanted, string_to_array(reservation_ids, E'\n') AS reservation_ids
+                -- generate_subscripts makes the planner expect many rows: it never joins by comparing all with all.
+                FROM ROWS FROM (
+                    generate_subscripts($1::int2[], 1), unnest($1::int2[]), unnest($2::text[]), unnest($3::text[]),
+                    unnest($4::text[]), unnest($5::int4[])
+                ) AS d (device, bucket, user_id, device_id, reservation_ids, wanted)
+                OFFSET 0
+            ) d
+            OFFSET 0
+        ) d
+        OFFSET 0
+    ) d
+    CROSS JOIN LATERAL (
+        -- One search for all that the device's calls want: a statement does not skip what it has locked itself.
+        SELECT o.ctid AS tid, o.not_after
+        FROM one_time o
+        WHERE NOT d.known
+          AND o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
+          AND o.not_after > $8::timestamptz
+          AND ($9::int4[] IS NULL OR o.cipher_suite = ANY ($9))
+          AND (o.held_until IS NULL OR o.held_until <= $7::timestamptz)
+        ORDER BY o.not_after
+        LIMIT d.wanted
+        FOR UPDATE SKIP LOCKED
+    ) p
+),
+want AS (
+    SELECT *
+    FROM ROWS FROM (
+        generate_subscripts($10::int4[], 1), unnest($10::int4[]), unnest($11::int4[]),
+        unnest($12::text[]), unnest($13::bytea[]), unnest($14::text[]), unnest($15::timestamptz[])
+    ) AS w (item, device, nth, reservation_id, group_id, holder, held_until)
+),
+taken AS (
+    UPDATE one_time o
+    SET held_until = w.held_until, reservation_id = w.reservation_id, group_id = w.group_id, holder = w.holder,
+        asked_at = $7
+    FROM pick p
+    JOIN want w ON w.device = p.device AND w.nth = p.nth
+    WHERE o.ctid = p.tid -- locked above, so it has not moved
+    RETURNING w.item, o.bucket, o.key_package_ref, o.cipher_suite, o.not_after, o.held_until, o.asked_at
+)
+SELECT t.item - 1 AS item, t.key_package_ref, t.cipher_suite, t.not_after, t.held_until, t.asked_at, k.key_package
+FROM taken t
+CROSS JOIN LATERAL (
+    SELECT k.key_package FROM key_package k
+    WHERE k.bucket = t.bucket AND k.key_package_ref = t.key_package_ref
+    OFFSET 0
+) k

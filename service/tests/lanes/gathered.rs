@@ -1,0 +1,109 @@
+use super::{
+    busy, number, one_lane, queue, request,
+    support::{client, device, fill, reserve, user},
+};
+use jiff::SignedDuration;
+use keypool_service::{testing::server::TestServer, types::CipherSuite};
+
+#[tokio::test]
+async fn what_waits_becomes_one_statement() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "alice", "phone", 1).await;
+    fill(&mut client, "bob", "phone", 40).await;
+    let (blocked, first, _) = busy(&server).await;
+    let mut waiting = Vec::new();
+    for n in 0..40 {
+        waiting.push(queue(&server, request(&format!("r{n}"), &["bob"])).await);
+    }
+    blocked.end().await;
+    first.await.unwrap().unwrap();
+    let mut refs = Vec::new();
+    for call in waiting {
+        let report = call.await.unwrap().unwrap();
+        refs.push(report.reservation.packages[0].package.reference.clone());
+    }
+    refs.sort();
+    refs.dedup();
+    assert_eq!(refs.len(), 40, "each call has a package of its own");
+    // A batch takes the time once, when it begins.
+    let batches = "SELECT count(DISTINCT asked_at) FROM one_time WHERE user_id = 'bob'";
+    assert_eq!(number(&server, batches).await, 1);
+}
+
+#[tokio::test]
+async fn calls_of_a_batch_keep_their_own_conditions() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "alice", "phone", 1).await;
+    fill(&mut client, "bob", "phone", 3).await;
+    let (blocked, first, _) = busy(&server).await;
+    let mut other_suite = request("suite", &["bob"]);
+    other_suite.cipher_suites = vec![CipherSuite(2)];
+    let mut long_life = request("life", &["bob"]);
+    long_life.min_remaining = Some(SignedDuration::from_hours(24 * 80));
+    let mut short_hold = request("hold", &["bob"]);
+    short_hold.hold = Some(SignedDuration::from_secs(1));
+    let calls = [
+        queue(&server, other_suite).await,
+        queue(&server, long_life).await,
+        queue(&server, short_hold).await,
+        queue(&server, request("any", &["bob"])).await,
+    ];
+    blocked.end().await;
+    first.await.unwrap().unwrap();
+    let [other_suite, long_life, short_hold, any] = calls;
+    other_suite.await.unwrap().unwrap_err();
+    long_life.await.unwrap().unwrap_err();
+    let short = short_hold.await.unwrap().unwrap().reservation.expires_at().unwrap();
+    let usual = any.await.unwrap().unwrap().reservation.expires_at().unwrap();
+    assert_eq!(usual.duration_since(short), SignedDuration::from_secs(59));
+}
+
+#[tokio::test]
+async fn a_repeat_in_the_same_batch_gets_the_same_package() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "alice", "phone", 1).await;
+    fill(&mut client, "bob", "phone", 3).await;
+    let (blocked, first, _) = busy(&server).await;
+    let one = queue(&server, request("r", &["bob"])).await;
+    let other = queue(&server, request("r", &["bob"])).await;
+    blocked.end().await;
+    first.await.unwrap().unwrap();
+    let refs = [one, other].map(async |call| {
+        let report = call.await.unwrap().unwrap();
+        report.reservation.packages[0].package.reference.clone()
+    });
+    let [one, other] = refs;
+    assert_eq!(one.await, other.await);
+}
+
+#[tokio::test]
+async fn a_call_for_users_of_several_lanes_is_one_reservation() {
+    let server = TestServer::start_with(|config| config.lanes.reserve = 7).await;
+    let mut client = client(&server).await;
+    let names: Vec<String> = (0..20).map(|n| format!("user-{n}")).collect();
+    for name in &names {
+        fill(&mut client, name, "phone", 1).await;
+        fill(&mut client, name, "tablet", 1).await;
+    }
+    let targets = names.iter().map(|name| user(name)).collect();
+    let all = reserve(&mut client, "r", targets).await.unwrap();
+    let packages = all.reservation.unwrap().packages;
+    assert_eq!(packages.len(), 40);
+    let order = |package: &keypool_proto::v1::ReservedKeyPackage| {
+        let name = package.name.clone().unwrap();
+        (name.user_id, name.device_id)
+    };
+    assert!(packages.is_sorted_by_key(order), "ordered by user and device");
+
+    // All or nothing: one without a package costs every lane what it has reserved.
+    let mut targets: Vec<_> = names.iter().map(|name| user(name)).collect();
+    targets.push(device("nobody", "phone"));
+    let mut all_or_nothing = super::support::reserve_request("other", targets);
+    all_or_nothing.require_all = true;
+    client.reserve_key_packages(all_or_nothing).await.unwrap_err();
+    let held = "SELECT count(*) FROM one_time WHERE reservation_id = 'other'";
+    assert_eq!(number(&server, held).await, 0);
+}

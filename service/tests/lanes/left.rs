@@ -1,0 +1,125 @@
+use super::{
+    Reserving, begin, busy, lane_waits, number, one_lane, queue, request,
+    support::{calls::eventually, client, fill, reserve_request},
+};
+use keypool_service::{
+    clock::{Clock, SystemClock},
+    store::{DeviceKey, HeldItem, ReleaseItem, Store},
+    testing::server::TestServer,
+    types::Holder,
+};
+use std::time::Duration;
+
+const HELD: &str =
+    "SELECT count(*) FROM one_time WHERE reservation_id IS NOT NULL AND user_id = 'bob'";
+
+async fn leave(call: Reserving) {
+    call.abort();
+    call.await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_caller_that_left_before_its_batch_costs_no_package() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "alice", "phone", 1).await;
+    fill(&mut client, "bob", "phone", 2).await;
+    let (blocked, first, _) = busy(&server).await;
+    let left = queue(&server, request("left", &["bob"])).await;
+    let stays = queue(&server, request("stays", &["bob"])).await;
+    leave(left).await;
+    blocked.end().await;
+    first.await.unwrap().unwrap();
+    stays.await.unwrap().unwrap();
+    assert_eq!(number(&server, HELD).await, 1);
+}
+
+#[tokio::test]
+async fn a_call_whose_deadline_passed_costs_no_package() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "alice", "phone", 1).await;
+    fill(&mut client, "bob", "phone", 2).await;
+    let (blocked, first, _) = busy(&server).await;
+    let target = super::support::device("bob", "phone");
+    let mut hasty = tonic::Request::new(reserve_request("hasty", vec![target]));
+    hasty.set_timeout(Duration::from_millis(100));
+    client.reserve_key_packages(hasty).await.unwrap_err();
+    let stays = queue(&server, request("stays", &["bob"])).await;
+    blocked.end().await;
+    first.await.unwrap().unwrap();
+    stays.await.unwrap().unwrap();
+    assert_eq!(number(&server, HELD).await, 1);
+}
+
+#[tokio::test]
+async fn what_was_reserved_for_a_caller_that_left_is_given_back() {
+    let server = TestServer::start_with(one_lane).await;
+    fill(&mut client(&server).await, "bob", "phone", 1).await;
+    let blocked = super::Blocked::start(&server).await;
+    let left = begin(&server, request("left", &["bob"]));
+    lane_waits(&server).await;
+    leave(left).await;
+    blocked.end().await;
+    // The only package, which somebody else can have at once.
+    eventually("the package is there again", async || {
+        queue(&server, request("next", &["bob"])).await.await.unwrap().is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_repeat_has_asked_for_is_not_given_back() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "bob", "phone", 2).await;
+    let blocked = super::Blocked::start(&server).await;
+    let left = begin(&server, request("r", &["bob"]));
+    lane_waits(&server).await;
+    // Two repeats wait for the next batches: the first finds the package, before or after it was given back.
+    let repeat = queue(&server, request("r", &["bob"])).await;
+    let again = queue(&server, request("r", &["bob"])).await;
+    leave(left).await;
+    blocked.end().await;
+    let repeat = repeat.await.unwrap().unwrap().reservation.packages.remove(0).package;
+    let again = again.await.unwrap().unwrap().reservation.packages.remove(0).package;
+    assert_eq!(repeat.reference, again.reference);
+    // Whatever was to be given back is by now: the hold lane serves one after the other.
+    let name = vec![keypool_proto::v1::KeyPackageName {
+        user_id: "bob".into(),
+        device_id: "phone".into(),
+        key_package_ref: again.reference.as_bytes().to_vec(),
+    }];
+    super::support::calls::release(&mut client, "somebody-else", name).await.unwrap();
+    let held = "SELECT count(*) FROM one_time WHERE reservation_id = 'r'";
+    assert_eq!(number(&server, held).await, 1, "the repeat's hold stays");
+}
+
+#[tokio::test]
+async fn giving_back_spares_what_was_asked_for_again() {
+    let server = TestServer::start_with(one_lane).await;
+    fill(&mut client(&server).await, "bob", "phone", 1).await;
+    let pool = server.server().pool();
+    let one = pool.reserve(request("r", &["bob"])).await.unwrap().reservation;
+    let two = pool.reserve(request("r", &["bob"])).await.unwrap().reservation;
+    assert_eq!(one.expires_at(), two.expires_at(), "the same answer");
+
+    let store = Store::new(server.database().config(), 1, Duration::from_secs(5)).unwrap();
+    let mut session = store.session().await.unwrap();
+    for (answer, given_back) in [(one, 0), (two, 1)] {
+        let package = answer.packages[0].clone();
+        let item = ReleaseItem {
+            held: HeldItem {
+                device: DeviceKey::new(package.user, package.device),
+                reference: package.package.reference,
+                reservation: answer.id,
+                holder: Holder::new("inviter").unwrap(),
+            },
+            unusable_reason: None,
+            asked_at: package.package.asked_at,
+        };
+        let released = session.release(&[item], SystemClock.now()).await.unwrap();
+        assert_eq!(released.len(), given_back);
+    }
+    assert_eq!(number(&server, HELD).await, 0);
+}

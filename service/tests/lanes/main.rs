@@ -1,0 +1,108 @@
+//! Lanes: what waits is gathered, and nobody in a batch suffers for another.
+
+#![allow(clippy::unwrap_used)]
+
+mod crowded;
+mod faults;
+mod gathered;
+mod left;
+mod plans;
+#[path = "../support/mod.rs"]
+mod support;
+
+use keypool_service::{
+    config::Config,
+    pool::{Caller, PoolError, ReserveReport, ReserveRequest, Target},
+    testing::server::TestServer,
+    types::{CipherSuite, DeviceId, GroupId, Holder, ReservationId, UserId},
+};
+use support::{calls::eventually, locks::connect};
+use tokio::task::JoinHandle;
+
+/// One lane of each kind, so that a test knows what waits for what.
+fn one_lane(config: &mut Config) {
+    config.lanes.reserve = 1;
+    config.lanes.hold = 1;
+    config.lanes.upload = 1;
+}
+
+fn request(reservation: &str, users: &[&str]) -> ReserveRequest {
+    let holder = Holder::new("inviter").unwrap();
+    ReserveRequest {
+        caller: Caller { holder: holder.clone(), principal: holder, limited: false },
+        reservation: ReservationId::new(reservation).unwrap(),
+        group: GroupId::new("group").unwrap(),
+        targets: users
+            .iter()
+            .map(|user| Target {
+                user: UserId::new(user).unwrap(),
+                device: Some(DeviceId::new("phone").unwrap()),
+                excluded: Vec::new(),
+            })
+            .collect(),
+        cipher_suites: vec![CipherSuite(1)],
+        hold: None,
+        min_remaining: None,
+        require_all: false,
+    }
+}
+
+type Reserving = JoinHandle<Result<ReserveReport, PoolError>>;
+
+/// Begins a reserve.
+fn begin(server: &TestServer, request: ReserveRequest) -> Reserving {
+    let pool = server.server().pool().clone();
+    tokio::spawn(async move { pool.reserve(request).await })
+}
+
+/// Begins a reserve, and returns once it waits in its lane: tests have a single thread, on which it runs until it waits.
+async fn queue(server: &TestServer, request: ReserveRequest) -> Reserving {
+    let reserving = begin(server, request);
+    tokio::task::yield_now().await;
+    reserving
+}
+
+/// Nobody reads or changes one-time packages while this is not dropped.
+struct Blocked {
+    client: tokio_postgres::Client,
+}
+
+impl Blocked {
+    async fn start(server: &TestServer) -> Self {
+        let client = connect(&server.database().config()).await;
+        client.batch_execute("BEGIN; LOCK TABLE one_time").await.unwrap();
+        Self { client }
+    }
+
+    async fn end(self) {
+        self.client.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
+/// A server whose lane is busy with a reserve of alice's phone, which waits for a lock. Returns that statement's backend.
+async fn busy(server: &TestServer) -> (Blocked, Reserving, i32) {
+    let blocked = Blocked::start(server).await;
+    let first = begin(server, request("first", &["alice"]));
+    let backend = lane_waits(server).await;
+    (blocked, first, backend)
+}
+
+/// Waits until a reserve lane's statement waits for a lock, and returns its backend.
+async fn lane_waits(server: &TestServer) -> i32 {
+    let client = connect(&server.database().config()).await;
+    let query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock' AND query LIKE '/* keypool: take */%'";
+    let mut backend = None;
+    eventually("a lane waits for a lock", async || {
+        backend = client.query_opt(query, &[]).await.unwrap().map(|row| row.get(0));
+        backend.is_some()
+    })
+    .await;
+    backend.unwrap()
+}
+
+/// The number that a query returns.
+async fn number(server: &TestServer, query: &str) -> i64 {
+    let client = connect(&server.database().config()).await;
+    client.query_one(query, &[]).await.unwrap().get(0)
+}

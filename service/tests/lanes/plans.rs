@@ -1,0 +1,89 @@
+//! What the planner makes of the statements on a large database.
+
+use super::support::locks::connect;
+use keypool_service::testing::server::TestServer;
+use serde_json::Value;
+use std::{fs, path::Path};
+use tokio_postgres::SimpleQueryMessage;
+
+/// A million packages of 31,250 devices, of which half were spent.
+const ROWS: &str = "
+    CREATE TEMP TABLE p AS
+        SELECT (d % 1024)::smallint AS bucket, 'user-' || d AS user_id, 'phone' AS device_id,
+               decode(md5(d || '/' || k) || md5(k || '/' || d), 'hex') AS ref, k,
+               timestamptz '2030-01-01' + k * interval '1 hour' AS not_after
+        FROM generate_series(1, 31250) d, generate_series(1, 32) k;
+    INSERT INTO device SELECT bucket, user_id, device_id, not_after FROM p WHERE k = 1;
+    INSERT INTO pool SELECT bucket, user_id, device_id, 1, 32, 0 FROM p WHERE k = 1;
+    INSERT INTO last_resort (bucket, user_id, device_id, cipher_suite, key_package_ref, not_after, uploaded_at)
+        SELECT bucket, user_id, device_id, 1, ref, not_after, not_after FROM p WHERE k = 1;
+    INSERT INTO revoked (bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, revoked_at)
+        SELECT bucket, user_id, device_id, ref, 1, not_after, not_after FROM p WHERE k = 2;
+    INSERT INTO one_time (bucket, user_id, device_id, key_package_ref, cipher_suite, not_after)
+        SELECT bucket, user_id, device_id, ref, 1, not_after FROM p;
+    INSERT INTO key_package SELECT bucket, ref, user_id, device_id, 1, false, not_after, not_after, not_after,
+                                   ref, ref, ref, ref FROM p;
+    INSERT INTO spend_log (bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
+                           group_id, holder, principal, logged_at, spent_at)
+        SELECT bucket, user_id, device_id, 'r' || k, ref, 1, k = 1, ref, 'h', 'h', not_after, not_after
+        FROM p WHERE k <= 16;
+    ANALYZE device, pool, last_resort, revoked, one_time, key_package, spend_log;
+";
+
+/// Statements that count everything, or that are about the connection.
+const WHOLE: [&str; 1] = ["overview"];
+
+/// The settings with which the service plans.
+const SETTINGS: &str =
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
+
+#[tokio::test]
+async fn no_statement_reads_a_whole_table_of_a_million_rows() {
+    let server = TestServer::start().await;
+    let client = connect(&server.database().config()).await;
+    client.batch_execute(ROWS).await.unwrap();
+    client.batch_execute(SETTINGS).await.unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sql");
+    let mut checked = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let file = file.unwrap().path();
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let sql = fs::read_to_string(&file).unwrap();
+        if WHOLE.contains(&name.as_str()) {
+            continue;
+        }
+        client.batch_execute(&format!("PREPARE {name} AS {sql}")).await.unwrap();
+        let nulls = vec!["NULL"; parameters(&sql)].join(", ");
+        let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE {name} ({nulls})");
+        let rows = client.simple_query(&explain).await.unwrap();
+        let text = rows.iter().find_map(|row| match row {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        let plan: Value = serde_json::from_str(text.unwrap()).unwrap();
+        let mut faults = Vec::new();
+        read_wholly(&plan[0]["Plan"], &mut faults);
+        assert!(faults.is_empty(), "{name}: {faults:?}\n{plan:#}");
+        checked += 1;
+    }
+    assert!(checked > 15, "{checked}");
+    server.stop().await;
+}
+
+/// How many parameters a statement has.
+fn parameters(sql: &str) -> usize {
+    (1..100).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0)
+}
+
+/// Collects the nodes of a plan that read a whole table or a whole index.
+fn read_wholly(node: &Value, faults: &mut Vec<String>) {
+    let kind = node["Node Type"].as_str().unwrap_or_default();
+    let whole_table = kind == "Seq Scan";
+    let by_index = ["Index Scan", "Index Only Scan", "Bitmap Index Scan"].contains(&kind);
+    if whole_table || by_index && node["Index Cond"].is_null() {
+        faults.push(format!("{kind} on {} {}", node["Relation Name"], node["Index Name"]));
+    }
+    for child in node["Plans"].as_array().into_iter().flatten() {
+        read_wholly(child, faults);
+    }
+}
