@@ -5,7 +5,13 @@ use super::{
     queue::{Entry, Exit},
 };
 use crate::store::{Session, Store, StoreError};
-use std::time::Instant;
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often a batch that lost a deadlock is run again.
@@ -94,15 +100,19 @@ impl<W: Work> Worker<W> {
 
     async fn run_once(
         &self,
-        session: &mut Option<Session>,
+        open: &mut Option<Session>,
         items: &[&W::Item],
     ) -> Result<Vec<W::Reply>, StoreError> {
         let started = Instant::now();
-        let session = match session {
-            Some(open) if !open.is_closed() => open,
-            _ => session.insert(self.store.session().await?),
+        let session = match open {
+            Some(session) if !session.is_closed() => session,
+            _ => open.insert(self.store.session().await?),
         };
-        let replies = self.work.run(session, items).await?;
+        let Some(replies) = caught(self.work.run(session, items)).await else {
+            *open = None;
+            return Err(StoreError::panicked());
+        };
+        let replies = replies?;
         let packages: usize = items.iter().map(|item| W::weight(item)).sum();
         #[expect(clippy::cast_precision_loss, reason = "far below the limit")]
         metrics::histogram!("keypool_lane_batch_packages", "lane" => W::NAME)
@@ -110,5 +120,32 @@ impl<W: Work> Worker<W> {
         metrics::histogram!("keypool_lane_batch_duration_seconds", "lane" => W::NAME)
             .record(started.elapsed().as_secs_f64());
         Ok(replies)
+    }
+}
+
+/// What a future returns; none if it panicked: that is a fault of its batch, and not the end of the lane.
+async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Some),
+            Err(_message) => Poll::Ready(None), // the panic hook has logged it
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_wherever_it_happens() {
+        assert_eq!(caught(async { 1 }).await, Some(1));
+        let late = async {
+            tokio::task::yield_now().await;
+            assert!(std::hint::black_box(false), "on purpose");
+        };
+        assert_eq!(caught(late).await, None);
     }
 }

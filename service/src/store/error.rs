@@ -30,6 +30,11 @@ impl StoreError {
         Self::Internal(source.into().into())
     }
 
+    /// The service panicked, as it must not.
+    pub(crate) fn panicked() -> Self {
+        Self::internal("a panic, which the log shows")
+    }
+
     pub(super) fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unavailable(source.into().into())
     }
