@@ -10,14 +10,22 @@ WITH want AS (
 own AS (
     SELECT w.item, w.bucket, o.key_package_ref, o.cipher_suite, o.held_until, false AS last_resort, false AS spent,
            o.group_id = w.group_id AS same_group, o.holder = w.holder AS same_holder
-    FROM want w
+    FROM (
+        -- One look at a device's rows, however many calls ask for it; in the order that the column has.
+        SELECT bucket, user_id, device_id, min(reservation_id COLLATE "C") AS least, max(reservation_id COLLATE "C") AS greatest
+        FROM want
+        GROUP BY bucket, user_id, device_id
+    ) d
     CROSS JOIN LATERAL (
-        SELECT o.key_package_ref, o.cipher_suite, o.held_until, o.group_id, o.holder
+        SELECT o.key_package_ref, o.cipher_suite, o.held_until, o.reservation_id, o.group_id, o.holder
         FROM one_time o
-        WHERE o.bucket = w.bucket AND o.user_id = w.user_id AND o.device_id = w.device_id
-          AND o.reservation_id = w.reservation_id AND o.not_after > $7
+        WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
+          AND o.reservation_id BETWEEN d.least AND d.greatest AND o.not_after > $7
         OFFSET 0
     ) o
+    JOIN want w
+      ON w.bucket = d.bucket AND w.user_id = d.user_id AND w.device_id = d.device_id
+     AND w.reservation_id = o.reservation_id
     UNION ALL
     SELECT w.item, w.bucket, s.key_package_ref, s.cipher_suite,
            CASE WHEN s.spent_at IS NULL THEN s.held_until END, s.last_resort, s.spent_at IS NOT NULL,
