@@ -323,9 +323,9 @@ impl Round {
             if open.is_empty() {
                 return Ok(());
             }
-            let found = session.explain_missing(&self.filter, &self.refs(&open)).await?;
+            let found = self.explain(session, open).await?;
             let takable = |&(_, missing): &(usize, Missing)| missing.takable && wait < WAITS;
-            let (takable, gone): (Vec<_>, Vec<_>) = open.into_iter().zip(found).partition(takable);
+            let (takable, gone): (Vec<_>, Vec<_>) = found.into_iter().partition(takable);
             self.fall_back(session, gone).await?;
             let takable = takable.into_iter().map(|(want, _)| want).collect();
             open = self.take(session, takable, Locked::Wait).await?;
@@ -393,6 +393,28 @@ impl Round {
         }
         open.sort_unstable();
         Ok(open)
+    }
+
+    /// Says for each want what there is of its device, which is looked at once.
+    async fn explain(
+        &self,
+        session: &mut Session,
+        wants: Vec<usize>,
+    ) -> Result<Vec<(usize, Missing)>, StoreError> {
+        let device = |want: usize| &self.wants[want].want.device;
+        let mut firsts = wants.clone();
+        firsts.dedup_by(|next, one| device(*next) == device(*one));
+        let found = session.explain_missing(&self.filter, &self.refs(&firsts)).await?;
+        let mut found = firsts.into_iter().zip(found).peekable();
+        let mut explained = Vec::with_capacity(wants.len());
+        let mut missing = Missing::default();
+        for want in wants {
+            if let Some((_, next)) = found.next_if(|(first, _)| *first == want) {
+                missing = next;
+            }
+            explained.push((want, missing));
+        }
+        Ok(explained)
     }
 
     /// Hands out last-resort packages, and settles what is missing.
