@@ -7,24 +7,33 @@ WITH want AS (
         unnest($4::text[]), unnest($5::bytea[]), unnest($6::text[])
     ) AS w (item, bucket, user_id, device_id, reservation_id, group_id, holder)
 ),
-own AS (
-    SELECT w.item, w.bucket, o.key_package_ref, o.cipher_suite, o.held_until, false AS last_resort, false AS spent,
-           o.group_id = w.group_id AS same_group, o.holder = w.holder AS same_holder
-    FROM (
-        -- One look at a device's rows, however many calls ask for it; in the order that the column has.
-        SELECT bucket, user_id, device_id, min(reservation_id COLLATE "C") AS least, max(reservation_id COLLATE "C") AS greatest
-        FROM want
-        GROUP BY bucket, user_id, device_id
-    ) d
+wanted_device AS (
+    -- The least and greatest in the order that the column has.
+    SELECT bucket, user_id, device_id,
+           min(reservation_id COLLATE "C") AS least, max(reservation_id COLLATE "C") AS greatest
+    FROM want
+    GROUP BY bucket, user_id, device_id
+),
+-- One look at a device's rows, however many calls ask for it.
+held AS MATERIALIZED (
+    SELECT o.*
+    FROM wanted_device d
     CROSS JOIN LATERAL (
-        SELECT o.key_package_ref, o.cipher_suite, o.held_until, o.reservation_id, o.group_id, o.holder
+        SELECT o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.held_until,
+               o.reservation_id, o.group_id, o.holder
         FROM one_time o
         WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
           AND o.reservation_id BETWEEN d.least AND d.greatest AND o.not_after > $7
+        ORDER BY o.not_after -- makes the planner choose the right index while the table is empty
         OFFSET 0
     ) o
+),
+own AS (
+    SELECT w.item, w.bucket, o.key_package_ref, o.cipher_suite, o.held_until, false AS last_resort, false AS spent,
+           o.group_id = w.group_id AS same_group, o.holder = w.holder AS same_holder
+    FROM held o
     JOIN want w
-      ON w.bucket = d.bucket AND w.user_id = d.user_id AND w.device_id = d.device_id
+      ON w.bucket = o.bucket AND w.user_id = o.user_id AND w.device_id = o.device_id
      AND w.reservation_id = o.reservation_id
     UNION ALL
     SELECT w.item, w.bucket, s.key_package_ref, s.cipher_suite,
@@ -48,6 +57,7 @@ own AS (
                   )
               )
           )
+        ORDER BY s.key_package_ref
         OFFSET 0
     ) s
 )
