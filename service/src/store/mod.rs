@@ -37,7 +37,8 @@ use tokio_postgres::{NoTls, Row, types::ToSql};
 /// for arrays of any length and when tables may still be empty: no plan may read a whole table, and none is worth compiling.
 const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
                        SET idle_in_transaction_session_timeout = '30s'; \
-                       SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
+                       SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+                       SET jit = off";
 
 /// How often a statement that lost a deadlock or a serialization conflict is run again.
 const CONFLICT_RETRIES: usize = 5;

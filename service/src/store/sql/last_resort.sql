@@ -37,4 +37,9 @@ handed_out AS (
 SELECT w.item - 1 AS item, h.key_package_ref, h.cipher_suite, k.not_after, h.held_until, k.key_package
 FROM handed_out h
 JOIN want w USING (bucket, user_id, device_id, reservation_id)
-JOIN key_package k ON k.bucket = h.bucket AND k.key_package_ref = h.key_package_ref
+CROSS JOIN LATERAL (
+    SELECT k.not_after, k.key_package
+    FROM key_package k
+    WHERE k.bucket = h.bucket AND k.key_package_ref = h.key_package_ref
+    OFFSET 0
+) k

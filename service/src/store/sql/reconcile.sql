@@ -9,9 +9,15 @@ SELECT i.key_package_ref,
         WHEN l.superseded_at IS NOT NULL THEN 'superseded'
     END AS state
 FROM unnest($4::bytea[]) AS i (key_package_ref)
-LEFT JOIN key_package k
-  ON k.bucket = $1 AND k.key_package_ref = i.key_package_ref AND k.user_id = $2 AND k.device_id = $3
-LEFT JOIN one_time o ON o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM key_package k
+    WHERE k.bucket = $1 AND k.key_package_ref = i.key_package_ref AND k.user_id = $2 AND k.device_id = $3
+    OFFSET 0
+) k ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM one_time o WHERE o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref OFFSET 0
+) o ON true
 LEFT JOIN revoked r
   ON r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id
  AND r.key_package_ref = k.key_package_ref

@@ -2,14 +2,17 @@
 -- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some.
 WITH gone AS (
     DELETE FROM one_time o
-    USING key_package k
     WHERE o.bucket = $1 AND o.user_id = $2 AND ($3::text IS NULL OR o.device_id = $3)
-      AND k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
       AND ($5::bytea[] IS NULL OR o.key_package_ref = ANY ($5))
       AND ($6::bytea[] IS NULL OR o.key_package_ref <> ALL ($6))
-      AND ($7::bytea IS NULL OR k.credential = $7)
-      AND ($8::bytea IS NULL OR k.signature_key = $8)
       AND o.not_after > $4
+      AND EXISTS (
+          SELECT FROM key_package k
+          WHERE k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
+            AND ($7::bytea IS NULL OR k.credential = $7)
+            AND ($8::bytea IS NULL OR k.signature_key = $8)
+          OFFSET 0
+      )
     RETURNING o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after,
               o.held_until, o.reservation_id, o.group_id, o.holder
 ),
@@ -25,14 +28,17 @@ kept AS (
 last AS (
     UPDATE last_resort l
     SET revoked_at = $4
-    FROM key_package k
     WHERE l.bucket = $1 AND l.user_id = $2 AND ($3::text IS NULL OR l.device_id = $3)
-      AND k.bucket = l.bucket AND k.key_package_ref = l.key_package_ref
       AND ($5::bytea[] IS NULL OR l.key_package_ref = ANY ($5))
       AND ($6::bytea[] IS NULL OR l.key_package_ref <> ALL ($6))
-      AND ($7::bytea IS NULL OR k.credential = $7)
-      AND ($8::bytea IS NULL OR k.signature_key = $8)
       AND l.revoked_at IS NULL AND l.not_after > $4
+      AND EXISTS (
+          SELECT FROM key_package k
+          WHERE k.bucket = l.bucket AND k.key_package_ref = l.key_package_ref
+            AND ($7::bytea IS NULL OR k.credential = $7)
+            AND ($8::bytea IS NULL OR k.signature_key = $8)
+          OFFSET 0
+      )
     RETURNING l.key_package_ref
 )
 SELECT key_package_ref FROM gone

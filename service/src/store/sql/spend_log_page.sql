@@ -5,7 +5,7 @@ FROM unnest($1::int2[]) AS b (bucket)
 CROSS JOIN LATERAL (
     SELECT *
     FROM spend_log s
-    WHERE s.bucket = b.bucket
+    WHERE s.bucket = b.bucket AND s.logged_at > '-infinity'
       AND ($2::text IS NULL OR s.user_id = $2)
       AND ($3::text IS NULL OR s.device_id = $3)
       AND ($4::text IS NULL OR s.reservation_id = $4)
