@@ -9,7 +9,7 @@ CREATE FUNCTION bench.package(
 ) LANGUAGE sql STABLE AS $$
     SELECT u.bucket, u.user_id, p.key_package_ref, sha256('init key' || p.key_package_ref),
            substring(p.key_package_ref || decode(repeat(md5(u.user_id), size / 16 + 1), 'hex') FOR size),
-           u.hash, made_at + interval '30 days' * (1 + get_byte(p.key_package_ref, 0) / 256.0)
+           u.hash, made_at + interval '30 days' * (1 + get_byte(u.hash, 2) / 256.0) -- a device makes its packages together
     FROM (
         SELECT ((get_byte(hash, 0) * 256 + get_byte(hash, 1)) % 1024)::smallint AS bucket, user_id, hash
         FROM (
