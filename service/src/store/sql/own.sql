@@ -24,7 +24,6 @@ held AS MATERIALIZED (
         FROM one_time o
         WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
           AND o.reservation_id BETWEEN d.least AND d.greatest AND o.not_after > $7
-        ORDER BY o.not_after -- makes the planner choose the right index while the table is empty
         OFFSET 0
     ) o
 ),
@@ -57,7 +56,6 @@ own AS (
                   )
               )
           )
-        ORDER BY s.key_package_ref
         OFFSET 0
     ) s
 )

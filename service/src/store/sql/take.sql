@@ -11,14 +11,10 @@ WITH pick AS MATERIALIZED (
                 WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
                   -- Reservation ids that were made in the order of time are few in this range.
                   AND o.reservation_id BETWEEN d.least AND d.greatest AND o.reservation_id = ANY (d.reservation_ids)
-                ORDER BY o.not_after -- makes the planner choose the right index while the table is empty
-                OFFSET 0
             ) OR EXISTS (
                 SELECT FROM spend_log s
                 WHERE s.bucket = d.bucket AND s.user_id = d.user_id AND s.device_id = d.device_id
                   AND s.reservation_id BETWEEN d.least AND d.greatest AND s.reservation_id = ANY (d.reservation_ids)
-                ORDER BY s.user_id, s.device_id, s.reservation_id, s.key_package_ref
-                OFFSET 0
             )
         ) AS known
         FROM (
