@@ -5,7 +5,9 @@
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::mpsc;
 
+use keypool_client::mls::Invite;
 use keypool_client::{BasicIdentity, Client, Inviter, PoolKeeper, Target};
 use openmls::prelude::{tls_codec::*, *};
 use openmls_basic_credential::SignatureKeyPair;
@@ -100,13 +102,13 @@ async fn tell(client: &Client) -> Result<()> {
     println!("3. Alice creates a group. She is alone in it.");
 
     // This is all the network there is: Bob's mailbox.
-    let mut mailbox = Vec::new();
+    let (send, mailbox) = mpsc::channel();
     let inviter = Inviter::new(client.clone(), BasicIdentity::default())
         .own_device(&alice.user_id, &alice.device_id);
     let targets = [Target::user(&bob.user_id)];
-    let publish = async |invite: keypool_client::mls::Invite| {
-        mailbox = invite.welcome.tls_serialize_detached()?;
-        Ok::<_, Box<dyn Error + Send + Sync>>(())
+    let publish = async |invite: Invite| {
+        send.send(invite.welcome)?;
+        Ok(())
     };
     let invited =
         inviter.invite(&mut alices_group, &alice.provider, &alice.signer, targets, publish).await?;
@@ -115,7 +117,7 @@ async fn tell(client: &Client) -> Result<()> {
         invited.added.len()
     );
 
-    let mut bobs_group = bob.join(&mailbox)?;
+    let mut bobs_group = bob.join(&mailbox.recv()?)?;
     println!("5. Bob joins from the Welcome. {} members.", bobs_group.members().count());
 
     let message = alice.encrypt(&mut alices_group, "Hello Bob")?;

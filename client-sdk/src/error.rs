@@ -253,6 +253,7 @@ pub struct FieldViolation {
 
 /// A user or device for which nothing was reserved, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Missing {
     /// The user.

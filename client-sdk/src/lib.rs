@@ -90,6 +90,7 @@ mod client;
 mod decode;
 mod device;
 mod error;
+mod keep_alive;
 #[cfg(feature = "openmls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
 pub mod mls;
@@ -97,6 +98,8 @@ mod package;
 mod reservation;
 mod reserve;
 mod retry;
+#[cfg(feature = "serde")]
+mod saved;
 mod target;
 mod watch;
 
@@ -104,15 +107,20 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub use device::{Reconciled, Revoke, UploadOutcome, Uploaded, UploadedPackage};
 pub use error::{Error, Failure, FieldViolation, Missing, PackageOutcome, Result};
+pub use keep_alive::KeepAlive;
 #[cfg(feature = "openmls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
 pub use mls::{
     BasicIdentity, CredentialVerifier, InviteError, Invited, Inviter, PackageFault, PoolKeeper,
+    PublishError, Recovered,
 };
 pub use package::ReservedPackage;
 pub use reservation::{Reservation, ReservationParts};
 pub use reserve::ReserveBuilder;
 pub use retry::RetryPolicy;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub use saved::SavedReservation;
 pub use target::Target;
 pub use watch::PoolWatch;
 

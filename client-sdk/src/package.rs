@@ -12,6 +12,7 @@ use crate::{Error, Result};
 /// It is what the service says: before its use, verify the package's signatures and credential.
 #[cfg_attr(feature = "openmls", doc = "[`Inviter`](crate::Inviter) does so.")]
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ReservedPackage {
     /// The user, the device and the KeyPackageRef (RFC 9420, section 5.2).

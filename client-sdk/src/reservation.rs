@@ -12,7 +12,8 @@ use crate::package::to_time;
 use crate::reserve::to_proto;
 use crate::{Client, Error, Missing, ReservedPackage, Result};
 
-/// The service takes so many packages in one call.
+/// The service takes so many targets in one call, and so many packages.
+const MAX_TARGETS_PER_CALL: usize = 100;
 const MAX_PACKAGES_PER_CALL: usize = 100;
 
 /// Packages held for one invite, for a limited time.
@@ -28,12 +29,63 @@ pub struct Reservation {
     packages: Vec<ReservedPackage>,
     missing: Vec<Missing>,
     release_on_drop: bool,
+    may_have_spent: bool,
 }
 
 impl Reservation {
     pub(crate) async fn make(client: Client, request: ReserveKeyPackagesRequest) -> Result<Self> {
         let (packages, missing) = reserve(&client, &request).await?;
-        Ok(Self { client, request, packages, missing, release_on_drop: true })
+        let may_have_spent = packages.iter().any(|package| package.spent);
+        Ok(Self { client, request, packages, missing, release_on_drop: true, may_have_spent })
+    }
+
+    /// A reservation of which only the names of its packages are known, to spend or release them.
+    #[cfg(feature = "openmls")]
+    pub(crate) fn named(client: Client, request: ReserveKeyPackagesRequest) -> Self {
+        let (packages, missing) = (Vec::new(), Vec::new());
+        Self { client, request, packages, missing, release_on_drop: false, may_have_spent: false }
+    }
+
+    /// The holds, to be extended apart from the reservation.
+    pub(crate) fn holds(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            request: self.request.clone(),
+            packages: self.packages.clone(),
+            missing: Vec::new(),
+            release_on_drop: false,
+            may_have_spent: self.may_have_spent,
+        }
+    }
+
+    /// How long each hold lasts, if the caller said so.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        self.request.ttl.and_then(|ttl| ttl.try_into().ok())
+    }
+
+    /// Whether any package of the reservation is spent, or may be.
+    #[cfg(feature = "openmls")]
+    pub(crate) fn may_have_spent(&self) -> bool {
+        self.may_have_spent
+    }
+
+    /// As plain data, to be stored; [`Client::resume`] takes it up again after a crash. While this
+    /// reservation lives, it is released when dropped all the same.
+    #[cfg(feature = "serde")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+    #[must_use]
+    pub fn save(&self) -> crate::SavedReservation {
+        crate::SavedReservation {
+            request: self.request.clone(),
+            packages: self.packages.clone(),
+            missing: self.missing.clone(),
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn taken_up(client: Client, saved: crate::SavedReservation) -> Self {
+        let crate::SavedReservation { request, packages, missing } = saved;
+        Self { client, request, packages, missing, release_on_drop: true, may_have_spent: true }
     }
 
     /// The reservation's id.
@@ -94,6 +146,7 @@ impl Reservation {
         self.release_on_drop = false;
         for names in names.chunks(MAX_PACKAGES_PER_CALL) {
             let spent = self.spend_chunk(names).await;
+            self.may_have_spent |= spent.as_ref().err().is_none_or(may_have_spent);
             self.mark_spent(names, spent.as_ref().err());
             spent?;
         }
@@ -167,6 +220,12 @@ impl Reservation {
     pub async fn release(mut self) -> Result<()> {
         self.release_on_drop = false;
         self.release_request(self.held()).send(&self.client).await
+    }
+
+    /// Gives these packages back.
+    #[cfg(feature = "openmls")]
+    pub(crate) async fn release_packages(self, names: Vec<KeyPackageName>) -> Result<()> {
+        self.release_request(names).send(&self.client).await
     }
 
     /// Reports a package as unusable: it is revoked in place of given back, nobody else gets it, and
@@ -281,10 +340,72 @@ impl Release {
     }
 }
 
-async fn reserve(
+/// Whether a spend that failed may have spent something all the same.
+fn may_have_spent(error: &Error) -> bool {
+    match error.outcomes() {
+        [] => !matches!(
+            error,
+            Error::InvalidArgument(_)
+                | Error::NotTheHolder(_)
+                | Error::PermissionDenied(_)
+                | Error::Unauthenticated(_)
+        ),
+        outcomes => outcomes.iter().any(|outcome| outcome.reason.is_none()),
+    }
+}
+
+type Reserved = (Vec<ReservedPackage>, Vec<Missing>);
+
+/// Reserves for any number of targets, as if the service took them in one call.
+async fn reserve(client: &Client, request: &ReserveKeyPackagesRequest) -> Result<Reserved> {
+    if request.targets.len() <= MAX_TARGETS_PER_CALL {
+        return reserve_chunk(client, request).await;
+    }
+    let (mut packages, mut missing) = (Vec::new(), Vec::new());
+    let mut failure = None;
+    for targets in request.targets.chunks(MAX_TARGETS_PER_CALL) {
+        let chunk = ReserveKeyPackagesRequest { targets: targets.to_vec(), ..request.clone() };
+        match reserve_chunk(client, &chunk).await {
+            Ok((more, lacking)) => {
+                packages.extend(more);
+                missing.extend(lacking);
+            }
+            // Nothing for these targets: others may have something.
+            Err(error) if !error.missing().is_empty() && !request.require_all => {
+                missing.extend_from_slice(error.missing());
+                failure.get_or_insert(error);
+            }
+            Err(error) => {
+                give_back(client, request, &packages).await;
+                return Err(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) if packages.is_empty() => Err(error),
+        _ => Ok((packages, missing)),
+    }
+}
+
+/// Best effort: what is not given back lapses.
+async fn give_back(
     client: &Client,
     request: &ReserveKeyPackagesRequest,
-) -> Result<(Vec<ReservedPackage>, Vec<Missing>)> {
+    packages: &[ReservedPackage],
+) {
+    let unspent = packages.iter().filter(|package| !package.spent);
+    let release = Release {
+        reservation_id: request.reservation_id.clone(),
+        on_behalf_of: request.on_behalf_of.clone(),
+        names: unspent.map(|package| package.name.clone()).collect(),
+        reason: UnusableReason::Unspecified,
+    };
+    if let Err(error) = release.send(client).await {
+        tracing::debug!(%error, "a part of a reservation was not released; it will lapse");
+    }
+}
+
+async fn reserve_chunk(client: &Client, request: &ReserveKeyPackagesRequest) -> Result<Reserved> {
     let reserve =
         |client: Client, request| async move { client.pools().reserve_key_packages(request).await };
     let ReserveKeyPackagesResponse { reservation, missing } =

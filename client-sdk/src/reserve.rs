@@ -65,13 +65,13 @@ impl ReserveBuilder {
         self.target(Target::device(user_id, device_id))
     }
 
-    /// Adds a target. 1 to 100 in all.
+    /// Adds a target. At least one in all; more than 100 take several calls.
     pub fn target(mut self, target: Target) -> Self {
         self.request.targets.push(target.into());
         self
     }
 
-    /// Adds targets. 1 to 100 in all.
+    /// Adds targets. At least one in all; more than 100 take several calls.
     pub fn targets(mut self, targets: impl IntoIterator<Item = Target>) -> Self {
         self.request.targets.extend(targets.into_iter().map(Into::into));
         self
@@ -132,6 +132,13 @@ impl ReserveBuilder {
     /// [`Error::NotTheHolder`]: crate::Error::NotTheHolder
     pub async fn send(self) -> Result<Reservation> {
         Reservation::make(self.client, self.request).await
+    }
+}
+
+#[cfg(feature = "openmls")]
+impl ReserveBuilder {
+    pub(crate) fn into_request(self) -> ReserveKeyPackagesRequest {
+        self.request
     }
 }
 

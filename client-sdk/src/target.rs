@@ -64,6 +64,13 @@ impl Target {
     }
 }
 
+#[cfg(feature = "openmls")]
+impl From<v1::Target> for Target {
+    fn from(target: v1::Target) -> Self {
+        Self(target)
+    }
+}
+
 impl From<Target> for v1::Target {
     fn from(target: Target) -> Self {
         target.0

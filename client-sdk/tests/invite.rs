@@ -3,15 +3,19 @@
 
 mod support;
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use keypool_client::mls::{Invite, RejectedPackage};
+use keypool_client::mls::{
+    CredentialVerifier, Invite, InviteJournal, InviteRecord, RejectedPackage, WrongIdentity,
+};
 use keypool_client::proto::v1::*;
-use keypool_client::{BasicIdentity, Client, InviteError, Invited, Inviter, PackageFault, Target};
+use keypool_client::{
+    BasicIdentity, Client, InviteError, Invited, Inviter, PackageFault, PublishError, Target,
+};
 use openmls::prelude::{
-    Capabilities, Extension, ExtensionType, Extensions, KeyPackage, Lifetime, MlsGroup,
-    RequiredCapabilitiesExtension,
+    Capabilities, Credential, Extension, ExtensionType, Extensions, KeyPackage, Lifetime, MlsGroup,
+    RequiredCapabilitiesExtension, SignaturePublicKey,
 };
 use support::device::Device;
 use support::*;
@@ -39,7 +43,7 @@ impl Stage {
     async fn invite(&self, group: &mut MlsGroup) -> Result<Invited, InviteError> {
         let targets = [Target::user("bob"), Target::user("alice")];
         let (provider, signer) = (&self.alice.provider, &self.alice.signer);
-        let publish = async |_: Invite| Ok::<_, Infallible>(());
+        let publish = async |_: Invite| Ok::<_, PublishError>(());
         self.inviter().invite(group, provider, signer, targets, publish).await
     }
 
@@ -70,13 +74,13 @@ async fn bob_is_added_and_joins() {
     stage.fake.reserve.answer(Ok(reserved(vec![stage.bob.fresh()])));
     stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
     let mut group = stage.alice.group();
-    let mut published = None;
+    let published = Mutex::new(None);
 
     let publish = async |invite: Invite| {
         // The fence: nothing goes out before the package is spent.
         assert_eq!(stage.fake.spend.requests().len(), 1);
-        published = Some(invite);
-        Ok::<_, Infallible>(())
+        *published.lock().unwrap() = Some(invite);
+        Ok::<_, PublishError>(())
     };
     let targets = [Target::user("bob"), Target::user("alice"), Target::device("alice", "laptop")];
     let invited = stage
@@ -87,7 +91,7 @@ async fn bob_is_added_and_joins() {
 
     assert_eq!(invited.added[0].user_id, "bob");
     assert!(group.pending_commit().is_none());
-    let bobs_group = stage.bob.join(&published.unwrap().welcome);
+    let bobs_group = stage.bob.join(&published.lock().unwrap().take().unwrap().welcome);
     assert_eq!(bobs_group.members().count(), 2);
     assert_eq!(bobs_group.epoch_authenticator().as_slice(), group.epoch_authenticator().as_slice());
 
@@ -124,7 +128,7 @@ async fn what_was_not_published_can_be_published_again() {
     let mut group = stage.alice.group();
     let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
 
-    let publish = async |_: Invite| Err("no network");
+    let publish = async |_: Invite| Err(PublishError::Later("no network".into()));
     let targets = [Target::user("bob")];
     let error =
         stage.inviter().invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
@@ -171,7 +175,7 @@ async fn what_needs_all_targets_adds_nobody_else() {
     let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
 
     let targets = [Target::user("bob"), Target::user("carol")];
-    let publish = async |_: Invite| Ok::<_, Infallible>(());
+    let publish = async |_: Invite| Ok::<_, PublishError>(());
     let inviter = stage.inviter().require_all();
     let error = inviter.invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
 
@@ -277,9 +281,113 @@ fn an_invite_can_run_in_a_task() {
     fn check(client: Client, mut group: MlsGroup, alice: Device) {
         is_send(async move {
             let inviter = Inviter::new(client, BasicIdentity::default());
-            let publish = async |_: Invite| Ok::<_, Infallible>(());
+            let publish = async |_: Invite| Ok::<_, PublishError>(());
             let targets = [Target::user("bob")];
             inviter.invite(&mut group, &alice.provider, &alice.signer, targets, publish).await
         });
     }
+}
+
+#[tokio::test]
+async fn publishing_is_repeated_until_it_is_clear_what_became_of_it() {
+    let stage = Stage::set().await;
+    stage.fake.reserve.answer(Ok(reserved(vec![stage.bob.fresh()])));
+    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let tries = Mutex::new(Vec::new());
+    let publish = async |invite: Invite| {
+        tries.lock().unwrap().push(invite);
+        match tries.lock().unwrap().len() {
+            3 => Ok(()),
+            _ => Err(std::io::Error::other("no network"))?,
+        }
+    };
+
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+    let targets = [Target::user("bob")];
+    stage.inviter().invite(&mut group, provider, signer, targets, publish).await.unwrap();
+
+    let tries = tries.into_inner().unwrap();
+    assert_eq!(tries.len(), 3);
+    assert!(tries.iter().all(|invite| *invite == tries[0]));
+    assert_eq!(stage.bob.join(&tries[0].welcome).epoch(), group.epoch());
+}
+
+/// Takes its time, until the holds have been extended.
+struct Slow(Arc<Fake>);
+
+impl CredentialVerifier for Slow {
+    fn verify(
+        &self,
+        _: &str,
+        _: &str,
+        _: &Credential,
+        _: &SignaturePublicKey,
+    ) -> Result<(), WrongIdentity> {
+        while self.0.extend.requests().is_empty() {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_last_as_long_as_the_invite_needs() {
+    let stage = Stage::set().await;
+    let bobs = stage.bob.fresh();
+    stage.fake.reserve.answer(Ok(reserved(vec![bobs.clone()])));
+    stage.fake.extend.answer(Ok(ExtendReservationResponse {
+        expire_time: Some(prost_types::Timestamp { seconds: 3_000_000_000, nanos: 0 }),
+        ..Default::default()
+    }));
+    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+    let publish = async |_: Invite| Ok(());
+
+    let inviter =
+        Inviter::new(stage.client.clone(), Slow(stage.fake.clone())).ttl(Duration::from_secs(1));
+    let targets = [Target::user("bob")];
+    inviter.invite(&mut group, provider, signer, targets, publish).await.unwrap();
+
+    let extend = &stage.fake.extend.requests()[0];
+    assert_eq!(extend.packages, [bobs.name.unwrap()]);
+    assert_eq!(extend.ttl.unwrap().seconds, 1);
+    assert_eq!(extend.reservation_id, stage.fake.reserve.requests()[0].reservation_id);
+}
+
+/// Can't be written to.
+struct BrokenJournal;
+
+impl InviteJournal for BrokenJournal {
+    fn save(&self, _: &InviteRecord) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err("disk full".into())
+    }
+
+    fn load(
+        &self,
+        _: &[u8],
+    ) -> Result<Option<InviteRecord>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(None)
+    }
+
+    fn remove(&self, _: &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_happens_that_could_not_be_recovered() {
+    let stage = Stage::set().await;
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+    let publish = async |_: Invite| Ok(());
+
+    let inviter = stage.inviter().journal(Arc::new(BrokenJournal));
+    let targets = [Target::user("bob")];
+    let error = inviter.invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
+
+    assert!(matches!(error, InviteError::Journal(_)), "{error:?}");
+    assert!(group.pending_commit().is_none());
+    assert_eq!(stage.fake.reserve.requests().len(), 0);
 }

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use keypool_client::proto::v1::*;
-use keypool_client::{Client, Error, Reservation};
+use keypool_client::{Client, Error, Reservation, Target};
 use support::*;
 use tonic::Code;
 
@@ -114,4 +114,71 @@ async fn an_unusable_package_leaves_the_reservation() {
     assert_eq!(reservation.packages().len(), 1);
     assert_eq!(fake.release.requests()[0].packages[0].unusable_reason(), reason);
     reservation.keep();
+}
+
+#[tokio::test]
+async fn more_targets_than_a_call_takes_are_one_reservation() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let held = |names: &[KeyPackageName]| {
+        reserved(names.iter().map(|name| package(name.clone(), vec![1])).collect())
+    };
+    let names = names(150);
+    let missing = MissingTarget { user_id: "carol".into(), ..Default::default() };
+    let missing =
+        detail("keypool.v1.ReserveErrorDetails", &ReserveErrorDetails { missing: vec![missing] });
+    let nothing = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, vec![missing]);
+    let (first, second) = (held(&names[..100]), held(&names[100..]));
+    fake.reserve.answer(Ok(first)).answer(Ok(second)).answer(Err(nothing));
+    fake.spend.answer(Ok(SpendReservationResponse::default()));
+    fake.spend.answer(Ok(SpendReservationResponse::default()));
+
+    let devices = (0..250).map(|i| Target::device("bob", format!("device {i}")));
+    let mut reservation = client.reserve(b"group").targets(devices).send().await.unwrap();
+    reservation.spend().await.unwrap();
+
+    let requests = fake.reserve.requests();
+    let counts: Vec<_> = requests.iter().map(|request| request.targets.len()).collect();
+    assert_eq!(counts, [100, 100, 50]);
+    assert!(requests.iter().all(|r| r.reservation_id == requests[0].reservation_id));
+    assert_eq!(reservation.packages().len(), 150);
+    assert_eq!(reservation.missing()[0].user_id, "carol");
+    let spent: Vec<_> = fake.spend.requests().into_iter().flat_map(|r| r.packages).collect();
+    assert_eq!(spent, names);
+}
+
+#[tokio::test]
+async fn what_needs_all_gives_back_what_other_calls_reserved() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let names = names(100);
+    let held = names.iter().map(|name| package(name.clone(), vec![1])).collect();
+    let nothing = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, vec![]);
+    fake.reserve.answer(Ok(reserved(held))).answer(Err(nothing));
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+
+    let devices = (0..101).map(|i| Target::device("bob", format!("device {i}")));
+    let error = client.reserve(b"group").targets(devices).require_all().send().await.unwrap_err();
+
+    assert!(matches!(error, Error::PoolExhausted(_)), "{error:?}");
+    assert_eq!(fake.release.requests()[0].packages.len(), 100);
+}
+
+#[cfg(feature = "serde")]
+#[tokio::test]
+async fn stored_it_is_taken_up_again() {
+    let (fake, client) = Fake::start().await;
+    let client = client.on_behalf_of("alice").connect().await.unwrap();
+    fake.spend.answer(Ok(SpendReservationResponse::default()));
+
+    let reservation = reserve(&fake, &client, 2).await;
+    let stored = serde_json::to_string(&reservation.save()).unwrap();
+    let id = reservation.keep();
+    let mut resumed = client.resume(serde_json::from_str(&stored).unwrap());
+    resumed.spend().await.unwrap();
+
+    assert_eq!(resumed.id(), id);
+    let spend = &fake.spend.requests()[0];
+    assert_eq!((&*spend.reservation_id, &*spend.on_behalf_of), (&*id, "alice"));
+    assert_eq!(spend.packages, names(2));
 }

@@ -3,12 +3,13 @@
 
 mod support;
 
-use std::convert::Infallible;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use keypool_client::mls::Invite;
 use keypool_client::{
-    BasicIdentity, Client, Error, ErrorReason, Inviter, PoolHealth, PoolKeeper, Revoke, Target,
+    BasicIdentity, Client, Error, ErrorReason, Inviter, PoolHealth, PoolKeeper, PublishError,
+    Revoke, Target,
 };
 use keypool_service::testing::server::TestServer;
 use support::device::{Device, SUITE};
@@ -48,10 +49,10 @@ async fn an_invite_from_upload_to_join() {
     }
 
     let mut group = alice.group();
-    let mut welcome = None;
+    let welcome = Mutex::new(Vec::new());
     let publish = async |invite: Invite| {
-        welcome = Some(invite.welcome);
-        Ok::<_, Infallible>(())
+        *welcome.lock().unwrap() = invite.welcome;
+        Ok::<_, PublishError>(())
     };
     let targets = [Target::user("bob"), Target::user("alice"), Target::user("nobody")];
     let invited = Inviter::new(client.clone(), BasicIdentity::default())
@@ -64,7 +65,7 @@ async fn an_invite_from_upload_to_join() {
     assert_eq!(added, ["phone", "tablet"]);
     assert!(invited.missing.iter().any(|missing| missing.reason == ErrorReason::UnknownUser));
     assert!(invited.unusable.is_empty());
-    let welcome = welcome.unwrap();
+    let welcome = welcome.into_inner().unwrap();
     assert_eq!(phone.join(&welcome).members().count(), 3);
     assert_eq!(tablet.join(&welcome).members().count(), 3);
     assert_eq!(available(&client, &phone).await, 31);

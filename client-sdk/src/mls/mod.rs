@@ -4,17 +4,15 @@
 //! service: what it hands out is [verified](PackageFault), down to whom a credential belongs to,
 //! which a [`CredentialVerifier`] of the application decides.
 
-mod fault;
 mod identity;
-mod invite_error;
 mod inviter;
 mod keeper;
-mod verify;
 
-pub use fault::PackageFault;
 pub use identity::{BasicIdentity, CredentialVerifier, WrongIdentity};
-pub use invite_error::{InviteError, RejectedPackage};
-pub use inviter::{Invite, Invited, Inviter};
+pub use inviter::{
+    Invite, InviteError, InviteJournal, InviteRecord, InviteStage, Invited, Inviter, MemoryJournal,
+    PackageFault, PublishError, Recovered, RejectedPackage,
+};
 pub use keeper::{PoolKeeper, RefreshError, Refreshed, RejectedUpload};
 
 /// Any other error, as a source.

@@ -66,8 +66,7 @@ impl Device {
         self.hand_out(&self.key_package())
     }
 
-    pub(crate) fn join(&self, welcome: &MlsMessageOut) -> MlsGroup {
-        let welcome = welcome.tls_serialize_detached().unwrap();
+    pub(crate) fn join(&self, welcome: &[u8]) -> MlsGroup {
         let message = MlsMessageIn::tls_deserialize_exact(welcome).unwrap();
         let MlsMessageBodyIn::Welcome(welcome) = message.extract() else { panic!("no Welcome") };
         let config = MlsGroupJoinConfig::default();
@@ -75,5 +74,24 @@ impl Device {
             .unwrap()
             .into_group(&self.provider)
             .unwrap()
+    }
+
+    /// A commit of this member's own, merged.
+    pub(crate) fn update(&self, group: &mut MlsGroup) -> Vec<u8> {
+        let parameters = LeafNodeParameters::default();
+        let bundle = group.self_update(&self.provider, &self.signer, parameters).unwrap();
+        group.merge_pending_commit(&self.provider).unwrap();
+        bundle.into_commit().tls_serialize_detached().unwrap()
+    }
+
+    /// Takes up another member's commit.
+    pub(crate) fn process(&self, group: &mut MlsGroup, commit: &[u8]) {
+        let message = MlsMessageIn::tls_deserialize_exact(commit).unwrap();
+        let message = message.try_into_protocol_message().unwrap();
+        let processed = group.process_message(&self.provider, message).unwrap();
+        let ProcessedMessageContent::StagedCommitMessage(commit) = processed.into_content() else {
+            panic!("no commit")
+        };
+        group.merge_staged_commit(&self.provider, *commit).unwrap();
     }
 }

@@ -2,7 +2,10 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 #[cfg(feature = "openmls")]
+pub(crate) mod delivery;
+#[cfg(feature = "openmls")]
 pub(crate) mod device;
+pub(crate) mod proxy;
 
 use std::collections::VecDeque;
 use std::pin::Pin;

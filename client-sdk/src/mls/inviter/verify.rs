@@ -10,7 +10,8 @@ use openmls::prelude::{
 };
 use tls_codec::{Deserialize, Serialize, VLBytes};
 
-use super::{CredentialVerifier, PackageFault};
+use super::PackageFault;
+use crate::mls::CredentialVerifier;
 use crate::{ReservedPackage, Target};
 
 /// The code points up to these are known to every client, and are not listed in capabilities

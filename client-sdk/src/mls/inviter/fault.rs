@@ -4,7 +4,7 @@ use keypool_proto::v1::UnusableReason;
 use openmls::prelude::KeyPackageVerifyError;
 use openmls::treesync::errors::LifetimeError;
 
-use super::WrongIdentity;
+use crate::mls::WrongIdentity;
 
 /// What is wrong with a package that the service handed out.
 ///
