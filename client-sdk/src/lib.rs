@@ -80,6 +80,8 @@
 //!
 //! - `openmls` (default): verified invites and the pool keeper, on [OpenMLS]. Without it, packages are
 //!   bytes, and the crate brings no cryptography.
+//! - `serde` (by `openmls`): [`Reservation::save`], a reservation as plain data.
+//! - `test-server`: `TestServer`, a real service on a real database for your own tests.
 //!
 //! [RFC 9420]: https://www.rfc-editor.org/rfc/rfc9420
 //! [OpenMLS]: https://docs.rs/openmls
@@ -101,6 +103,8 @@ mod retry;
 #[cfg(feature = "serde")]
 mod saved;
 mod target;
+#[cfg(feature = "test-server")]
+mod test_server;
 mod watch;
 
 pub use builder::ClientBuilder;
@@ -122,6 +126,9 @@ pub use retry::RetryPolicy;
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 pub use saved::SavedReservation;
 pub use target::Target;
+#[cfg(feature = "test-server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-server")))]
+pub use test_server::TestServer;
 pub use watch::PoolWatch;
 
 pub use keypool_proto as proto;
