@@ -20,8 +20,6 @@ impl Client {
     ) -> Result<ListSpendLogResponse> {
         let page_token = page_token.into();
         let request = ListSpendLogRequest { filter: Some(filter), page_size, page_token };
-        let list =
-            |client: Self, request| async move { client.audit().list_spend_log(request).await };
-        self.call(request, list).await
+        self.call(request).await
     }
 }

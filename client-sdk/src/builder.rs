@@ -1,25 +1,34 @@
 //! How a [`Client`] is made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use crate::auth::{TokenCache, TokenProvider};
 use crate::client::Settings;
+#[cfg(feature = "tls")]
+use crate::transport::TlsConfig;
+use crate::transport::{Connection, EndpointOptions, Named};
 use crate::{Client, Error, Result, RetryPolicy};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Longer than any sensible call, and short enough to be added to any clock.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A name server is asked no more often than this.
+const MIN_RESOLVE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Makes a [`Client`]. See [`Client::builder`].
 #[derive(Debug, Clone)]
 pub struct ClientBuilder {
     endpoints: Vec<String>,
     settings: Settings,
+    connect_timeout: Option<Duration>,
+    resolve_every: Option<Duration>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
 }
 
 impl ClientBuilder {
@@ -28,14 +37,33 @@ impl ClientBuilder {
             timeout: DEFAULT_TIMEOUT,
             retry: RetryPolicy::default(),
             on_behalf_of: String::new(),
+            tokens: None,
         };
-        Self { endpoints: vec![endpoint], settings }
+        Self {
+            endpoints: vec![endpoint],
+            settings,
+            connect_timeout: None,
+            resolve_every: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
-    /// Adds another replica of the service. Calls are spread over all of them.
+    /// Adds another replica of the service. Calls go to all of them in turn; one that fails is tried
+    /// again on another, and a replica that is down is left alone for up to 30 seconds.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoints.push(endpoint.into());
+        self
+    }
+
+    /// Looks the endpoints' host names up now, and again each time this much has passed (100 ms at
+    /// least): every address of a name is a replica, as with [`endpoint`](Self::endpoint). For names
+    /// with several addresses that change, such as a headless service in Kubernetes. While a name
+    /// can't be looked up, its last addresses stay in use.
+    #[must_use]
+    pub fn resolve_every(mut self, interval: Duration) -> Self {
+        self.resolve_every = Some(interval.max(MIN_RESOLVE_INTERVAL));
         self
     }
 
@@ -43,6 +71,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout.min(MAX_TIMEOUT);
+        self
+    }
+
+    /// How long making a connection may take, and as long again for its TLS handshake. Unless set,
+    /// the only endpoint gets all of a call's time, and one of several a quarter of it.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -61,55 +97,73 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects. With several endpoints the connections are made when they are needed.
+    /// Sends a bearer token of this provider with each call: a [`Token`](crate::Token) that never
+    /// changes, or a [`TokenProvider`] of the application's own. Whoever reads an `http` connection
+    /// reads the token too.
+    #[must_use]
+    pub fn token_provider(mut self, provider: impl TokenProvider + 'static) -> Self {
+        self.settings.tokens = Some(Arc::new(TokenCache::new(provider)));
+        self
+    }
+
+    /// Whom to trust and who to be, on all endpoints, which must be `https`.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Connects. With several endpoints, or [`resolve_every`](Self::resolve_every), the connections
+    /// are made when they are needed.
     ///
     /// # Errors
     ///
-    /// [`Error::Transport`] if an endpoint is no URI, or the only one can't be reached in time.
+    /// [`Error::Configuration`] as for [`connect_lazy`](Self::connect_lazy), and
+    /// [`Error::Transport`] if the only endpoint can't be reached in time.
     pub async fn connect(self) -> Result<Client> {
-        let endpoints = self.parse()?;
-        let [endpoint] = endpoints.as_slice() else {
-            return self.connect_lazy();
-        };
-        let channel = endpoint.connect().await.map_err(transport)?;
-        Ok(self.connect_over(channel))
+        let (endpoints, _) = self.parse()?;
+        match (endpoints.as_slice(), self.resolve_every) {
+            ([only], None) => {
+                let channel = only.endpoint.connect().await;
+                let channel = channel.map_err(|error| Error::Transport(Box::new(error)))?;
+                Ok(self.connect_over(channel))
+            }
+            _ => self.connect_lazy(),
+        }
     }
 
     /// Connects with the first call. Must be called within a Tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`Error::Transport`] if an endpoint is no URI.
+    /// [`Error::Configuration`] if an endpoint is no URI, or the TLS settings can't be used.
     pub fn connect_lazy(self) -> Result<Client> {
-        let endpoints = self.parse()?;
-        let channel = match endpoints.as_slice() {
-            [endpoint] => endpoint.connect_lazy(),
-            _ => Channel::balance_list(endpoints.into_iter()),
+        let (endpoints, options) = self.parse()?;
+        let connection = match self.resolve_every {
+            Some(every) => Connection::following(endpoints, options, every),
+            None => Connection::to(endpoints, options),
         };
-        Ok(self.connect_over(channel))
+        Ok(Client::new(connection, self.settings))
     }
 
-    /// Uses a channel that the application made, for TLS or its own load balancing, in place of the
-    /// endpoints.
+    /// Uses a channel that the application made, with its own TLS or load balancing, in place of the
+    /// endpoints and of what is set for them.
     #[must_use]
     pub fn connect_over(self, channel: Channel) -> Client {
-        Client::new(channel, self.settings)
+        Client::new(Connection::over(channel), self.settings)
     }
 
-    fn parse(&self) -> Result<Vec<Endpoint>> {
-        let parse = |uri: &String| Endpoint::from_shared(uri.clone()).map_err(transport);
-        self.endpoints.iter().map(|uri| parse(uri).map(|endpoint| self.prepare(endpoint))).collect()
+    fn parse(&self) -> Result<(Vec<Named>, EndpointOptions)> {
+        let several = self.endpoints.len() > 1 || self.resolve_every.is_some();
+        let share = if several { self.settings.timeout / 4 } else { self.settings.timeout };
+        let options = EndpointOptions {
+            connect_timeout: self.connect_timeout.unwrap_or(share),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
+        };
+        let endpoints = self.endpoints.iter().map(|name| options.parse(name));
+        Ok((endpoints.collect::<Result<_, _>>()?, options))
     }
-
-    /// Pings notice a dead peer, which a silent watch would wait for for ever.
-    fn prepare(&self, endpoint: Endpoint) -> Endpoint {
-        endpoint
-            .connect_timeout(self.settings.timeout)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-    }
-}
-
-fn transport(error: tonic::transport::Error) -> Error {
-    Error::Transport(Box::new(error))
 }

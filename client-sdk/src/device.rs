@@ -26,10 +26,7 @@ impl Client {
         let count = key_packages.len();
         let (user_id, device_id) = (user_id.into(), device_id.into());
         let request = UploadKeyPackagesRequest { user_id, device_id, key_packages };
-        let upload = |client: Self, request| async move {
-            client.pools().upload_key_packages(request).await
-        };
-        let response = self.call(request, upload).await?;
+        let response = self.call(request).await?;
         if response.results.len() != count {
             return Err(Error::protocol("another number of results than of packages"));
         }
@@ -69,10 +66,7 @@ impl Client {
         user_id: String,
         device_id: String,
     ) -> Result<Vec<DevicePoolStatus>> {
-        let get =
-            |client: Self, request| async move { client.pools().get_pool_status(request).await };
-        let request = GetPoolStatusRequest { user_id, device_id };
-        Ok(self.call(request, get).await?.devices)
+        Ok(self.call(GetPoolStatusRequest { user_id, device_id }).await?.devices)
     }
 
     /// Aligns the pool with the private keys that the device still has: what it lists is compared,
@@ -90,9 +84,7 @@ impl Client {
     ) -> Result<Reconciled> {
         let (user_id, device_id) = (user_id.into(), device_id.into());
         let request = ReconcilePoolRequest { user_id, device_id, key_package_refs };
-        let reconcile =
-            |client: Self, request| async move { client.pools().reconcile_pool(request).await };
-        let response = self.call(request, reconcile).await?;
+        let response = self.call(request).await?;
         Ok(Reconciled {
             revoked: response.revoked_key_package_refs,
             unavailable: response.unavailable_key_packages,
@@ -101,7 +93,8 @@ impl Client {
     }
 
     /// Takes packages of a device, or of every device of the user, out of circulation. Holds made
-    /// before may still be spent for 24 hours. Returns how many packages this call revoked.
+    /// before may still be spent for 24 hours. Returns how many packages this call revoked; if its
+    /// first answer was lost, those that it revoked before are not counted.
     ///
     /// # Errors
     ///
@@ -117,10 +110,7 @@ impl Client {
             device_id: device_id.unwrap_or_default().to_owned(),
             selector: Some(which.into()),
         };
-        let revoke = |client: Self, request| async move {
-            client.pools().revoke_key_packages(request).await
-        };
-        Ok(self.call(request, revoke).await?.revoked_count)
+        Ok(self.call(request).await?.revoked_count)
     }
 }
 

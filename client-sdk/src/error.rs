@@ -6,6 +6,8 @@ use std::time::Duration;
 use keypool_proto::v1::{ErrorReason, KeyPackageName};
 use tonic::Code;
 
+use crate::ConfigError;
+
 /// The result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -106,6 +108,14 @@ pub enum Error {
     /// The service answered something that breaks the contract.
     #[error("the keypool service broke its contract: {0}")]
     Protocol(String),
+
+    /// The application's [`TokenProvider`](crate::TokenProvider) gave no token.
+    #[error("no token for the keypool service: {0}")]
+    Token(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    /// The client can't be built like this. Calls don't fail with it.
+    #[error("{0}")]
+    Configuration(#[from] ConfigError),
 }
 
 impl Error {
@@ -123,7 +133,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Overloaded(_) | Self::RateLimited(_) | Self::Transport(_)
+            Self::Unavailable(_)
+                | Self::Overloaded(_)
+                | Self::RateLimited(_)
+                | Self::Transport(_)
+                | Self::Token(_)
         )
     }
 
@@ -146,7 +160,8 @@ impl Error {
         self.failure().map_or(&[], |failure| &failure.outcomes)
     }
 
-    /// The service's answer. `None` for [`Error::Transport`] and [`Error::Protocol`].
+    /// The service's answer. `None` for [`Error::Transport`], [`Error::Protocol`], [`Error::Token`]
+    /// and [`Error::Configuration`].
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         match self {
@@ -170,7 +185,39 @@ impl Error {
             | Self::PermissionDenied(failure)
             | Self::Internal(failure)
             | Self::Other(failure) => Some(failure),
-            Self::Transport(_) | Self::Protocol(_) => None,
+            Self::Transport(_) | Self::Protocol(_) | Self::Token(_) | Self::Configuration(_) => {
+                None
+            }
+        }
+    }
+
+    /// The variant, as metrics and spans call it.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::PoolExhausted(_) => "pool_exhausted",
+            Self::NoCompatiblePackage(_) => "no_compatible_package",
+            Self::UnknownUser(_) => "unknown_user",
+            Self::UnknownDevice(_) => "unknown_device",
+            Self::KeyPackageAlreadySpent(_) => "key_package_already_spent",
+            Self::KeyPackageExpired(_) => "key_package_expired",
+            Self::KeyPackageRevoked(_) => "key_package_revoked",
+            Self::ReservationNotFound(_) => "reservation_not_found",
+            Self::ReservationLost(_) => "reservation_lost",
+            Self::ReservationIdReused(_) => "reservation_id_reused",
+            Self::NotTheHolder(_) => "not_the_holder",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Overloaded(_) => "overloaded",
+            Self::Unavailable(_) => "unavailable",
+            Self::InvalidArgument(_) => "invalid_argument",
+            Self::DeadlineExceeded(_) => "deadline_exceeded",
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::PermissionDenied(_) => "permission_denied",
+            Self::Internal(_) => "internal",
+            Self::Other(_) => "other",
+            Self::Transport(_) => "transport",
+            Self::Protocol(_) => "protocol",
+            Self::Token(_) => "token",
+            Self::Configuration(_) => "configuration",
         }
     }
 
@@ -180,7 +227,7 @@ impl Error {
 }
 
 /// The outer errors of a connection say no more than "transport error".
-fn root_cause<'a>(
+pub(crate) fn root_cause<'a>(
     error: &'a (dyn std::error::Error + Send + Sync + 'static),
 ) -> &'a (dyn std::error::Error + 'static) {
     let mut cause: &'a (dyn std::error::Error + 'static) = error;

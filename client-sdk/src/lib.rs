@@ -52,8 +52,62 @@
 //! Every call may be repeated word for word with the same effect, so the client repeats it when the
 //! service or the connection fails: with growing, jittered delays, honouring what the service asks
 //! for, and never beyond the call's deadline ([`ClientBuilder::timeout`], 10 seconds unless set).
-//! All tries of a reserve carry the same reservation id, so a lost answer loses no package.
-//! [`RetryPolicy`] changes how often and how fast.
+//! The service knows that deadline, too. All tries of a reserve carry the same reservation id, so a
+//! lost answer loses no package. [`RetryPolicy`] says after which errors, and changes how often and
+//! how fast.
+//!
+//! With several replicas ([`ClientBuilder::endpoint`], [`ClientBuilder::resolve_every`]), the next
+//! try goes to another one at once.
+//!
+//! The future of a call may be dropped at any time: nothing of it goes on in the client. What the
+//! service had begun it may still finish, and the same call later tells.
+//!
+//! # TLS and tokens
+//!
+//! ```no_run
+//! # #[cfg(feature = "tls")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use keypool_client::{Client, TlsConfig, Token};
+//!
+//! let tls = TlsConfig::new()
+//!     .root_certificates(std::fs::read("ca.pem")?)
+//!     .client_certificate(std::fs::read("client.pem")?, std::fs::read("client.key")?);
+//! let client = Client::builder("https://keypool.example:50051")
+//!     .tls(tls)
+//!     .token_provider(Token::new(std::env::var("KEYPOOL_TOKEN")?)?)
+//!     .connect()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An `https` endpoint takes the feature `tls`. A service asks for a client certificate, for a bearer
+//! token, or for either. Tokens that expire come from a [`TokenProvider`] of the application; the
+//! client asks it once for all calls, before a token's time is over, and when the service refuses
+//! one: then the call is repeated once. Tokens are in no `Debug` output and in no log.
+//!
+//! # Observing calls
+//!
+//! Each call is a [`tracing`] span `keypool_call` at level INFO, with `method`, `reservation_id`
+//! where there is one, `attempts` and `outcome`: `ok`, or the name of the [`Error`] in snake case. Each
+//! opening of a watch is a call.
+//!
+//! With the feature `opentelemetry`, calls carry the W3C headers `traceparent` and `tracestate` of
+//! that span, provided that the application's subscriber has the layer of `tracing-opentelemetry`.
+//! The service's spans are then children of the application's.
+//!
+//! With the feature `metrics`, the recorder of the application (see the crate [`metrics`]) gets
+//!
+//! | metric | kind | labels | what |
+//! | --- | --- | --- | --- |
+//! | `keypool_client_calls_total` | counter | `method`, `outcome` | calls that ended; `outcome` as above, or `cancelled` |
+//! | `keypool_client_call_duration_seconds` | histogram | `method` | how long they took, retries included |
+//! | `keypool_client_retries_total` | counter | `method` | tries but for each call's first |
+//!
+//! `method` is the name in the protocol, such as `ReserveKeyPackages`.
+//!
+//! [`tracing`]: https://docs.rs/tracing
+//! [`metrics`]: https://docs.rs/metrics
 //!
 //! # Errors
 //!
@@ -79,23 +133,33 @@
 //! # Features
 //!
 //! - `openmls` (default): verified invites and the pool keeper, on [OpenMLS]. Without it, packages are
-//!   bytes, and the crate brings no cryptography.
-//! - `serde` (by `openmls`): [`Reservation::save`], a reservation as plain data.
-//! - `test-server`: `TestServer`, a real service on a real database for your own tests.
+//!   bytes
+//! - `serde` (by `openmls`): [`Reservation::save`], a reservation as plain data
+//! - `tls`: `https` endpoints, by rustls, with roots and client certificates of your own
+//! - `tls-native-roots`, `tls-webpki-roots`: `tls`, and the roots of the operating system, or those of
+//!   Mozilla, where no others are given
+//! - `opentelemetry`: calls carry the trace context of the current span
+//! - `metrics`: calls are counted and timed
+//! - `test-server`: `TestServer`, a real service on a real database for your own tests
 //!
 //! [RFC 9420]: https://www.rfc-editor.org/rfc/rfc9420
 //! [OpenMLS]: https://docs.rs/openmls
 
 mod audit;
+mod auth;
 mod builder;
+mod call;
 mod client;
+mod config_error;
 mod decode;
 mod device;
 mod error;
 mod keep_alive;
+mod method;
 #[cfg(feature = "openmls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
 pub mod mls;
+mod observe;
 mod package;
 mod reservation;
 mod reserve;
@@ -105,10 +169,13 @@ mod saved;
 mod target;
 #[cfg(feature = "test-server")]
 mod test_server;
+mod transport;
 mod watch;
 
+pub use auth::{InvalidToken, Token, TokenFuture, TokenProvider};
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use config_error::ConfigError;
 pub use device::{Reconciled, Revoke, UploadOutcome, Uploaded, UploadedPackage};
 pub use error::{Error, Failure, FieldViolation, Missing, PackageOutcome, Result};
 pub use keep_alive::KeepAlive;
@@ -129,6 +196,9 @@ pub use target::Target;
 #[cfg(feature = "test-server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-server")))]
 pub use test_server::TestServer;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use transport::TlsConfig;
 pub use watch::PoolWatch;
 
 pub use keypool_proto as proto;

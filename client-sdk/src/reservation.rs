@@ -160,10 +160,7 @@ impl Reservation {
             packages: names.to_vec(),
             on_behalf_of: self.request.on_behalf_of.clone(),
         };
-        let spend = |client: Client, request| async move {
-            client.pools().spend_reservation(request).await
-        };
-        self.client.call(request, spend).await.map(drop)
+        self.client.call(request).await.map(drop)
     }
 
     fn mark_spent(&mut self, names: &[KeyPackageName], error: Option<&Error>) {
@@ -205,10 +202,7 @@ impl Reservation {
             ttl: Some(to_proto(ttl)),
             on_behalf_of: self.request.on_behalf_of.clone(),
         };
-        let extend = |client: Client, request| async move {
-            client.pools().extend_reservation(request).await
-        };
-        let response = self.client.call(request, extend).await?;
+        let response = self.client.call(request).await?;
         to_time(response.expire_time)?.ok_or_else(|| Error::protocol("a hold without an end"))
     }
 
@@ -331,10 +325,7 @@ impl Release {
                 packages: names.iter().map(released).collect(),
                 on_behalf_of: self.on_behalf_of.clone(),
             };
-            let release = |client: Client, request| async move {
-                client.pools().release_reservation(request).await
-            };
-            client.call(request, release).await?;
+            client.call(request).await?;
         }
         Ok(())
     }
@@ -406,10 +397,7 @@ async fn give_back(
 }
 
 async fn reserve_chunk(client: &Client, request: &ReserveKeyPackagesRequest) -> Result<Reserved> {
-    let reserve =
-        |client: Client, request| async move { client.pools().reserve_key_packages(request).await };
-    let ReserveKeyPackagesResponse { reservation, missing } =
-        client.call(request.clone(), reserve).await?;
+    let ReserveKeyPackagesResponse { reservation, missing } = client.call(request.clone()).await?;
     let reservation = reservation.ok_or_else(|| Error::protocol("no reservation in its answer"))?;
     check_echo(request, &reservation)?;
     let packages = reservation.packages.into_iter().map(TryInto::try_into);

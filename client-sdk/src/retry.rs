@@ -8,15 +8,39 @@ use crate::Error;
 
 /// How often, and how fast, a failed call is repeated.
 ///
-/// Every call of keypool may be repeated word for word, so the client does so whenever
-/// [`Error::is_retryable`] holds: after a growing, jittered delay, or after what the service asked
-/// for if that is longer, and always within the call's deadline. A rate-limited call is repeated
-/// only if the service said when.
+/// Every call of keypool may be repeated word for word with the same effect, so the client does so,
+/// within the call's deadline, after these errors and no others:
+///
+/// | error | repeated |
+/// | --- | --- |
+/// | [`Transport`](Error::Transport), [`Unavailable`](Error::Unavailable) | at once on each replica where the call has not failed yet, then after a delay |
+/// | [`DeadlineExceeded`](Error::DeadlineExceeded) of a [single try](Self::attempt_timeout) | the same |
+/// | [`Overloaded`](Error::Overloaded), [`Token`](Error::Token) | after a delay |
+/// | [`RateLimited`](Error::RateLimited) | after the delay that the service asks for, if it does |
+/// | [`Unauthenticated`](Error::Unauthenticated) | once, at once, if the [`TokenProvider`](crate::TokenProvider) has another token |
+///
+/// A delay grows from one to the next, is jittered, and is no shorter than what the service asks for.
+///
+/// [`PoolWatch`](crate::PoolWatch) has no deadline, and goes on after the same errors however often
+/// they come.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     max_retries: usize,
     min_delay: Duration,
     max_delay: Duration,
+    attempt_timeout: Option<Duration>,
+}
+
+/// Where several replicas could answer, this is the least that a try gets.
+const LEAST_SHARE: Duration = Duration::from_secs(1);
+
+/// How long a method is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeated {
+    /// As often as the policy says, and before the call's deadline.
+    WithinDeadline,
+    /// For streams, that live as long as their reader.
+    Endlessly,
 }
 
 impl Default for RetryPolicy {
@@ -26,12 +50,13 @@ impl Default for RetryPolicy {
             max_retries: 10,
             min_delay: Duration::from_millis(50),
             max_delay: Duration::from_secs(2),
+            attempt_timeout: None,
         }
     }
 }
 
 impl RetryPolicy {
-    /// Never repeats a call.
+    /// Never repeats a call, unless its token was refused.
     #[must_use]
     pub fn never() -> Self {
         Self::default().max_retries(0)
@@ -59,24 +84,34 @@ impl RetryPolicy {
         self
     }
 
-    /// The retries of one call.
-    pub(crate) fn start(&self) -> Retries {
-        self.with_limit(Some(self.max_retries))
+    /// How long one try may take before the call is repeated.
+    ///
+    /// Unless set, the only replica gets all of the time, and one of several gets half of what is
+    /// left, but a second at least: so a replica that hangs does not fail the call.
+    #[must_use]
+    pub fn attempt_timeout(mut self, attempt_timeout: Duration) -> Self {
+        self.attempt_timeout = Some(attempt_timeout);
+        self
     }
 
-    /// Retries without a limit, for streams that live as long as their reader.
-    pub(crate) fn start_endless(&self) -> Retries {
-        self.with_limit(None)
+    /// How much of the time that is left one try gets.
+    pub(crate) fn share(&self, left: Duration, replicas: usize) -> Duration {
+        match self.attempt_timeout {
+            Some(timeout) => timeout.min(left),
+            None if replicas > 1 => (left / 2).max(LEAST_SHARE).min(left),
+            None => left,
+        }
     }
 
-    fn with_limit(&self, limit: Option<usize>) -> Retries {
+    /// The retries of one call, or of one stream.
+    pub(crate) fn start(&self, repeated: Repeated) -> Retries {
         let delays = ExponentialBuilder::new()
             .with_min_delay(self.min_delay)
             .with_max_delay(self.max_delay)
             .with_jitter();
-        let delays = match limit {
-            Some(limit) => delays.with_max_times(limit),
-            None => delays.without_max_times(),
+        let delays = match repeated {
+            Repeated::WithinDeadline => delays.with_max_times(self.max_retries),
+            Repeated::Endlessly => delays.without_max_times(),
         };
         Retries { delays: delays.build() }
     }
@@ -89,9 +124,10 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    /// How long to wait before the call is repeated; `None` if it is not.
+    /// How long to wait before the call is repeated; `None` if it is not. That there is time left,
+    /// which makes an expiry that of a single try, is for the caller to see to.
     pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
-        if !error.is_retryable() {
+        if !error.is_retryable() && !matches!(error, Error::DeadlineExceeded(_)) {
             return None;
         }
         let asked = error.retry_after();
@@ -119,7 +155,7 @@ mod tests {
     #[test]
     fn delays_grow_up_to_the_limit() {
         let policy = RetryPolicy::default().max_retries(8);
-        let mut retries = policy.start();
+        let mut retries = policy.start(Repeated::WithinDeadline);
         let unavailable = Error::Unavailable(failure(None));
         let delays: Vec<_> = std::iter::from_fn(|| retries.after(&unavailable)).collect();
 
@@ -131,7 +167,7 @@ mod tests {
     #[test]
     fn the_service_may_ask_for_more_patience() {
         let hour = Duration::from_secs(3600);
-        let mut retries = RetryPolicy::default().start();
+        let mut retries = RetryPolicy::default().start(Repeated::WithinDeadline);
         assert_eq!(retries.after(&Error::Overloaded(failure(Some(hour)))), Some(hour));
         assert_eq!(retries.after(&Error::RateLimited(failure(Some(hour)))), Some(hour));
         assert_eq!(retries.after(&Error::RateLimited(failure(None))), None);
@@ -139,15 +175,33 @@ mod tests {
 
     #[test]
     fn a_definite_answer_is_final() {
-        let mut retries = RetryPolicy::default().start();
+        let mut retries = RetryPolicy::default().start(Repeated::WithinDeadline);
         for error in [
             Error::PoolExhausted(failure(None)),
             Error::ReservationLost(failure(None)),
-            Error::DeadlineExceeded(failure(None)),
+            Error::Unauthenticated(failure(None)),
             Error::Internal(failure(None)),
             Error::protocol("nonsense"),
         ] {
             assert_eq!(retries.after(&error), None, "{error}");
         }
+    }
+
+    #[test]
+    fn a_stream_is_repeated_however_often_it_breaks() {
+        let mut retries = RetryPolicy::never().start(Repeated::Endlessly);
+        assert!((0..100).all(|_| retries.after(&Error::Transport("broken".into())).is_some()));
+    }
+
+    #[test]
+    fn one_of_several_replicas_does_not_get_all_of_the_time() {
+        let seconds = Duration::from_secs;
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.share(seconds(10), 1), seconds(10));
+        assert_eq!(policy.share(seconds(10), 2), seconds(5));
+        assert_eq!(policy.share(seconds(1), 2), seconds(1));
+        let policy = policy.attempt_timeout(seconds(3));
+        assert_eq!(policy.share(seconds(10), 1), seconds(3));
+        assert_eq!(policy.share(seconds(2), 2), seconds(2));
     }
 }

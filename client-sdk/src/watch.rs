@@ -3,9 +3,12 @@
 use keypool_proto::v1::{DevicePoolStatus, WatchPoolRequest, WatchPoolResponse};
 use tokio::time::sleep;
 use tonic::Streaming;
+use tracing::Instrument;
 
+use crate::call::Tries;
 use crate::device::some_status;
-use crate::retry::Retries;
+use crate::method::Method;
+use crate::observe::Observed;
 use crate::{Client, Error, Result};
 
 impl Client {
@@ -27,18 +30,17 @@ impl Client {
         device_id: impl Into<String>,
     ) -> PoolWatch {
         let request = WatchPoolRequest { user_id: user_id.into(), device_id: device_id.into() };
-        let retries = self.settings().retry.start_endless();
-        PoolWatch { client: self.clone(), request, stream: None, retries }
+        let tries = Tries::start(self, WatchPoolRequest::REPEATED);
+        PoolWatch { request, stream: None, tries }
     }
 }
 
 /// The statuses of a pool, as they change. See [`Client::watch_pool`].
 #[derive(Debug)]
 pub struct PoolWatch {
-    client: Client,
     request: WatchPoolRequest,
     stream: Option<Streaming<WatchPoolResponse>>,
-    retries: Retries,
+    tries: Tries,
 }
 
 impl PoolWatch {
@@ -53,31 +55,39 @@ impl PoolWatch {
         loop {
             let error = match self.try_next().await {
                 Ok(status) => {
-                    self.retries = self.client.settings().retry.start_endless();
+                    self.tries.succeeded();
                     return Ok(status);
                 }
                 Err(error) => error,
             };
             self.stream = None;
-            let Some(delay) = self.retries.after(&error) else {
-                return Err(error);
-            };
-            tracing::debug!(%error, ?delay, "the watch of a pool broke off, watching again");
-            sleep(delay).await;
+            sleep(self.tries.after(error).await?).await;
         }
     }
 
     async fn try_next(&mut self) -> Result<DevicePoolStatus> {
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            None => {
-                let answer = self.client.pools().watch_pool(self.request.clone()).await?;
-                self.stream.insert(answer.into_inner())
-            }
+        if self.stream.is_none() {
+            self.stream = Some(self.open().await?);
+        }
+        let Some(stream) = &mut self.stream else {
+            return Err(ended());
         };
         match stream.message().await? {
             Some(response) => some_status(response.pool_status),
-            None => Err(Error::Transport("the stream ended".into())),
+            None => Err(ended()),
         }
     }
+
+    /// Each opening is a call with a span of its own; the stream may last for months.
+    async fn open(&mut self) -> Result<Streaming<WatchPoolResponse>> {
+        let mut observed = Observed::start(&self.request);
+        observed.tried();
+        let stream = self.tries.send(self.request.clone()).instrument(observed.span()).await;
+        observed.ended(stream.as_ref().err());
+        stream
+    }
+}
+
+fn ended() -> Error {
+    Error::Transport("the stream ended".into())
 }

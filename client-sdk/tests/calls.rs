@@ -6,12 +6,27 @@ mod support;
 use std::time::{Duration, Instant};
 
 use keypool_client::proto::v1::*;
-use keypool_client::{Client, Error, RetryPolicy};
+use keypool_client::{Client, ConfigError, Error, RetryPolicy};
 use support::*;
 use tonic::{Code, Status};
 
 fn bobs() -> ReservedKeyPackage {
     package(name("bob", "phone", b"ref"), b"bytes".to_vec())
+}
+
+/// The `grpc-timeout` of each status request.
+fn timeouts(fake: &Fake) -> Vec<Duration> {
+    let parse = |text: String| {
+        let (number, unit) = text.split_at(text.len() - 1);
+        let number = number.parse().unwrap();
+        match unit {
+            "n" => Duration::from_nanos(number),
+            "u" => Duration::from_micros(number),
+            "m" => Duration::from_millis(number),
+            unit => panic!("{unit}"),
+        }
+    };
+    fake.status.header("grpc-timeout").into_iter().map(parse).collect()
 }
 
 #[tokio::test]
@@ -59,7 +74,7 @@ async fn no_call_outlasts_its_deadline() {
 
     assert!(matches!(error, Error::DeadlineExceeded(_)), "{error:?}");
     assert!(start.elapsed() < Duration::from_secs(2));
-    assert!(!fake.status.timeouts()[0].is_empty());
+    assert!(timeouts(&fake)[0] <= Duration::from_millis(300));
 }
 
 #[tokio::test]
@@ -136,8 +151,7 @@ async fn an_answer_that_breaks_the_contract_is_an_error() {
 
 #[tokio::test]
 async fn nobody_there_is_a_transport_error() {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = format!("http://{unused}");
+    let (_nobody, endpoint) = nobody();
 
     let result = Client::builder(&endpoint).connect().await;
     assert!(matches!(result, Err(Error::Transport(_))), "{result:?}");
@@ -146,18 +160,6 @@ async fn nobody_there_is_a_transport_error() {
     let error = lazy.pool_status("bob", "phone").await.unwrap_err();
     assert!(matches!(error, Error::Transport(_)), "{error:?}");
     assert!(error.is_retryable());
-}
-
-#[tokio::test]
-async fn another_endpoint_answers_when_one_is_down() {
-    let (fake, client) = Fake::start().await;
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let client = client.endpoint(format!("http://{unused}")).connect().await.unwrap();
-    for _ in 0..5 {
-        fake.status
-            .answer(Ok(GetPoolStatusResponse { devices: vec![DevicePoolStatus::default()] }));
-        client.pool_status("bob", "phone").await.unwrap();
-    }
 }
 
 #[tokio::test]
@@ -182,4 +184,70 @@ async fn a_watch_goes_on_after_the_service_stopped() {
     let error = watch.next().await.unwrap_err();
     assert!(matches!(error, Error::PermissionDenied(_)), "{error:?}");
     assert_eq!(fake.watch.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_try_that_takes_too_long_is_repeated() {
+    let (fake, client) = Fake::start().await;
+    let policy = RetryPolicy::default().attempt_timeout(Duration::from_millis(100));
+    let client = client.retry(policy).connect().await.unwrap();
+    let asked = tokio::spawn(async move { client.pool_status("bob", "phone").await });
+
+    eventually(|| fake.status.requests().len() == 1).await;
+    fake.status.always(Ok(some_status()));
+
+    asked.await.unwrap().unwrap();
+    assert_eq!(fake.status.requests().len(), 2);
+    assert!(timeouts(&fake).iter().all(|timeout| *timeout <= Duration::from_millis(100)));
+}
+
+#[tokio::test]
+async fn deadlines_shrink_from_try_to_try() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    fake.status.answer(Err(unavailable())).answer(Err(unavailable())).answer(Ok(some_status()));
+
+    client.pool_status("bob", "phone").await.unwrap();
+
+    let timeouts = timeouts(&fake);
+    assert!(timeouts.is_sorted_by(|former, latter| former > latter), "{timeouts:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_nothing_running() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let call = tokio::spawn(async move { client.pool_status("bob", "phone").await });
+    eventually(|| fake.status.open() == 1).await;
+
+    call.abort();
+
+    eventually(|| fake.status.open() == 0).await;
+    assert_eq!(fake.status.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_endpoint_is_refused_at_once() {
+    let result = Client::builder("localhost:50051").connect().await;
+    let Err(Error::Configuration(ConfigError::Endpoint { endpoint })) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(endpoint, "localhost:50051");
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn https_takes_a_feature() {
+    let result = Client::builder("https://localhost").connect().await;
+    let no_tls = matches!(result, Err(Error::Configuration(ConfigError::TlsNotCompiled { .. })));
+    assert!(no_tls, "{result:?}");
+}
+
+#[cfg(not(feature = "opentelemetry"))]
+#[tokio::test]
+async fn no_trace_context_is_sent_unless_asked_for() {
+    let (fake, client) = Fake::start().await;
+    fake.status.always(Ok(some_status()));
+    client.connect().await.unwrap().pool_status("bob", "phone").await.unwrap();
+    assert_eq!(fake.status.header("traceparent"), [""]);
 }

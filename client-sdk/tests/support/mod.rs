@@ -7,8 +7,10 @@ pub(crate) mod delivery;
 pub(crate) mod device;
 pub(crate) mod proxy;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,30 +20,57 @@ use keypool_client::proto::v1::key_package_service_server::{
 use keypool_client::proto::v1::*;
 use keypool_client::{Client, ClientBuilder};
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::pb;
 
-/// The answers of one method, in order, and the requests that it got. Out of answers, it hangs.
+/// The answers of one method, in order, and the requests that it got. Out of answers, it gives the
+/// usual one; without that, it hangs.
 pub(crate) struct Script<Req, Res> {
     answers: Mutex<VecDeque<Result<Res, Status>>>,
+    usual: Mutex<Option<Result<Res, Status>>>,
     requests: Mutex<Vec<Req>>,
-    timeouts: Mutex<Vec<String>>,
+    headers: Mutex<Vec<MetadataMap>>,
+    peers: Mutex<HashSet<SocketAddr>>,
+    open: AtomicUsize,
 }
 
 impl<Req, Res> Default for Script<Req, Res> {
     fn default() -> Self {
-        Self { answers: Mutex::default(), requests: Mutex::default(), timeouts: Mutex::default() }
+        Self {
+            answers: Mutex::default(),
+            usual: Mutex::default(),
+            requests: Mutex::default(),
+            headers: Mutex::default(),
+            peers: Mutex::default(),
+            open: AtomicUsize::default(),
+        }
     }
 }
 
-impl<Req: Clone, Res> Script<Req, Res> {
+/// A request that is being answered, or whose caller has not left yet.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl<Req: Clone, Res: Clone> Script<Req, Res> {
     pub(crate) fn answer(&self, answer: Result<Res, Status>) -> &Self {
         self.answers.lock().unwrap().push_back(answer);
         self
+    }
+
+    /// What to answer when there is nothing else to say.
+    pub(crate) fn always(&self, answer: Result<Res, Status>) {
+        *self.usual.lock().unwrap() = Some(answer);
     }
 
     /// Forgets the answers not given yet.
@@ -53,17 +82,32 @@ impl<Req: Clone, Res> Script<Req, Res> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The `grpc-timeout` header of each request.
-    pub(crate) fn timeouts(&self) -> Vec<String> {
-        self.timeouts.lock().unwrap().clone()
+    /// This header of each request, empty where there was none.
+    pub(crate) fn header(&self, name: &str) -> Vec<String> {
+        let value = |headers: &MetadataMap| {
+            headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+        };
+        self.headers.lock().unwrap().iter().map(value).collect()
+    }
+
+    /// How many connections the requests came by.
+    pub(crate) fn connections(&self) -> usize {
+        self.peers.lock().unwrap().len()
+    }
+
+    /// How many requests wait for their answer.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     async fn play(&self, request: Request<Req>) -> Result<Response<Res>, Status> {
-        let timeout = request.metadata().get("grpc-timeout");
-        let timeout = timeout.map_or("", |value| value.to_str().unwrap());
-        self.timeouts.lock().unwrap().push(timeout.to_owned());
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let _open = Open(&self.open);
+        self.peers.lock().unwrap().extend(request.remote_addr());
+        self.headers.lock().unwrap().push(request.metadata().clone());
         self.requests.lock().unwrap().push(request.into_inner());
         let answer = self.answers.lock().unwrap().pop_front();
+        let answer = answer.or_else(|| self.usual.lock().unwrap().clone());
         match answer {
             Some(answer) => answer.map(Response::new),
             None => std::future::pending().await,
@@ -87,14 +131,61 @@ pub(crate) struct Fake {
 impl Fake {
     /// Serves on a free port for as long as the test's runtime lives.
     pub(crate) async fn start() -> (Arc<Self>, ClientBuilder) {
+        let (fake, endpoint) = Self::serve(Server::builder()).await;
+        (fake, Client::builder(endpoint).timeout(Duration::from_secs(5)))
+    }
+
+    /// The same on a server of the test's own. Returns the endpoint.
+    pub(crate) async fn serve(mut server: Server) -> (Arc<Self>, String) {
         let fake = Arc::new(Self::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = KeyPackageServiceServer::from_arc(fake.clone());
         let incoming = TcpListenerStream::new(listener);
-        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        (fake, Client::builder(format!("http://{address}")).timeout(Duration::from_secs(5)))
+        tokio::spawn(server.add_service(service).serve_with_incoming(incoming));
+        (fake, format!("http://{address}"))
     }
+}
+
+/// A fake that can be killed: its port then refuses, and its connections are gone.
+pub(crate) struct Mortal {
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) endpoint: String,
+    runtime: Option<Runtime>,
+}
+
+impl Mortal {
+    pub(crate) async fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
+        let (fake, endpoint) = runtime.spawn(Fake::serve(Server::builder())).await.unwrap();
+        Self { fake, endpoint, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// An endpoint where nobody is, nor will be: the socket keeps its port, and does not listen.
+pub(crate) fn nobody() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let endpoint = format!("http://{}", socket.local_addr().unwrap());
+    (socket, endpoint)
+}
+
+/// A pool's status, which says nothing.
+pub(crate) fn some_status() -> GetPoolStatusResponse {
+    GetPoolStatusResponse { devices: vec![DevicePoolStatus::default()] }
 }
 
 #[tonic::async_trait]

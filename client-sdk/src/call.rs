@@ -1,0 +1,179 @@
+//! How a call is made: try after try, until one of them settles it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Code, Request};
+use tracing::Instrument;
+
+use crate::auth::Authorization;
+use crate::method::Method;
+use crate::observe::Observed;
+use crate::retry::{Repeated, Retries};
+use crate::transport::Replica;
+use crate::{Client, Error, Failure, Result};
+
+impl Client {
+    /// Makes a call, and repeats it word for word for as long as that helps and the deadline allows.
+    /// Dropped before its end, it leaves nothing behind.
+    pub(crate) async fn call<M: Method>(&self, request: M) -> Result<M::Answer> {
+        let mut observed = Observed::start(&request);
+        let span = observed.span();
+        let mut tries = Tries::start(self, M::REPEATED);
+        let call = async {
+            loop {
+                observed.tried();
+                match tries.send(request.clone()).await {
+                    Ok(answer) => {
+                        tries.succeeded();
+                        return Ok(answer);
+                    }
+                    Err(error) => sleep(tries.after(error).await?).await,
+                }
+            }
+        };
+        let answer = call.instrument(span).await;
+        observed.ended(answer.as_ref().err());
+        answer
+    }
+}
+
+/// The tries of one call, or of one stream: what they have in common, and what the next one has to
+/// know about those before.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    client: Client,
+    repeated: Repeated,
+    deadline: Option<Instant>,
+    retries: Retries,
+    authorization: Authorization,
+    /// Where the latest try went.
+    replica: Option<Arc<Replica>>,
+    /// Where tries failed since the last pause.
+    failed: Vec<Arc<Replica>>,
+}
+
+impl Tries {
+    pub(crate) fn start(client: &Client, repeated: Repeated) -> Self {
+        let settings = client.settings();
+        let deadline = match repeated {
+            Repeated::WithinDeadline => Some(Instant::now() + settings.timeout),
+            Repeated::Endlessly => None,
+        };
+        Self {
+            client: client.clone(),
+            repeated,
+            deadline,
+            retries: settings.retry.start(repeated),
+            authorization: Authorization::new(client.tokens().cloned()),
+            replica: None,
+            failed: Vec::new(),
+        }
+    }
+
+    /// Sends the request once.
+    pub(crate) async fn send<M: Method>(&mut self, request: M) -> Result<M::Answer> {
+        self.replica = None;
+        let mut request = Request::new(request);
+        let authorized = self.authorization.authorize(&mut request);
+        until(self.deadline, authorized).await.unwrap_or_else(|| Err(self.expired()))?;
+        #[cfg(feature = "opentelemetry")]
+        crate::observe::send_context(request.metadata_mut());
+
+        let replica = self.client.replicas().pick(&self.failed, Instant::now())?;
+        let channel = replica.channel();
+        self.replica = Some(replica);
+        let end = self.end_of_try();
+        if let Some(end) = end {
+            request.set_timeout(end.saturating_duration_since(Instant::now()));
+        }
+        match until(end, M::send(channel, request)).await {
+            Some(answer) => Ok(answer?.into_inner()),
+            None => Err(self.expired()),
+        }
+    }
+
+    /// How long to wait before the next try, or the error that ends the call.
+    pub(crate) async fn after(&mut self, mut error: Error) -> Result<Duration> {
+        if matches!(error, Error::Unauthenticated(_)) {
+            match until(self.deadline, self.authorization.renew()).await {
+                Some(Ok(true)) => return Ok(Duration::ZERO),
+                Some(Err(no_token)) => error = no_token,
+                Some(Ok(false)) | None => {}
+            }
+        }
+        let another = self.turn_away(&error);
+        let Some(delay) = self.retries.after(&error) else {
+            return Err(error);
+        };
+        let delay = if another { Duration::ZERO } else { delay };
+        if self.left().is_some_and(|left| delay >= left) {
+            return Err(error);
+        }
+        tracing::debug!(%error, ?delay, "keypool call failed, trying again");
+        Ok(delay)
+    }
+
+    /// The service answered well: from here on all is as at the start, but for the deadline.
+    pub(crate) fn succeeded(&mut self) {
+        if let Some(replica) = &self.replica {
+            replica.answered();
+        }
+        self.retries = self.client.settings().retry.start(self.repeated);
+        self.authorization.accepted();
+        self.failed.clear();
+    }
+
+    /// Keeps the next tries from a replica that failed. Returns whether there is another one, that
+    /// is worth being tried at once.
+    fn turn_away(&mut self, error: &Error) -> bool {
+        let Some(replica) = self.replica.take() else {
+            return false;
+        };
+        let now = Instant::now();
+        let down = matches!(
+            error,
+            Error::Transport(_) | Error::Unavailable(_) | Error::DeadlineExceeded(_)
+        );
+        if down {
+            replica.failed(now);
+        } else {
+            replica.answered();
+        }
+        self.failed.push(replica);
+        let replicas = self.client.replicas();
+        let another = down && replicas.has_fresh(&self.failed, now);
+        if !another && self.failed.len() >= replicas.len() {
+            self.failed.clear();
+        }
+        another
+    }
+
+    /// Where others could answer, no try gets all of the time.
+    fn end_of_try(&self) -> Option<Instant> {
+        let share = self.client.settings().retry.share(self.left()?, self.client.replicas().len());
+        Some(Instant::now() + share)
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn expired(&self) -> Error {
+        let message = match self.left() {
+            Some(left) if !left.is_zero() => "no answer within one try's share of the time".into(),
+            _ => format!("no answer within {:?}", self.client.settings().timeout),
+        };
+        Error::DeadlineExceeded(Box::new(Failure::new(Code::DeadlineExceeded, message)))
+    }
+}
+
+/// `None` if the time is over first.
+async fn until<T>(end: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match end {
+        Some(end) => timeout_at(end, future).await.ok(),
+        None => Some(future.await),
+    }
+}

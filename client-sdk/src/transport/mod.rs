@@ -1,0 +1,14 @@
+//! Connections to the service's replicas.
+
+mod connection;
+mod endpoint;
+mod names;
+mod replicas;
+#[cfg(feature = "tls")]
+mod tls;
+
+pub(crate) use connection::Connection;
+pub(crate) use endpoint::{EndpointOptions, Named};
+pub(crate) use replicas::{Replica, Replicas};
+#[cfg(feature = "tls")]
+pub use tls::TlsConfig;
