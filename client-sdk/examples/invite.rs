@@ -40,15 +40,8 @@ impl Device {
 
     /// Fills the pool. Returns how many packages were uploaded.
     async fn refresh(&self, client: &Client) -> Result<usize> {
-        let keeper = PoolKeeper::new(
-            client.clone(),
-            &self.provider,
-            &self.user_id,
-            &self.device_id,
-            self.credential.clone(),
-            &self.signer,
-            [SUITE],
-        );
+        let keeper = PoolKeeper::builder(client.clone(), &self.user_id, &self.device_id, [SUITE])
+            .build(&self.provider, self.credential.clone(), &self.signer);
         Ok(keeper.refresh().await?.uploaded.len())
     }
 

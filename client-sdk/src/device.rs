@@ -180,7 +180,7 @@ impl TryFrom<v1::UploadResult> for UploadedPackage {
 pub struct Reconciled {
     /// The refs of packages whose private keys are gone: revoked now.
     pub revoked: Vec<Vec<u8>>,
-    /// Those of the device's packages that the pool can't hand out, and why.
+    /// Those of the device's packages that the pool can't hand out now, and why.
     pub unavailable: Vec<ReconciledKeyPackage>,
     /// The pool after the call.
     pub pool_status: DevicePoolStatus,

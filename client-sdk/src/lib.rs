@@ -4,7 +4,7 @@
 //!
 //! | you are | start with |
 //! | --- | --- |
-//! | a device that wants to be invited | [`PoolKeeper::refresh`](#keeping-a-pool-filled) |
+//! | a device that wants to be invited | [`PoolKeeper`](#keeping-a-pool-filled) |
 //! | a device that invites others | [`Inviter::invite`](#inviting) |
 //! | a back end, or not on OpenMLS | [`Client::reserve`](#reserving-by-hand), [`Client::upload`] |
 //! | looking for what went wrong | [`Error`](#errors), [`Client::pool_status`] |
@@ -135,6 +135,8 @@
 //! - `openmls` (default): verified invites and the pool keeper, on [OpenMLS]. Without it, packages are
 //!   bytes
 //! - `serde` (by `openmls`): [`Reservation::save`], a reservation as plain data
+//! - `sqlite`: `mls::SqlitePoolStore` and `mls::SqliteInviteJournal`. They link the SQLite of
+//!   `openmls_sqlite_storage`, so that one file may have it all
 //! - `tls`: `https` endpoints, by rustls, with roots and client certificates of your own
 //! - `tls-native-roots`, `tls-webpki-roots`: `tls`, and the roots of the operating system, or those of
 //!   Mozilla, where no others are given
@@ -183,7 +185,7 @@ pub use keep_alive::KeepAlive;
 #[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
 pub use mls::{
     BasicIdentity, CredentialVerifier, InviteError, Invited, Inviter, PackageFault, PoolKeeper,
-    PublishError, Recovered,
+    PoolKeeperBuilder, PoolStore, PublishError, Recovered,
 };
 pub use package::ReservedPackage;
 pub use reservation::{Reservation, ReservationParts};

@@ -155,15 +155,9 @@ async fn corrupt(stage: &Stage, user_id: &str, device_id: &str) {
 }
 
 async fn refresh(client: &Client, device: &Device) {
-    let keeper = PoolKeeper::new(
-        client.clone(),
-        &device.provider,
-        &device.user_id,
-        &device.device_id,
-        device.credential.clone(),
-        &device.signer,
-        [SUITE],
-    );
+    let keeper = PoolKeeper::builder(client.clone(), &device.user_id, &device.device_id, [SUITE])
+        .store(device.store.clone())
+        .build(&device.provider, device.credential.clone(), &device.signer);
     keeper.refresh().await.unwrap();
 }
 
@@ -248,16 +242,14 @@ impl Crash {
 
 /// Crashes before or after it has done its work.
 struct CrashingJournal {
-    journal: Arc<MemoryJournal>,
+    journal: Arc<dyn InviteJournal>,
     crash: Arc<Crash>,
 }
 
 impl InviteJournal for CrashingJournal {
     fn save(&self, record: &InviteRecord) -> Result<(), BoxError> {
         self.crash.may_happen();
-        // What is stored is what was serialized.
-        let stored = serde_json::to_vec(record).unwrap();
-        self.journal.save(&serde_json::from_slice(&stored).unwrap())?;
+        self.journal.save(record)?;
         self.crash.may_happen();
         Ok(())
     }
@@ -278,7 +270,7 @@ impl InviteJournal for CrashingJournal {
 async fn invite_until(
     stage: &Stage,
     crash: Arc<Crash>,
-    journal: Arc<MemoryJournal>,
+    journal: Arc<dyn InviteJournal>,
 ) -> (GroupId, bool) {
     let mut group = stage.alice.group();
     let group_id = group.group_id().clone();
@@ -303,21 +295,45 @@ async fn invite_until(
 async fn wherever_the_process_ends_every_invited_device_can_join() {
     let stage = Stage::set().await;
     for at in 0.. {
-        stage.fill_pools().await;
-        stage.proxy.heal();
-        let journal = Arc::new(MemoryJournal::default());
-        let crash = Crash::new(at, &stage.proxy);
-        let (group_id, finished) = invite_until(&stage, crash, journal.clone()).await;
-        stage.proxy.heal();
-        let group = stage.start_over(&group_id, journal).await;
-        stage.delivery.check(&group, &stage.bobs.each_ref());
-        if finished {
+        let journal: Arc<dyn InviteJournal> = Arc::new(MemoryJournal::default());
+        if end_at(&stage, at, || journal.clone()).await {
             assert!(at >= 10, "{at} points");
             break;
         }
     }
     stage.check_books().await;
     stage.stop().await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_in_sqlite_is_there_for_the_next_process() {
+    let stage = Stage::set().await;
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0.. {
+        let file = folder.path().join("journal.sqlite");
+        let open = || -> Arc<dyn InviteJournal> {
+            Arc::new(keypool_client::mls::SqliteInviteJournal::open(&file).unwrap())
+        };
+        if end_at(&stage, at, open).await {
+            break;
+        }
+    }
+    stage.check_books().await;
+    stage.stop().await;
+}
+
+/// Ends a process at a point of its invite, and lets another one take over. Whether it had come to
+/// its end by then.
+async fn end_at(stage: &Stage, at: usize, journal: impl Fn() -> Arc<dyn InviteJournal>) -> bool {
+    stage.fill_pools().await;
+    stage.proxy.heal();
+    let crash = Crash::new(at, &stage.proxy);
+    let (group_id, finished) = invite_until(stage, crash, journal()).await;
+    stage.proxy.heal();
+    let group = stage.start_over(&group_id, journal()).await;
+    stage.delivery.check(&group, &stage.bobs.each_ref());
+    finished
 }
 
 #[tokio::test(flavor = "multi_thread")]

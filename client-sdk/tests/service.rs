@@ -6,7 +6,7 @@ mod support;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use keypool_client::mls::Invite;
+use keypool_client::mls::{Invite, PackageState, PoolStore};
 use keypool_client::{
     BasicIdentity, Client, Error, ErrorReason, Inviter, PoolHealth, PoolKeeper, PublishError,
     Revoke, Target,
@@ -21,15 +21,9 @@ async fn start() -> (TestServer, Client) {
 }
 
 async fn refresh(client: &Client, device: &Device) -> usize {
-    let keeper = PoolKeeper::new(
-        client.clone(),
-        &device.provider,
-        &device.user_id,
-        &device.device_id,
-        device.credential.clone(),
-        &device.signer,
-        [SUITE],
-    );
+    let keeper = PoolKeeper::builder(client.clone(), &device.user_id, &device.device_id, [SUITE])
+        .store(device.store.clone())
+        .build(&device.provider, device.credential.clone(), &device.signer);
     keeper.refresh().await.unwrap().uploaded.len()
 }
 
@@ -69,6 +63,11 @@ async fn an_invite_from_upload_to_join() {
     assert_eq!(phone.join(&welcome).members().count(), 3);
     assert_eq!(tablet.join(&welcome).members().count(), 3);
     assert_eq!(available(&client, &phone).await, 31);
+
+    // OpenMLS has deleted the private keys of the package that was joined with.
+    assert_eq!(refresh(&client, &phone).await, 1);
+    let records = phone.store.records().unwrap();
+    assert_eq!(records.iter().filter(|record| record.state == PackageState::Spent).count(), 1);
     server.stop().await;
 }
 

@@ -21,8 +21,8 @@ async fn a_package_is_reserved_once_and_returns_when_its_hold_lapses() {
         credential: BasicCredential::new(identity.into()).into(),
         signature_key: signer.public().into(),
     };
-    let keeper =
-        PoolKeeper::new(client.clone(), &provider, "bob", "phone", credential, &signer, [SUITE]);
+    let keeper = PoolKeeper::builder(client.clone(), "bob", "phone", [SUITE])
+        .build(&provider, credential, &signer);
     keeper.refresh().await.unwrap();
 
     let mut reservation = client.reserve(b"group").user("bob").send().await.unwrap();

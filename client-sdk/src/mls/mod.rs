@@ -1,19 +1,32 @@
 //! The MLS side, on OpenMLS: verified invites and a pool that keeps itself filled.
 //!
-//! [`Inviter`] adds members to a group; [`PoolKeeper`] fills a device's pool. Neither trusts the
-//! service: what it hands out is [verified](PackageFault), down to whom a credential belongs to,
-//! which a [`CredentialVerifier`] of the application decides.
+//! [`Inviter`] adds members to a group; [`PoolKeeper`] fills a device's pool, and records it in a
+//! [`PoolStore`]. Neither trusts the service: what it hands out is [verified](PackageFault), down to
+//! whom a credential belongs to, which a [`CredentialVerifier`] of the application decides.
 
 mod identity;
 mod inviter;
 mod keeper;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod store;
 
 pub use identity::{BasicIdentity, CredentialVerifier, WrongIdentity};
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use inviter::SqliteInviteJournal;
 pub use inviter::{
     Invite, InviteError, InviteJournal, InviteRecord, InviteStage, Invited, Inviter, MemoryJournal,
     PackageFault, PublishError, Recovered, RejectedPackage,
 };
-pub use keeper::{PoolKeeper, RefreshError, Refreshed, RejectedUpload};
+pub use keeper::{
+    KeeperHandle, KeeperStatus, PoolKeeper, PoolKeeperBuilder, RefreshError, Refreshed,
+    RejectedUpload,
+};
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use store::SqlitePoolStore;
+pub use store::{MemoryPoolStore, PackageState, PoolRecord, PoolStore, UnknownPackageState};
 
 /// Any other error, as a source.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,5 +1,8 @@
 //! A device with OpenMLS.
 
+use std::sync::Arc;
+
+use keypool_client::mls::MemoryPoolStore;
 use keypool_client::proto::v1::ReservedKeyPackage;
 use openmls::prelude::{tls_codec::*, *};
 use openmls_basic_credential::SignatureKeyPair;
@@ -13,6 +16,7 @@ pub(crate) struct Device {
     pub(crate) provider: OpenMlsRustCrypto,
     pub(crate) signer: SignatureKeyPair,
     pub(crate) credential: CredentialWithKey,
+    pub(crate) store: Arc<MemoryPoolStore>,
 }
 
 impl Device {
@@ -24,7 +28,8 @@ impl Device {
             signature_key: signer.public().into(),
         };
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        Self { user_id, device_id, provider: Default::default(), signer, credential }
+        let (provider, store) = Default::default();
+        Self { user_id, device_id, provider, signer, credential, store }
     }
 
     pub(crate) fn group(&self) -> MlsGroup {

@@ -5,6 +5,10 @@
 pub(crate) mod delivery;
 #[cfg(feature = "openmls")]
 pub(crate) mod device;
+#[cfg(feature = "openmls")]
+pub(crate) mod faulty;
+#[cfg(feature = "openmls")]
+pub(crate) mod keeper;
 pub(crate) mod proxy;
 
 use std::collections::{HashSet, VecDeque};

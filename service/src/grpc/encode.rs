@@ -278,6 +278,7 @@ fn unavailable_state(state: UnavailableState) -> v1::UnavailableState {
         UnavailableState::Expired => v1::UnavailableState::Expired,
         UnavailableState::Revoked => v1::UnavailableState::Revoked,
         UnavailableState::Superseded => v1::UnavailableState::Superseded,
+        UnavailableState::Reserved => v1::UnavailableState::Reserved,
     }
 }
 

@@ -37,7 +37,7 @@ impl From<Selector> for RevokeSelector {
 pub struct ReconcileReport {
     /// Packages that the device had lost, and that are revoked now.
     pub revoked: Vec<KeyPackageRef>,
-    /// Packages of the device that can't be handed out.
+    /// Packages of the device that can't be handed out now.
     pub unavailable: Vec<Reconciled>,
     /// The pool afterwards.
     pub status: DeviceStatus,
@@ -67,7 +67,8 @@ impl KeyPackagePool {
         Ok(revoked.len())
     }
 
-    /// Revokes the device's unspent packages that it doesn't list, and says which of those that it lists are of no use.
+    /// Revokes the device's unspent packages that it doesn't list, and says which of those that it lists can't be
+    /// handed out now.
     ///
     /// # Errors
     /// If the user or device is unknown.

@@ -18,7 +18,7 @@ pub struct RevokeSelector {
     pub signature_key: Option<Vec<u8>>,
 }
 
-/// Why a package that a device has can't be handed out.
+/// Why a package that a device has can't be handed out now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnavailableState {
     /// It isn't stored.
@@ -31,9 +31,11 @@ pub enum UnavailableState {
     Revoked,
     /// A newer last-resort package has taken its place.
     Superseded,
+    /// An invite under way holds it.
+    Reserved,
 }
 
-/// A package that a device has and that can't be handed out.
+/// A package that a device has and that can't be handed out now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconciled {
     /// The package.
@@ -77,7 +79,7 @@ impl Store {
             .collect()
     }
 
-    /// Says which of a device's refs can't be handed out, and why.
+    /// Says which of a device's refs can't be handed out now, and why.
     ///
     /// # Errors
     /// If the database fails.
@@ -109,6 +111,7 @@ impl Store {
                         "expired" => UnavailableState::Expired,
                         "revoked" => UnavailableState::Revoked,
                         "superseded" => UnavailableState::Superseded,
+                        "reserved" => UnavailableState::Reserved,
                         other => {
                             return Err(StoreError::internal(format!("unknown state {other}")));
                         }

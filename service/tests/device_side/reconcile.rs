@@ -9,7 +9,7 @@ use super::{
 };
 use keypool_proto::v1::{
     ErrorReason, KeyPackageRefs, ReconcilePoolRequest, ReconcilePoolResponse,
-    UnavailableState::{self, Expired, Revoked, Spent, Superseded, Unknown},
+    UnavailableState::{self, Expired, Reserved, Revoked, Spent, Superseded, Unknown},
     UnusableReason,
     revoke_key_packages_request::Selector,
 };
@@ -77,10 +77,10 @@ async fn a_device_that_lists_all_it_has_loses_nothing() {
     let mut client = client(&server).await;
     let one_time = refs(&fill(&mut client, "bob", "phone", 3).await);
     let last_resort = refs(&fill_last_resort(&mut client, "bob", "phone").await);
-    reserve_one(&mut client, "r", "bob", "phone").await.unwrap();
+    let held = reserve_one(&mut client, "r", "bob", "phone").await.unwrap().name.unwrap();
     let response = reconcile(&mut client, [one_time, last_resort].concat()).await;
     assert!(response.revoked_key_package_refs.is_empty(), "{response:?}");
-    assert_eq!(states(&response), []);
+    assert_eq!(states(&response), [(held.key_package_ref, Reserved)]);
     let status = &response.pool_status.unwrap().pools[0];
     assert_eq!((status.available, status.reserved, status.revoked), (2, 1, 0));
 }
@@ -96,7 +96,7 @@ async fn a_device_that_lists_nothing_has_lost_everything() {
 }
 
 #[tokio::test]
-async fn the_device_learns_which_of_its_packages_are_of_no_use() {
+async fn the_device_learns_which_of_its_packages_can_not_be_handed_out() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
     let short = ending_in("bob", "phone", HOUR);
@@ -126,12 +126,34 @@ async fn the_device_learns_which_of_its_packages_are_of_no_use() {
             (expired[0].clone(), Expired),
             (superseded[0].clone(), Superseded),
             (spent, Spent),
+            (held, Reserved),
             (unusable, Revoked),
             (revoked, Revoked),
             (laptops[0].clone(), Unknown),
             (never_uploaded, Unknown),
         ])
     );
+}
+
+#[tokio::test]
+async fn a_package_is_reserved_for_as_long_as_its_hold() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let refs = refs(&fill(&mut client, "bob", "phone", 2).await);
+    let held = reserve_one(&mut client, "r", "bob", "phone").await.unwrap().name.unwrap();
+    let response = reconcile(&mut client, refs.clone()).await;
+    assert_eq!(states(&response), [(held.key_package_ref.clone(), Reserved)]);
+    let status = &response.pool_status.unwrap().pools[0];
+    assert_eq!((status.available, status.reserved), (1, 1));
+
+    server.clock().advance(HOUR);
+    let response = reconcile(&mut client, refs.clone()).await;
+    assert_eq!(states(&response), [], "the hold lapsed");
+
+    let again = reserve_one(&mut client, "s", "bob", "phone").await.unwrap().name.unwrap();
+    spend(&mut client, "s", vec![again.clone()]).await.unwrap();
+    let response = reconcile(&mut client, refs).await;
+    assert_eq!(states(&response), [(again.key_package_ref, Spent)]);
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ mod fault;
 mod invite;
 mod journal;
 mod publish;
+#[cfg(feature = "sqlite")]
+mod sqlite_journal;
 mod verify;
 
 use std::fmt;
@@ -27,6 +29,9 @@ pub use fault::PackageFault;
 pub use invite::{Invite, Invited, Recovered};
 pub use journal::{InviteJournal, InviteRecord, InviteStage, MemoryJournal};
 pub use publish::PublishError;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use sqlite_journal::SqliteInviteJournal;
 
 /// The longest lifetime that the service accepts, unless configured otherwise.
 const MAX_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);

@@ -1,5 +1,5 @@
 /* keypool: reconcile */
--- Of the refs that a device listed, those that can't be handed out, and why.
+-- Of the refs that a device listed, those that can't be handed out now, and why.
 SELECT i.key_package_ref,
     CASE
         WHEN k.key_package_ref IS NULL THEN 'unknown'
@@ -7,6 +7,7 @@ SELECT i.key_package_ref,
         WHEN o.key_package_ref IS NULL AND NOT k.last_resort THEN 'spent'
         WHEN k.not_after <= $5 THEN 'expired'
         WHEN l.superseded_at IS NOT NULL THEN 'superseded'
+        WHEN o.held_until > $5 THEN 'reserved'
     END AS state
 FROM unnest($4::bytea[]) AS i (key_package_ref)
 LEFT JOIN LATERAL (
@@ -30,3 +31,4 @@ WHERE k.key_package_ref IS NULL
    OR k.not_after <= $5
    OR l.revoked_at IS NOT NULL
    OR l.superseded_at IS NOT NULL
+   OR o.held_until > $5

@@ -188,7 +188,12 @@ impl Package {
     }
 
     fn available(&self, now: Timestamp) -> bool {
-        self.stands(now) && self.hold().is_none_or(|hold| hold.until <= now)
+        self.stands(now) && !self.held(now)
+    }
+
+    /// In the pool, valid, and under a live hold.
+    fn held(&self, now: Timestamp) -> bool {
+        self.stands(now) && self.hold().is_some_and(|hold| hold.until > now)
     }
 
     fn current_last_resort(&self, now: Timestamp) -> bool {

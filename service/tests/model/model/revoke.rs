@@ -10,7 +10,7 @@ use keypool_service::{
 #[derive(Debug)]
 pub(crate) struct Reconciled {
     pub(crate) revoked: Vec<KeyPackageRef>,
-    /// The refs of no use, each with the states of which any is right.
+    /// The refs that can't be handed out, each with the states of which any is right.
     pub(crate) unavailable: Vec<(KeyPackageRef, Vec<UnavailableState>)>,
 }
 
@@ -76,6 +76,7 @@ impl Model {
             (package.expired(self.now), UnavailableState::Expired),
             (package.revoked(), UnavailableState::Revoked),
             (package.superseded, UnavailableState::Superseded),
+            (package.held(self.now), UnavailableState::Reserved),
         ];
         states.into_iter().filter_map(|(is, state)| is.then_some(state)).collect()
     }

@@ -1,0 +1,204 @@
+//! One refresh, from begin to end.
+
+use std::collections::HashSet;
+use std::ops::Deref;
+use std::time::{Duration, SystemTime};
+
+use keypool_proto::v1::CipherSuitePool;
+use openmls::prelude::Ciphersuite;
+use openmls::storage::OpenMlsProvider;
+use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::signatures::Signer;
+
+use super::super::store::PoolRecord;
+use super::books::Books;
+use super::credential::Identity;
+use super::generate::Wanted;
+use super::plan::{self, LastResort};
+use super::{Inner, RefreshError, Refreshed, keys};
+use crate::{Error, Revoke};
+
+/// The service takes so many refs in one call.
+pub(super) const MAX_REFS_PER_CALL: usize = 1000;
+
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) struct Refresh<'a, P, S> {
+    pub(super) keeper: &'a Inner<P, S>,
+    pub(super) identity: &'a Identity<S>,
+    pub(super) credential_hash: Vec<u8>,
+    pub(super) books: Books,
+    /// The refs of packages of which the service said, in this refresh, that nobody gets them, and
+    /// that they are not spent.
+    pub(super) settled: HashSet<Vec<u8>>,
+    pub(super) report: Refreshed,
+    pub(super) now: SystemTime,
+    last_resort_rests_until: Option<SystemTime>,
+}
+
+impl<'a, P, S> Refresh<'a, P, S>
+where
+    P: Deref<Target: OpenMlsProvider<StorageError: Send + Sync + 'static> + Sized>,
+    S: Deref<Target: Signer + Sized>,
+{
+    pub(super) fn begin(
+        keeper: &'a Inner<P, S>,
+        identity: &'a Identity<S>,
+    ) -> Result<Self, RefreshError> {
+        let now = keeper.settings.now();
+        let provider = &*keeper.provider;
+        let books = Books::read(keeper.settings.store.clone(), now, |key_package_ref| {
+            let bundle = keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?;
+            Ok(bundle.is_some())
+        })?;
+        let credential_hash = identity.hash(provider.crypto()).map_err(RefreshError::Generate)?;
+        Ok(Self {
+            keeper,
+            identity,
+            credential_hash,
+            books,
+            settled: HashSet::new(),
+            report: Refreshed::default(),
+            now,
+            last_resort_rests_until: None,
+        })
+    }
+
+    /// Returns also until when a used last resort is let be.
+    pub(super) async fn run(
+        mut self,
+        reconciled_at: &mut Option<SystemTime>,
+    ) -> Result<(Refreshed, Option<SystemTime>), RefreshError> {
+        self.sort_out()?;
+        if self.reconcile_is_due(*reconciled_at) {
+            self.reconcile().await?;
+            *reconciled_at = Some(self.now);
+            self.delete_settled_keys()?;
+        } else {
+            self.fetch_status().await?;
+        }
+        self.upload_unconfirmed().await?;
+        self.top_up().await?;
+        let outdated = self.books.refs(|record| self.is_replaced(record));
+        if !outdated.is_empty() {
+            self.revoke(outdated).await?;
+            self.fetch_status().await?;
+            // There is room now for what didn't fit beside the outdated ones.
+            self.top_up().await?;
+        }
+        Ok((self.report, self.last_resort_rests_until))
+    }
+
+    fn reconcile_is_due(&self, reconciled_at: Option<SystemTime>) -> bool {
+        reconciled_at.is_none_or(|at| self.has_passed(at, RECONCILE_INTERVAL) || at > self.now)
+            || self.books.iter().any(|record| self.needs_a_verdict(record))
+    }
+
+    /// Unknown to a service is a device that never uploaded anything.
+    pub(super) async fn fetch_status(&mut self) -> Result<(), RefreshError> {
+        let settings = &self.keeper.settings;
+        let status = self.keeper.client.pool_status(&settings.user_id, &settings.device_id).await;
+        self.report.status = match status {
+            Ok(status) => Some(status),
+            Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => None,
+            Err(error) => return Err(RefreshError::Status(error)),
+        };
+        Ok(())
+    }
+
+    async fn top_up(&mut self) -> Result<(), RefreshError> {
+        self.last_resort_rests_until = None;
+        let (mut spares, mut wanted) = (Vec::new(), Vec::new());
+        for ciphersuite in self.keeper.settings.ciphersuites.iter().copied() {
+            let count = self.missing_one_time(ciphersuite);
+            let kept = self.spares(ciphersuite, count);
+            let one_time = Wanted { ciphersuite, last_resort: false };
+            wanted.extend(std::iter::repeat_n(one_time, count - kept.len()));
+            spares.extend(kept);
+            match self.last_resort(ciphersuite) {
+                LastResort::Wanted => wanted.push(Wanted { ciphersuite, last_resort: true }),
+                LastResort::RestsUntil(until) => {
+                    let earliest = self.last_resort_rests_until;
+                    self.last_resort_rests_until =
+                        Some(earliest.map_or(until, |earliest| earliest.min(until)));
+                }
+                LastResort::Good => {}
+            }
+        }
+        self.upload_spares(&spares).await?;
+        self.generate_and_upload(&wanted).await
+    }
+
+    fn missing_one_time(&self, ciphersuite: Ciphersuite) -> usize {
+        let pooled = self.books.iter().filter(|record| {
+            !record.last_resort
+                && record.state.is_pooled()
+                && record.cipher_suite == u16::from(ciphersuite)
+        });
+        let (current, outdated): (Vec<_>, Vec<_>) = pooled.partition(|one| self.is_current(one));
+        plan::one_time_count(self.pool(ciphersuite), current.len(), outdated.len())
+    }
+
+    fn last_resort(&self, ciphersuite: Ciphersuite) -> LastResort {
+        let record = |key_package_ref: &[u8]| {
+            let record = self.books.get(key_package_ref)?;
+            let is_reliable =
+                record.state.is_live() && self.is_current(record) && self.books.has_key(record);
+            is_reliable.then_some(record)
+        };
+        let lifetime = self.keeper.settings.lifetime;
+        plan::last_resort(self.pool(ciphersuite), record, lifetime, self.now)
+    }
+
+    fn pool(&self, ciphersuite: Ciphersuite) -> Option<&CipherSuitePool> {
+        let number = u32::from(u16::from(ciphersuite));
+        self.report.status.as_ref()?.pools.iter().find(|pool| pool.cipher_suite == number)
+    }
+
+    pub(super) fn is_current(&self, record: &PoolRecord) -> bool {
+        record.credential_hash == self.credential_hash
+    }
+
+    /// Whether a package of another credential can go, because there are packages of the current one
+    /// for whoever wants its cipher suite.
+    fn is_replaced(&self, outdated: &PoolRecord) -> bool {
+        let is_wanted = |suite: &Ciphersuite| u16::from(*suite) == outdated.cipher_suite;
+        let is_wanted = self.keeper.settings.ciphersuites.iter().any(is_wanted);
+        let replaces = |record: &PoolRecord| {
+            record.state.is_pooled()
+                && self.is_current(record)
+                && (record.cipher_suite == outdated.cipher_suite || !is_wanted)
+        };
+        outdated.state.is_live() && !self.is_current(outdated) && self.books.iter().any(replaces)
+    }
+
+    pub(super) async fn revoke(
+        &mut self,
+        key_package_refs: Vec<Vec<u8>>,
+    ) -> Result<(), RefreshError> {
+        let settings = &self.keeper.settings;
+        for chunk in key_package_refs.chunks(MAX_REFS_PER_CALL) {
+            let device_id = Some(settings.device_id.as_str());
+            let which = Revoke::Refs(chunk.to_vec());
+            match self.keeper.client.revoke(&settings.user_id, device_id, which).await {
+                Ok(_) | Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => {}
+                Err(error) => return Err(RefreshError::Revoke(error)),
+            }
+            for key_package_ref in chunk {
+                self.books.set_revoked_now(key_package_ref);
+            }
+            self.books.save()?;
+        }
+        self.report.revoked.extend(key_package_refs);
+        Ok(())
+    }
+
+    /// Whether at least this span has gone by since then.
+    pub(super) fn has_passed(&self, since: SystemTime, span: Duration) -> bool {
+        self.now.duration_since(since).is_ok_and(|gone| gone >= span)
+    }
+
+    pub(super) fn has_expired(&self, record: &PoolRecord) -> bool {
+        record.not_after <= self.now
+    }
+}

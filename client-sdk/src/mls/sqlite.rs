@@ -1,0 +1,69 @@
+//! The SDK's tables in an SQLite database.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::BoxError;
+
+/// Makes version 1 of the tables.
+const SCHEMA: &str = include_str!("sqlite.sql");
+
+/// The version of the tables that this version of the crate reads and writes.
+const SCHEMA_VERSION: u32 = 1;
+
+/// A connection to a database that has the SDK's tables. All of their names begin with `keypool_`.
+#[derive(Debug, Clone)]
+pub(super) struct Database(Arc<Mutex<Connection>>);
+
+impl Database {
+    /// A file, which is created if it does not exist.
+    pub(super) fn open(path: impl AsRef<Path>) -> Result<Self, BoxError> {
+        Self::on(Arc::new(Mutex::new(Connection::open(path)?)))
+    }
+
+    /// The application's connection. Creates the tables if there are none.
+    pub(super) fn on(connection: Arc<Mutex<Connection>>) -> Result<Self, BoxError> {
+        let database = Self(connection);
+        database.write(migrate)?;
+        Ok(database)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(
+        &self,
+        write: impl FnOnce(&Transaction<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let mut connection = self.lock();
+        // Two processes that both read first and then write would fail.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write(&transaction)?;
+        Ok(transaction.commit()?)
+    }
+}
+
+fn migrate(transaction: &Transaction<'_>) -> Result<(), BoxError> {
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS keypool_schema (version INTEGER NOT NULL) STRICT",
+    )?;
+    let version: Option<u32> =
+        transaction.query_row("SELECT max(version) FROM keypool_schema", (), |row| row.get(0))?;
+    match version {
+        None => {
+            transaction.execute_batch(SCHEMA)?;
+            transaction
+                .execute("INSERT INTO keypool_schema (version) VALUES (?1)", [SCHEMA_VERSION])?;
+            Ok(())
+        }
+        Some(SCHEMA_VERSION) => Ok(()),
+        Some(version) => Err(format!(
+            "the tables have version {version}, and this version of keypool-client knows \
+             {SCHEMA_VERSION}"
+        )
+        .into()),
+    }
+}
