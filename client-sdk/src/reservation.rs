@@ -84,7 +84,9 @@ impl Reservation {
 
     #[cfg(feature = "serde")]
     pub(crate) fn taken_up(client: Client, saved: crate::SavedReservation) -> Self {
-        let crate::SavedReservation { request, packages, missing } = saved;
+        let crate::SavedReservation { mut request, packages, missing } = saved;
+        // Whose it is does not come from what was stored, which may have been in other hands.
+        request.on_behalf_of.clone_from(&client.settings().on_behalf_of);
         Self { client, request, packages, missing, release_on_drop: true, may_have_spent: true }
     }
 

@@ -30,7 +30,8 @@ impl SavedReservation {
 }
 
 impl Client {
-    /// Takes up a reservation that an earlier process made. Nothing is asked of the service: what
+    /// Takes up a reservation that an earlier process made, for whomever this client acts. Nothing is
+    /// asked of the service: what
     /// became of the packages meanwhile is known with the next [`Reservation::spend`] or
     /// [`Reservation::ensure`].
     ///

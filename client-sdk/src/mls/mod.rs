@@ -25,6 +25,9 @@ pub use keeper::{
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use sqlite::SqliteError;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use store::SqlitePoolStore;
 pub use store::{MemoryPoolStore, PackageState, PoolRecord, PoolStore, UnknownPackageState};
 

@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::BoxError;
-
 /// Makes version 1 of the tables.
 const SCHEMA: &str = include_str!("sqlite.sql");
 
@@ -19,12 +17,12 @@ pub(super) struct Database(Arc<Mutex<Connection>>);
 
 impl Database {
     /// A file, which is created if it does not exist.
-    pub(super) fn open(path: impl AsRef<Path>) -> Result<Self, BoxError> {
+    pub(super) fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         Self::on(Arc::new(Mutex::new(Connection::open(path)?)))
     }
 
     /// The application's connection. Creates the tables if there are none.
-    pub(super) fn on(connection: Arc<Mutex<Connection>>) -> Result<Self, BoxError> {
+    pub(super) fn on(connection: Arc<Mutex<Connection>>) -> Result<Self, SqliteError> {
         let database = Self(connection);
         database.write(migrate)?;
         Ok(database)
@@ -34,10 +32,10 @@ impl Database {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn write(
+    pub(super) fn write<E: From<rusqlite::Error>>(
         &self,
-        write: impl FnOnce(&Transaction<'_>) -> Result<(), BoxError>,
-    ) -> Result<(), BoxError> {
+        write: impl FnOnce(&Transaction<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut connection = self.lock();
         // Two processes that both read first and then write would fail.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -46,7 +44,7 @@ impl Database {
     }
 }
 
-fn migrate(transaction: &Transaction<'_>) -> Result<(), BoxError> {
+fn migrate(transaction: &Transaction<'_>) -> Result<(), SqliteError> {
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS keypool_schema (version INTEGER NOT NULL) STRICT",
     )?;
@@ -60,10 +58,24 @@ fn migrate(transaction: &Transaction<'_>) -> Result<(), BoxError> {
             Ok(())
         }
         Some(SCHEMA_VERSION) => Ok(()),
-        Some(version) => Err(format!(
-            "the tables have version {version}, and this version of keypool-client knows \
-             {SCHEMA_VERSION}"
-        )
-        .into()),
+        Some(version) => Err(SqliteError::Version { version }),
     }
+}
+
+/// Why a database can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqliteError {
+    /// SQLite failed.
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+
+    /// A later version of this crate has written the database.
+    #[error(
+        "the tables have version {version}, and this version of the crate knows {SCHEMA_VERSION}"
+    )]
+    Version {
+        /// The version of the tables.
+        version: u32,
+    },
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{InviteJournal, InviteRecord};
 use crate::mls::BoxError;
-use crate::mls::sqlite::Database;
+use crate::mls::sqlite::{Database, SqliteError};
 
 const SAVE: &str = "INSERT OR REPLACE INTO keypool_invite (group_id, record) VALUES (?1, ?2)";
 const LOAD: &str = "SELECT record FROM keypool_invite WHERE group_id = ?1";
@@ -26,7 +26,7 @@ impl SqliteInviteJournal {
     /// # Errors
     ///
     /// If the file can't be opened or written, or was written by a later version of this crate.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, BoxError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         Database::open(path).map(Self)
     }
 
@@ -36,7 +36,7 @@ impl SqliteInviteJournal {
     /// # Errors
     ///
     /// If the database can't be written, or was written by a later version of this crate.
-    pub fn with_connection(connection: Arc<Mutex<Connection>>) -> Result<Self, BoxError> {
+    pub fn with_connection(connection: Arc<Mutex<Connection>>) -> Result<Self, SqliteError> {
         Database::on(connection).map(Self)
     }
 }
@@ -44,7 +44,7 @@ impl SqliteInviteJournal {
 impl InviteJournal for SqliteInviteJournal {
     fn save(&self, record: &InviteRecord) -> Result<(), BoxError> {
         let encoded = serde_json::to_vec(record)?;
-        self.0.write(|transaction| {
+        self.0.write::<BoxError>(|transaction| {
             transaction.prepare_cached(SAVE)?.execute((record.group_id(), encoded))?;
             Ok(())
         })
@@ -59,7 +59,7 @@ impl InviteJournal for SqliteInviteJournal {
     }
 
     fn remove(&self, group_id: &[u8]) -> Result<(), BoxError> {
-        self.0.write(|transaction| {
+        self.0.write::<BoxError>(|transaction| {
             transaction.prepare_cached(REMOVE)?.execute([group_id])?;
             Ok(())
         })

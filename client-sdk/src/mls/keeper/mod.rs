@@ -148,7 +148,8 @@ where
 
     /// Brings the pool to its target, and the private keys in step with it:
     ///
-    /// 1. compares both sides, at first and then each day, or when private keys are to be deleted;
+    /// 1. compares both sides: at first and then each day, when the service counts otherwise than the
+    ///    records say, and when private keys are to be deleted;
     /// 2. deletes the private keys that nobody needs [any more](Self#private-keys);
     /// 3. uploads what an interrupted refresh left behind;
     /// 4. generates and uploads as many packages as the service recommends, and a last-resort package

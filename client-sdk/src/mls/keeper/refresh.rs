@@ -10,7 +10,7 @@ use openmls::storage::OpenMlsProvider;
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::signatures::Signer;
 
-use super::super::store::PoolRecord;
+use super::super::store::{PackageState, PoolRecord};
 use super::books::Books;
 use super::credential::Identity;
 use super::generate::Wanted;
@@ -70,12 +70,15 @@ where
         reconciled_at: &mut Option<SystemTime>,
     ) -> Result<(Refreshed, Option<SystemTime>), RefreshError> {
         self.sort_out()?;
-        if self.reconcile_is_due(*reconciled_at) {
+        let mut is_due = self.reconcile_is_due(*reconciled_at);
+        if !is_due {
+            self.fetch_status().await?;
+            is_due = !self.counts_agree();
+        }
+        if is_due {
             self.reconcile().await?;
             *reconciled_at = Some(self.now);
             self.delete_settled_keys()?;
-        } else {
-            self.fetch_status().await?;
         }
         self.upload_unconfirmed().await?;
         self.top_up().await?;
@@ -92,6 +95,19 @@ where
     fn reconcile_is_due(&self, reconciled_at: Option<SystemTime>) -> bool {
         reconciled_at.is_none_or(|at| self.has_passed(at, RECONCILE_INTERVAL) || at > self.now)
             || self.books.iter().any(|record| self.needs_a_verdict(record))
+    }
+
+    /// Whether the service has as many one-time packages, and as many of them held, as the records
+    /// say.
+    fn counts_agree(&self) -> bool {
+        let pools = self.report.status.iter().flat_map(|status| &status.pools);
+        let counted = pools.fold((0, 0), |(pooled, held), pool| {
+            (pooled + pool.available + pool.reserved, held + pool.reserved)
+        });
+        let one_time = || self.books.iter().filter(|record| !record.last_resort);
+        let pooled = one_time().filter(|record| record.state.is_pooled()).count();
+        let held = one_time().filter(|record| record.state == PackageState::Reserved).count();
+        counted == (pooled as u64, held as u64)
     }
 
     /// Unknown to a service is a device that never uploaded anything.

@@ -8,7 +8,7 @@ use keypool_proto::v1::RejectionReason;
 use rusqlite::{Connection, Row, params};
 
 use super::super::BoxError;
-use super::super::sqlite::Database;
+use super::super::sqlite::{Database, SqliteError};
 use super::{PoolRecord, PoolStore};
 
 const PUT: &str = "
@@ -48,7 +48,7 @@ impl SqlitePoolStore {
         path: impl AsRef<Path>,
         user_id: impl Into<String>,
         device_id: impl Into<String>,
-    ) -> Result<Self, BoxError> {
+    ) -> Result<Self, SqliteError> {
         let database = Database::open(path)?;
         Ok(Self { database, user_id: user_id.into(), device_id: device_id.into() })
     }
@@ -63,7 +63,7 @@ impl SqlitePoolStore {
         connection: Arc<Mutex<Connection>>,
         user_id: impl Into<String>,
         device_id: impl Into<String>,
-    ) -> Result<Self, BoxError> {
+    ) -> Result<Self, SqliteError> {
         let database = Database::on(connection)?;
         Ok(Self { database, user_id: user_id.into(), device_id: device_id.into() })
     }
@@ -78,7 +78,7 @@ impl PoolStore for SqlitePoolStore {
     }
 
     fn put(&self, records: &[PoolRecord]) -> Result<(), BoxError> {
-        self.database.write(|transaction| {
+        self.database.write::<BoxError>(|transaction| {
             let mut statement = transaction.prepare_cached(PUT)?;
             for record in records {
                 statement.execute(params![
@@ -101,7 +101,7 @@ impl PoolStore for SqlitePoolStore {
     }
 
     fn forget(&self, key_package_refs: &[Vec<u8>]) -> Result<(), BoxError> {
-        self.database.write(|transaction| {
+        self.database.write::<BoxError>(|transaction| {
             let mut statement = transaction.prepare_cached(FORGET)?;
             for key_package_ref in key_package_refs {
                 statement.execute(params![self.user_id, self.device_id, key_package_ref])?;
