@@ -1,6 +1,6 @@
 //! Bob's phone keeps its pool filled in the background, while others use its KeyPackages up.
 //!
-//! `cargo run --release --example keep_pool`, beside a running service.
+//! `cargo run --release -p keypool-client --features sqlite --example keep_pool`, beside a running service.
 
 mod support;
 
