@@ -1,13 +1,13 @@
 //! What an invite must not forget when its process ends.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keypool_proto::v1::{KeyPackageName, ReserveKeyPackagesRequest};
 use openmls::prelude::MlsGroup;
 use serde::{Deserialize, Serialize};
 
-use super::Invite;
+use super::{Invite, InviteError};
 use crate::mls::BoxError;
 use crate::saved::message;
 
@@ -117,5 +117,37 @@ impl InviteJournal for MemoryJournal {
         let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         records.remove(group_id);
         Ok(())
+    }
+}
+
+/// The journal as the steps of an invite use it.
+#[derive(Clone)]
+pub(super) struct Journal(Arc<dyn InviteJournal>);
+
+impl Journal {
+    pub(super) fn new(journal: Arc<dyn InviteJournal>) -> Self {
+        Self(journal)
+    }
+
+    pub(super) fn load(&self, group: &MlsGroup) -> Result<Option<InviteRecord>, InviteError> {
+        self.0.load(group.group_id().as_slice()).map_err(InviteError::Journal)
+    }
+
+    pub(super) fn save(&self, record: &InviteRecord) -> Result<(), InviteError> {
+        self.0.save(record).map_err(InviteError::Journal)
+    }
+
+    /// Saves what saves work in a recovery, and is not needed for it.
+    pub(super) fn note(&self, record: &InviteRecord) {
+        if let Err(error) = self.0.save(record) {
+            tracing::warn!(%error, "the journal of invites can't be written");
+        }
+    }
+
+    /// A record that stays is found to be finished by the next recovery.
+    pub(super) fn forget(&self, record: &InviteRecord) {
+        if let Err(error) = self.0.remove(record.group_id()) {
+            tracing::warn!(%error, "the journal of invites can't be written");
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 mod error;
 mod fault;
+mod flow;
 mod invite;
 mod journal;
 mod publish;
+mod reserve;
 #[cfg(feature = "sqlite")]
 mod sqlite_journal;
 mod verify;
@@ -13,16 +15,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-use keypool_proto::v1::{KeyPackageName, ReserveKeyPackagesRequest};
-use openmls::prelude::{KeyPackage, MlsGroup, OpenMlsCrypto};
+use keypool_proto::v1::ReserveKeyPackagesRequest;
+use openmls::prelude::MlsGroup;
 use openmls::storage::OpenMlsProvider;
 use openmls_traits::signatures::Signer;
-use tokio::time::sleep;
 
-use self::verify::{Needs, Verification};
+use self::flow::Flow;
+use self::journal::Journal;
 use super::CredentialVerifier;
-use crate::{Client, KeepAlive, Missing, Reservation, Target};
+use crate::{Client, Target};
 
 pub use error::{InviteError, RejectedPackage};
 pub use fault::PackageFault;
@@ -36,12 +37,6 @@ pub use sqlite_journal::SqliteInviteJournal;
 /// The longest lifetime that the service accepts, unless configured otherwise.
 const MAX_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// How often packages are reserved in place of unusable ones.
-const REPLACEMENTS: usize = 3;
-
-/// How long to wait before publishing again: at first, and at most.
-const PUBLISH_DELAYS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(30)];
-
 /// Adds members to MLS groups with packages of the pool.
 ///
 /// See the [crate's documentation](crate#inviting) for an example.
@@ -49,7 +44,7 @@ const PUBLISH_DELAYS: [Duration; 2] = [Duration::from_millis(250), Duration::fro
 pub struct Inviter<V> {
     client: Client,
     verifier: V,
-    journal: Arc<dyn InviteJournal>,
+    journal: Journal,
     own_device: Option<(String, String)>,
     ttl: Option<Duration>,
     min_remaining_lifetime: Option<Duration>,
@@ -73,7 +68,7 @@ impl<V: CredentialVerifier> Inviter<V> {
         Self {
             client,
             verifier,
-            journal: Arc::new(MemoryJournal::default()),
+            journal: Journal::new(Arc::new(MemoryJournal::default())),
             own_device: None,
             ttl: None,
             min_remaining_lifetime: None,
@@ -86,7 +81,7 @@ impl<V: CredentialVerifier> Inviter<V> {
     /// after a crash. Unless set, they are forgotten with the inviter and its clones.
     #[must_use]
     pub fn journal(mut self, journal: Arc<dyn InviteJournal>) -> Self {
-        self.journal = journal;
+        self.journal = Journal::new(journal);
         self
     }
 
@@ -161,11 +156,8 @@ impl<V: CredentialVerifier> Inviter<V> {
         P::StorageError: Send + Sync + 'static,
         F: Future<Output = Result<(), PublishError>>,
     {
-        if self.load(group)?.is_some() {
-            return Err(InviteError::Unfinished);
-        }
         let record = InviteRecord::new(self.request(group, targets), group);
-        self.run(group, provider, signer, record, publish).await
+        Flow { inviter: self, group, provider, signer }.begin(record, publish).await
     }
 
     /// Finishes or undoes the invite to this group that was under way when its process ended, or
@@ -193,237 +185,7 @@ impl<V: CredentialVerifier> Inviter<V> {
         P::StorageError: Send + Sync + 'static,
         F: Future<Output = Result<(), PublishError>>,
     {
-        let Some(record) = self.load(group)? else {
-            return Ok(Recovered::Nothing);
-        };
-        let is_pending = |invite: &Invite| invite.is_pending_in(group, provider);
-        match record.stage.clone() {
-            InviteStage::Reserving { spent: false, held } => {
-                self.undo(group, provider, &record, held).await?;
-                Ok(Recovered::Undone)
-            }
-            InviteStage::Spending(invite) if is_pending(&invite) => {
-                let reservation = self.reservation_of(&record);
-                match self.spend(group, provider, record, reservation, invite).await {
-                    Ok(spent) => self.finish(group, provider, spent, publish).await,
-                    // Lost meanwhile, and nothing of it was spent.
-                    Err(InviteError::Spend { .. }) if self.load(group)?.is_none() => {
-                        Ok(Recovered::Undone)
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            InviteStage::Publishing(invite) if is_pending(&invite) => {
-                self.finish(group, provider, Spent { record, invite }, publish).await
-            }
-            InviteStage::Published(invite) => {
-                if is_pending(&invite) {
-                    merge(group, provider)?;
-                }
-                self.forget(&record);
-                Ok(Recovered::Finished { added: invite.added })
-            }
-            // The commit is gone, and its packages are spent for this reservation, or may be.
-            _ => self.invite_again(group, provider, signer, record, publish).await,
-        }
-    }
-
-    /// Clears a commit that nobody has seen, and gives back what was held for it.
-    async fn undo<P>(
-        &self,
-        group: &mut MlsGroup,
-        provider: &P,
-        record: &InviteRecord,
-        held: Vec<KeyPackageName>,
-    ) -> Result<(), InviteError>
-    where
-        P: OpenMlsProvider,
-        P::StorageError: Send + Sync + 'static,
-    {
-        if record.epoch == group.epoch().as_u64() {
-            clear(group, provider)?;
-        }
-        let reservation = self.reservation_of(record);
-        if let Err(error) = reservation.release_packages(held).await {
-            tracing::debug!(%error, "a reservation was not released; it will lapse");
-        }
-        self.forget(record);
-        Ok(())
-    }
-
-    /// Invites with a new commit and the same reservation, which has what it spent before.
-    async fn invite_again<P, F>(
-        &self,
-        group: &mut MlsGroup,
-        provider: &P,
-        signer: &impl Signer,
-        mut record: InviteRecord,
-        publish: impl FnMut(Invite) -> F,
-    ) -> Result<Recovered, InviteError>
-    where
-        P: OpenMlsProvider,
-        P::StorageError: Send + Sync + 'static,
-        F: Future<Output = Result<(), PublishError>>,
-    {
-        if record.epoch == group.epoch().as_u64() {
-            clear(group, provider)?;
-        }
-        record.epoch = group.epoch().as_u64();
-        record.stage = InviteStage::Reserving { held: Vec::new(), spent: true };
-        match self.run(group, provider, signer, record, publish).await {
-            Ok(invited) => Ok(Recovered::Finished { added: invited.added }),
-            Err(InviteError::Incomplete { unusable, .. }) if are_members(&unusable) => {
-                let added = unusable.into_iter().map(|rejected| rejected.name).collect();
-                Ok(Recovered::Finished { added })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn run<P, F>(
-        &self,
-        group: &mut MlsGroup,
-        provider: &P,
-        signer: &impl Signer,
-        mut record: InviteRecord,
-        publish: impl FnMut(Invite) -> F,
-    ) -> Result<Invited, InviteError>
-    where
-        P: OpenMlsProvider,
-        P::StorageError: Send + Sync + 'static,
-        F: Future<Output = Result<(), PublishError>>,
-    {
-        if group.pending_commit().is_some() || !group.is_active() {
-            return Err(InviteError::GroupNotReady);
-        }
-        self.save(&record)?;
-        let reserved = self.reserve_verified(group, provider.crypto(), &mut record).await;
-        let Verified { reservation, alive, packages, missing, unusable } = match reserved {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.forget_unless_spent(&record, &error);
-                return Err(error);
-            }
-        };
-
-        let invite = match Invite::commit(group, provider, signer, packages) {
-            Ok(invite) => invite,
-            Err(error) => {
-                release(reservation).await;
-                let error = InviteError::Commit(error);
-                self.forget_unless_spent(&record, &error);
-                return Err(error);
-            }
-        };
-        record.stage = InviteStage::Spending(invite.clone());
-        if let Err(error) = self.save(&record) {
-            clear(group, provider)?;
-            release(reservation).await;
-            return Err(error);
-        }
-
-        let spent = self.spend(group, provider, record, reservation, invite).await?;
-        drop(alive);
-        let added = spent.invite.added.clone();
-        self.finish(group, provider, spent, publish).await?;
-        Ok(Invited { added, missing, unusable })
-    }
-
-    /// Spends the packages of the pending commit. If that fails, the commit is cleared.
-    async fn spend<P>(
-        &self,
-        group: &mut MlsGroup,
-        provider: &P,
-        mut record: InviteRecord,
-        mut reservation: Reservation,
-        invite: Invite,
-    ) -> Result<Spent, InviteError>
-    where
-        P: OpenMlsProvider,
-        P::StorageError: Send + Sync + 'static,
-    {
-        let Err(source) = reservation.spend_packages(&invite.added).await else {
-            record.stage = InviteStage::Publishing(invite.clone());
-            self.note(&record);
-            return Ok(Spent { record, invite });
-        };
-        clear(group, provider)?;
-        if reservation.may_have_spent() {
-            record.stage = InviteStage::Reserving { held: Vec::new(), spent: true };
-            self.note(&record);
-        } else {
-            self.forget(&record);
-        }
-        release(reservation).await;
-        Err(InviteError::Spend { source })
-    }
-
-    /// Publishes the commit whose packages are spent, and merges it.
-    async fn finish<P, F>(
-        &self,
-        group: &mut MlsGroup,
-        provider: &P,
-        spent: Spent,
-        publish: impl FnMut(Invite) -> F,
-    ) -> Result<Recovered, InviteError>
-    where
-        P: OpenMlsProvider,
-        P::StorageError: Send + Sync + 'static,
-        F: Future<Output = Result<(), PublishError>>,
-    {
-        let Spent { mut record, invite } = spent;
-        match publish_until_clear(publish, &invite).await {
-            Ok(()) => {}
-            Err(PublishError::Refused(source)) => {
-                clear(group, provider)?;
-                record.stage = InviteStage::Reserving { held: Vec::new(), spent: true };
-                self.note(&record);
-                return Err(InviteError::Refused(source));
-            }
-            Err(PublishError::Retry(source) | PublishError::Later(source)) => {
-                return Err(InviteError::Publish { invite: Box::new(invite), source });
-            }
-        }
-        record.stage = InviteStage::Published(invite.clone());
-        self.note(&record);
-        merge(group, provider)?;
-        self.forget(&record);
-        Ok(Recovered::Finished { added: invite.added })
-    }
-
-    fn load(&self, group: &MlsGroup) -> Result<Option<InviteRecord>, InviteError> {
-        self.journal.load(group.group_id().as_slice()).map_err(InviteError::Journal)
-    }
-
-    fn save(&self, record: &InviteRecord) -> Result<(), InviteError> {
-        self.journal.save(record).map_err(InviteError::Journal)
-    }
-
-    /// Saves what saves work in a recovery, and is not needed for it.
-    fn note(&self, record: &InviteRecord) {
-        if let Err(error) = self.journal.save(record) {
-            tracing::warn!(%error, "the journal of invites can't be written");
-        }
-    }
-
-    /// A record that stays is found to be finished by the next recovery.
-    fn forget(&self, record: &InviteRecord) {
-        if let Err(error) = self.journal.remove(record.group_id()) {
-            tracing::warn!(%error, "the journal of invites can't be written");
-        }
-    }
-
-    /// What is spent can be used by another commit, unless there is nobody left to add.
-    fn forget_unless_spent(&self, record: &InviteRecord, error: &InviteError) {
-        let spent = matches!(record.stage, InviteStage::Reserving { spent: true, .. });
-        if !spent || matches!(error, InviteError::Incomplete { .. }) {
-            self.forget(record);
-        }
-    }
-
-    /// The reservation of a record, as far as it can be spent and released by names.
-    fn reservation_of(&self, record: &InviteRecord) -> Reservation {
-        Reservation::named(self.client.clone(), record.request.clone())
+        Flow { inviter: self, group, provider, signer }.recover(publish).await
     }
 
     fn request(
@@ -448,155 +210,4 @@ impl<V: CredentialVerifier> Inviter<V> {
         }
         if self.require_all { reserve.require_all() } else { reserve }.into_request()
     }
-
-    async fn reserve_verified<C: OpenMlsCrypto>(
-        &self,
-        group: &MlsGroup,
-        crypto: &C,
-        record: &mut InviteRecord,
-    ) -> Result<Verified, InviteError> {
-        let request = record.request.clone();
-        let targets: Vec<_> = request.targets.iter().cloned().map(Target::from).collect();
-        let needs = Needs::of(group);
-        let reserved = Reservation::make(self.client.clone(), request).await;
-        let mut reservation = reserved.map_err(InviteError::Reserve)?;
-        let mut alive = reservation.keep_alive();
-        let (mut unusable, mut still_missing) = (Vec::new(), Vec::new());
-        let mut rounds = 0..REPLACEMENTS;
-        let packages = loop {
-            let (packages, rejected) = self.verify(&reservation, crypto, &targets, &needs);
-            give_back(&mut reservation, &rejected).await;
-            let is_replaceable = rejected.iter().any(|rejected| rejected.fault.is_worth_another());
-            unusable.extend(rejected);
-            if !is_replaceable || rounds.next().is_none() {
-                break packages;
-            }
-            match reservation.ensure().await {
-                Ok(()) => alive = reservation.keep_alive(),
-                Err(error) if record.request.require_all => {
-                    release(reservation).await;
-                    return Err(InviteError::Reserve(error));
-                }
-                Err(error) => {
-                    still_missing.extend_from_slice(error.missing());
-                    break packages;
-                }
-            }
-        };
-
-        let missing = [reservation.missing(), &still_missing].concat();
-        let is_complete = missing.is_empty() && unusable.iter().all(|r| is_replaced(r, &packages));
-        if packages.is_empty() || (record.request.require_all && !is_complete) {
-            release(reservation).await;
-            return Err(InviteError::Incomplete { missing, unusable });
-        }
-        let held = packages.iter().map(|(name, _)| name.clone()).collect();
-        record.stage = InviteStage::Reserving { held, spent: reservation.may_have_spent() };
-        self.note(record);
-        Ok(Verified { reservation, alive, packages, missing, unusable })
-    }
-
-    fn verify<C: OpenMlsCrypto>(
-        &self,
-        reservation: &Reservation,
-        crypto: &C,
-        targets: &[Target],
-        needs: &Needs,
-    ) -> (Vec<Package>, Vec<RejectedPackage>) {
-        let mut verification =
-            Verification::new(crypto, &self.verifier, targets, needs, self.max_lifetime);
-        let mut packages = Vec::new();
-        let mut rejected = Vec::new();
-        for package in reservation.packages() {
-            let name = package.name.clone();
-            match verification.verify(package) {
-                Ok(key_package) => packages.push((name, key_package)),
-                Err(fault) => rejected.push(RejectedPackage { name, fault }),
-            }
-        }
-        (packages, rejected)
-    }
-}
-
-type Package = (KeyPackageName, KeyPackage);
-
-/// An invite whose packages are spent.
-struct Spent {
-    record: InviteRecord,
-    invite: Invite,
-}
-
-struct Verified {
-    reservation: Reservation,
-    alive: KeepAlive,
-    packages: Vec<Package>,
-    missing: Vec<Missing>,
-    unusable: Vec<RejectedPackage>,
-}
-
-fn is_replaced(rejected: &RejectedPackage, packages: &[Package]) -> bool {
-    packages.iter().any(|(name, _)| {
-        name.user_id == rejected.name.user_id && name.device_id == rejected.name.device_id
-    })
-}
-
-/// Best effort: what is not given back lapses.
-async fn give_back(reservation: &mut Reservation, rejected: &[RejectedPackage]) {
-    for RejectedPackage { name, fault } in rejected {
-        tracing::warn!(user = name.user_id, device = name.device_id, %fault, "rejected a package");
-        if let Err(error) = reservation.release_unusable(name, fault.unusable_reason()).await {
-            tracing::debug!(%error, "a rejected package was not given back");
-        }
-    }
-}
-
-/// Best effort: what is not released lapses.
-async fn release(reservation: Reservation) {
-    if let Err(error) = reservation.release().await {
-        tracing::debug!(%error, "a reservation was not released");
-    }
-}
-
-fn clear<P>(group: &mut MlsGroup, provider: &P) -> Result<(), InviteError>
-where
-    P: OpenMlsProvider,
-    P::StorageError: Send + Sync + 'static,
-{
-    let cleared = group.clear_pending_commit(provider.storage());
-    cleared.map_err(|error| InviteError::Clear(error.into()))
-}
-
-fn merge<P>(group: &mut MlsGroup, provider: &P) -> Result<(), InviteError>
-where
-    P: OpenMlsProvider,
-    P::StorageError: Send + Sync + 'static,
-{
-    group.merge_pending_commit(provider).map_err(|error| InviteError::Merge(error.into()))
-}
-
-async fn publish_until_clear<F>(
-    mut publish: impl FnMut(Invite) -> F,
-    invite: &Invite,
-) -> Result<(), PublishError>
-where
-    F: Future<Output = Result<(), PublishError>>,
-{
-    let [first, longest] = PUBLISH_DELAYS;
-    let delays = ExponentialBuilder::new().with_min_delay(first).with_max_delay(longest);
-    for delay in delays.with_jitter().without_max_times().build() {
-        match publish(invite.clone()).await {
-            Err(PublishError::Retry(error)) => {
-                tracing::debug!(%error, ?delay, "not published, publishing again");
-                sleep(delay).await;
-            }
-            settled => return settled,
-        }
-    }
-    Err(PublishError::Later("it was tried for ever".into()))
-}
-
-/// Whether all of them are in the group already.
-fn are_members(unusable: &[RejectedPackage]) -> bool {
-    let is_member = |rejected: &RejectedPackage| rejected.fault == PackageFault::AlreadyMember;
-    !unusable.is_empty() && unusable.iter().all(is_member)
 }

@@ -1,0 +1,118 @@
+//! Reserving packages that pass verification.
+
+use keypool_proto::v1::KeyPackageName;
+use openmls::prelude::{KeyPackage, MlsGroup, OpenMlsCrypto};
+
+use super::verify::{Needs, Verification};
+use super::{InviteError, InviteRecord, InviteStage, Inviter, RejectedPackage};
+use crate::mls::CredentialVerifier;
+use crate::{KeepAlive, Missing, Reservation, Target};
+
+/// How often packages are reserved in place of unusable ones.
+const REPLACEMENTS: usize = 3;
+
+pub(super) type Package = (KeyPackageName, KeyPackage);
+
+/// A reservation with at least one package to add.
+pub(super) struct Verified {
+    pub(super) reservation: Reservation,
+    /// Holds the packages until the commit is made.
+    pub(super) alive: KeepAlive,
+    pub(super) packages: Vec<Package>,
+    pub(super) missing: Vec<Missing>,
+    pub(super) unusable: Vec<RejectedPackage>,
+}
+
+impl<V: CredentialVerifier> Inviter<V> {
+    /// Reserves a package for each target, verifies it, and reserves others in place of unusable ones.
+    pub(super) async fn reserve_verified<C: OpenMlsCrypto>(
+        &self,
+        group: &MlsGroup,
+        crypto: &C,
+        record: &mut InviteRecord,
+    ) -> Result<Verified, InviteError> {
+        let request = record.request.clone();
+        let targets: Vec<_> = request.targets.iter().cloned().map(Target::from).collect();
+        let needs = Needs::of(group);
+        let reserved = Reservation::make(self.client.clone(), request).await;
+        let mut reservation = reserved.map_err(InviteError::Reserve)?;
+        let mut alive = reservation.keep_alive();
+        let (mut unusable, mut still_missing) = (Vec::new(), Vec::new());
+        let mut rounds = 0..REPLACEMENTS;
+        let packages = loop {
+            let (packages, rejected) = self.verify(&reservation, crypto, &targets, &needs);
+            give_back(&mut reservation, &rejected).await;
+            let is_replaceable = rejected.iter().any(|rejected| rejected.fault.is_worth_another());
+            unusable.extend(rejected);
+            if !is_replaceable || rounds.next().is_none() {
+                break packages;
+            }
+            match reservation.ensure().await {
+                Ok(()) => alive = reservation.keep_alive(),
+                Err(error) if record.request.require_all => {
+                    release(reservation).await;
+                    return Err(InviteError::Reserve(error));
+                }
+                Err(error) => {
+                    still_missing.extend_from_slice(error.missing());
+                    break packages;
+                }
+            }
+        };
+
+        let missing = [reservation.missing(), &still_missing].concat();
+        let is_complete = missing.is_empty() && unusable.iter().all(|r| is_replaced(r, &packages));
+        if packages.is_empty() || (record.request.require_all && !is_complete) {
+            release(reservation).await;
+            return Err(InviteError::Incomplete { missing, unusable });
+        }
+        let held = packages.iter().map(|(name, _)| name.clone()).collect();
+        record.stage = InviteStage::Reserving { held, spent: reservation.may_have_spent() };
+        self.journal.note(record);
+        Ok(Verified { reservation, alive, packages, missing, unusable })
+    }
+
+    fn verify<C: OpenMlsCrypto>(
+        &self,
+        reservation: &Reservation,
+        crypto: &C,
+        targets: &[Target],
+        needs: &Needs,
+    ) -> (Vec<Package>, Vec<RejectedPackage>) {
+        let mut verification =
+            Verification::new(crypto, &self.verifier, targets, needs, self.max_lifetime);
+        let mut packages = Vec::new();
+        let mut rejected = Vec::new();
+        for package in reservation.packages() {
+            let name = package.name.clone();
+            match verification.verify(package) {
+                Ok(key_package) => packages.push((name, key_package)),
+                Err(fault) => rejected.push(RejectedPackage { name, fault }),
+            }
+        }
+        (packages, rejected)
+    }
+}
+
+fn is_replaced(rejected: &RejectedPackage, packages: &[Package]) -> bool {
+    packages.iter().any(|(name, _)| {
+        name.user_id == rejected.name.user_id && name.device_id == rejected.name.device_id
+    })
+}
+
+/// Best effort: what is not given back lapses.
+async fn give_back(reservation: &mut Reservation, rejected: &[RejectedPackage]) {
+    for RejectedPackage { name, fault } in rejected {
+        tracing::warn!(user = name.user_id, device = name.device_id, %fault, "rejected a package");
+        if let Err(error) = reservation.release_unusable(name, fault.unusable_reason()).await {
+            tracing::debug!(%error, "a rejected package was not given back");
+        }
+    }
+}
+
+/// Best effort: what is not released lapses.
+pub(super) async fn release(reservation: Reservation) {
+    if let Err(error) = reservation.release().await {
+        tracing::debug!(%error, "a reservation was not released");
+    }
+}
