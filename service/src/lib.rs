@@ -7,6 +7,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`grpc`] | decode, authenticate, call, encode; the one place that maps errors to status |
+//! | [`auth`] | who calls, and what it may do |
 //! | [`pool`] | the rules: [`pool::KeyPackagePool`], validation, policy; no tonic, no SQL |
 //! | [`lane`] | group commit: calls that wait become one statement |
 //! | [`store`] | PostgreSQL: one file for each family of statements; no proto types |
@@ -14,6 +15,7 @@
 //! | [`server`], [`config`], [`embedded`] | the whole of it, started and stopped as one |
 
 pub mod admin;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,0 +1,172 @@
+//! Configuration: a TOML file, then `KEYPOOL_…` environment variables, then flags. Unknown keys are errors.
+
+mod check;
+mod database_url;
+mod error;
+mod limits;
+mod log_format;
+mod policy;
+mod pool;
+mod validation;
+
+pub use database_url::DatabaseUrl;
+pub use error::ConfigError;
+pub use limits::LimitsConfig;
+pub use log_format::LogFormat;
+pub use pool::PoolConfig;
+pub use validation::ValidationConfig;
+
+use crate::lane::LaneOptions;
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// Variables that begin like ours and aren't: those of clients, of this program's own flags, and those that Kubernetes
+/// sets for a Service called `keypool`.
+fn is_foreign(key: &str) -> bool {
+    ["endpoint", "config", "log"].contains(&key)
+        || key.starts_with("service_")
+        || key == "port"
+        || key.starts_with("port_")
+}
+
+/// Everything that can be configured. Spans are written like `60s`, `10m` or `48h`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where gRPC is served. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where `/metrics`, `/livez` and `/readyz` are served. Port 0 takes a free one.
+    pub admin_listen: SocketAddr,
+    /// The PostgreSQL to use. Without it, a private one is started under the data directory.
+    pub database_url: Option<DatabaseUrl>,
+    /// Connections to the database.
+    pub database_connections: usize,
+    /// Whether `serve` brings the schema to its newest version. Without it, `serve` refuses an older schema.
+    pub migrate_on_start: bool,
+    /// Where the private PostgreSQL keeps its data.
+    pub data_dir: Option<PathBuf>,
+    /// The folder with `initdb` and `postgres` for the private PostgreSQL. Without it, the usual places are searched.
+    pub postgres_bin_dir: Option<PathBuf>,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// Serve other addresses than loopback although no caller has to prove who it is.
+    pub insecure: bool,
+    /// How long calls under way may take to finish when the service stops.
+    pub drain_timeout: SignedDuration,
+    /// How often old rows are purged.
+    pub sweep_interval: SignedDuration,
+    /// The rules of the pools.
+    pub pool: PoolConfig,
+    /// What uploaded packages must satisfy.
+    pub validation: ValidationConfig,
+    /// How much one caller, and all of them, may ask for.
+    pub limits: LimitsConfig,
+    /// How calls are gathered into statements.
+    pub lanes: LaneOptions,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 50051).into(),
+            admin_listen: (Ipv4Addr::LOCALHOST, 9090).into(),
+            database_url: None,
+            database_connections: 16,
+            migrate_on_start: true,
+            data_dir: None,
+            postgres_bin_dir: None,
+            log_format: LogFormat::Auto,
+            insecure: false,
+            drain_timeout: SignedDuration::from_secs(3),
+            sweep_interval: SignedDuration::from_secs(60),
+            pool: PoolConfig::default(),
+            validation: ValidationConfig::default(),
+            limits: LimitsConfig::default(),
+            lanes: LaneOptions::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file, if one is given, then the environment, then `flags`, of which absent ones must not be serialized.
+    ///
+    /// # Errors
+    /// If anything can't be read, is unknown, or contradicts its limits.
+    pub fn load(file: Option<&Path>, flags: impl Serialize) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed("KEYPOOL_")
+            .filter(|key| !is_foreign(&key.as_str().to_lowercase()))
+            .split("__");
+        let config: Self = figment
+            .merge(environment)
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[derive(Serialize)]
+    struct NoFlags {}
+
+    fn load(toml: &str) -> Result<Config, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        Config::load(Some(file.path()), NoFlags {})
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names() {
+        let config =
+            load("listen = '127.0.0.1:1234'\n[pool]\ntarget = 40\ndefault_hold = '30s'").unwrap();
+        assert_eq!(config.listen.port(), 1234);
+        assert_eq!(config.pool.target, 40);
+        assert_eq!(config.pool.default_hold, SignedDuration::from_secs(30));
+        assert_eq!(config.pool.cap, 64);
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        let error = load("[pool]\ntargets = 40").unwrap_err().to_string();
+        assert!(error.contains("targets"), "{error}");
+    }
+
+    #[test]
+    fn contradictions_are_all_reported() {
+        let error = load("listen = '0.0.0.0:1'\n[pool]\ntarget = 100").unwrap_err().to_string();
+        assert!(error.contains("--insecure") && error.contains("pool.cap"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = load("database_url = 'postgres://me:hunter2@nowhere/keypool'").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let error = load("database_url = 'hunter2'").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn variables_of_others_are_left_alone() {
+        for foreign in ["endpoint", "service_host", "port", "port_50051_tcp"] {
+            assert!(is_foreign(foreign), "{foreign}");
+        }
+        assert!(!is_foreign("listen"));
+    }
+}

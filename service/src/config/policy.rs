@@ -1,0 +1,40 @@
+use super::{Config, ConfigError};
+use crate::pool::{
+    Policy,
+    validation::{IdentityTemplate, ValidationPolicy},
+};
+
+impl Config {
+    /// The rules of the pools.
+    ///
+    /// # Errors
+    /// If the template for credentials can't be read.
+    pub fn policy(&self) -> Result<Policy, ConfigError> {
+        let identity: IdentityTemplate =
+            self.validation.credential_identity.parse().map_err(|error| {
+                ConfigError::Invalid(vec![format!("validation.credential_identity: {error}")])
+            })?;
+        Ok(Policy {
+            target: self.pool.target,
+            low_watermark: self.pool.low_watermark,
+            cap: self.pool.cap,
+            default_hold: self.pool.default_hold,
+            min_hold: self.pool.min_hold,
+            max_hold: self.pool.max_hold,
+            expiring_soon: self.pool.expiring_soon,
+            revocation_grace: self.pool.revocation_grace,
+            keep_expired: self.pool.keep_expired,
+            spend_log_retention: self.pool.spend_log_retention,
+            max_holds_per_device: self.limits.holds_per_holder_and_device,
+            max_calls_in_flight: self.limits.calls_in_flight,
+            max_watches: self.limits.watches,
+            lanes: self.lanes.clone(),
+            validation: ValidationPolicy {
+                max_bytes: self.validation.max_bytes,
+                max_lifetime: self.validation.max_lifetime,
+                min_remaining: self.validation.min_remaining,
+                identity,
+            },
+        })
+    }
+}

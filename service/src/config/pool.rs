@@ -1,0 +1,47 @@
+use crate::pool::Policy;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+/// The rules of the pools.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolConfig {
+    /// How many one-time packages of each cipher suite a device should have.
+    pub target: u32,
+    /// A pool with fewer available one-time packages is low.
+    pub low_watermark: u32,
+    /// How many one-time packages of each cipher suite a device may have.
+    pub cap: u32,
+    /// How long a hold lasts if the request doesn't say.
+    pub default_hold: SignedDuration,
+    /// The shortest hold that a request may ask for.
+    pub min_hold: SignedDuration,
+    /// The longest hold that a request may ask for.
+    pub max_hold: SignedDuration,
+    /// Packages that expire within this time are counted as expiring soon.
+    pub expiring_soon: SignedDuration,
+    /// How long after its revocation a package may still be spent under an earlier hold.
+    pub revocation_grace: SignedDuration,
+    /// How long an expired package is still counted.
+    pub keep_expired: SignedDuration,
+    /// How long an entry of the spend log is kept.
+    pub spend_log_retention: SignedDuration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            target: policy.target,
+            low_watermark: policy.low_watermark,
+            cap: policy.cap,
+            default_hold: policy.default_hold,
+            min_hold: policy.min_hold,
+            max_hold: policy.max_hold,
+            expiring_soon: policy.expiring_soon,
+            revocation_grace: policy.revocation_grace,
+            keep_expired: policy.keep_expired,
+            spend_log_retention: policy.spend_log_retention,
+        }
+    }
+}
