@@ -117,7 +117,7 @@ async fn an_entry_tells_everything_of_a_spend() {
         reservation_id: "r".into(),
         group_id: support::GROUP.into(),
         holder: "alice".into(),
-        principal: "anonymous".into(),
+        principal: "service:anonymous".into(),
         log_time: entries[0].log_time,
         spend_time: entries[0].log_time,
         release_time: None,
@@ -131,7 +131,10 @@ async fn who_acts_for_nobody_is_holder_and_principal() {
     let server = TestServer::start().await;
     four_invites(&server).await;
     let entry = &all(&server).await[0];
-    assert_eq!((entry.holder.as_str(), entry.principal.as_str()), ("anonymous", "anonymous"));
+    assert_eq!(
+        (entry.holder.as_str(), entry.principal.as_str()),
+        ("service:anonymous", "service:anonymous")
+    );
 }
 
 #[tokio::test]

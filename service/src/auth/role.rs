@@ -49,6 +49,18 @@ impl Roles {
     }
 }
 
+impl fmt::Display for Roles {
+    /// Writes the roles' names, or `none`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for role in Role::ALL.into_iter().filter(|&role| self.contains(role)) {
+            write!(f, "{separator}{role}")?;
+            separator = ", ";
+        }
+        if self.is_empty() { f.write_str("none") } else { Ok(()) }
+    }
+}
+
 impl FromIterator<Role> for Roles {
     fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
         let mut set = Self::default();

@@ -1,4 +1,5 @@
 use super::{Config, ConfigError};
+use crate::limits::Rate;
 use jiff::SignedDuration;
 
 impl Config {
@@ -12,6 +13,8 @@ impl Config {
             url.parse()?;
         }
         let pool = &self.pool;
+        let rates = &self.limits.rates;
+        let rates = [rates.holder, rates.holder_and_device, rates.device, rates.upload];
         let rules = [
             (
                 self.insecure || self.listen.ip().is_loopback(),
@@ -27,6 +30,10 @@ impl Config {
             (
                 pool.default_hold <= pool.max_hold,
                 "pool.default_hold: must be at most pool.max_hold",
+            ),
+            (
+                rates.iter().all(Rate::is_valid),
+                "limits.rates: burst must be 1 to 1000000, every 1 microsecond to 24 hours",
             ),
             (self.sweep_interval > SignedDuration::ZERO, "sweep_interval: must be positive"),
             (

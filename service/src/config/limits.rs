@@ -1,4 +1,4 @@
-use crate::pool::Policy;
+use crate::{limits::Rates, pool::Policy};
 use serde::{Deserialize, Serialize};
 
 /// How much one caller, and all of them, may ask for.
@@ -11,6 +11,13 @@ pub struct LimitsConfig {
     pub calls_in_flight: usize,
     /// How many pools may be watched at the same time.
     pub watches: usize,
+    /// How many calls one principal may have under way at the same time. Back ends, which stand for many, may have any
+    /// number.
+    pub calls_per_principal: usize,
+    /// How many pools one principal may watch at the same time. Back ends may watch any number.
+    pub watches_per_principal: usize,
+    /// How often holders may ask, and devices may be asked for.
+    pub rates: Rates,
 }
 
 impl Default for LimitsConfig {
@@ -20,6 +27,9 @@ impl Default for LimitsConfig {
             holds_per_holder_and_device: policy.max_holds_per_device,
             calls_in_flight: policy.max_calls_in_flight,
             watches: policy.max_watches,
+            calls_per_principal: 64,
+            watches_per_principal: 16,
+            rates: policy.rates,
         }
     }
 }

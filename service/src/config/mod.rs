@@ -51,6 +51,9 @@ pub struct Config {
     pub database_connections: usize,
     /// Whether `serve` brings the schema to its newest version. Without it, `serve` refuses an older schema.
     pub migrate_on_start: bool,
+    /// The role that the service runs as, if another one owns the tables. Whoever migrates gives it the rights that it needs,
+    /// and no other.
+    pub runtime_role: Option<String>,
     /// Where the private PostgreSQL keeps its data.
     pub data_dir: Option<PathBuf>,
     /// The folder with `initdb` and `postgres` for the private PostgreSQL. Without it, the usual places are searched.
@@ -81,6 +84,7 @@ impl Default for Config {
             database_url: None,
             database_connections: 16,
             migrate_on_start: true,
+            runtime_role: None,
             data_dir: None,
             postgres_bin_dir: None,
             log_format: LogFormat::Auto,

@@ -1,9 +1,10 @@
 use super::{
+    access::Access,
     decode::{self, Fields},
     encode,
     error::pool_status,
 };
-use crate::pool::KeyPackagePool;
+use crate::{auth::Method, pool::KeyPackagePool};
 use keypool_proto::v1::{
     ListSpendLogRequest, ListSpendLogResponse, audit_service_server::AuditService as Api,
 };
@@ -30,6 +31,7 @@ impl Api for AuditService {
         &self,
         request: Request<ListSpendLogRequest>,
     ) -> Result<Response<ListSpendLogResponse>, Status> {
+        Access::of(&request, Method::ListSpendLog)?.spend_log()?;
         let query = Fields::read(|fields| decode::spend_log(fields, request.into_inner()))
             .map_err(|status| *status)?;
         let rows = self

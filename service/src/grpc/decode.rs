@@ -1,6 +1,6 @@
 //! Requests into the domain's types. Every field that breaks its contract is reported, each with its path.
 
-use super::{error::invalid_argument, principal::caller};
+use super::error::invalid_argument;
 use crate::{
     pool::{
         Caller, Extension, HoldRequest, PackageName, Policy, Release, ReserveRequest, Selector,
@@ -219,9 +219,9 @@ pub(super) fn selector(
 pub(super) fn reserve(
     fields: &mut Fields,
     request: &v1::ReserveKeyPackagesRequest,
+    caller: Caller,
     policy: &Policy,
 ) -> Option<ReserveRequest> {
-    let caller = caller(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let group = fields.check("group_id", GroupId::new(&request.group_id));
     let targets = fields.list("targets", &request.targets, ITEMS, target);
@@ -241,7 +241,7 @@ pub(super) fn reserve(
     let min_remaining =
         fields.span("min_remaining_lifetime", request.min_remaining_lifetime.as_ref(), lifetimes);
     Some(ReserveRequest {
-        caller: caller?,
+        caller,
         reservation: reservation?,
         group: group?,
         targets: targets?,
@@ -270,8 +270,8 @@ fn target(fields: &mut Fields, path: &str, raw: &v1::Target) -> Option<Target> {
 pub(super) fn spend(
     fields: &mut Fields,
     request: &v1::SpendReservationRequest,
+    caller: Caller,
 ) -> Option<SpendRequest> {
-    let caller = caller(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let group = fields.check("group_id", GroupId::new(&request.group_id));
     let packages = names(fields, &request.packages);
@@ -281,8 +281,8 @@ pub(super) fn spend(
 pub(super) fn release(
     fields: &mut Fields,
     request: &v1::ReleaseReservationRequest,
+    caller: Caller,
 ) -> Option<Release> {
-    let caller = caller(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let mut seen = HashSet::new();
     let items = fields.list("packages", &request.packages, ITEMS, |fields, path, raw| {
@@ -305,9 +305,9 @@ pub(super) fn release(
 pub(super) fn extend(
     fields: &mut Fields,
     request: &v1::ExtendReservationRequest,
+    caller: Caller,
     policy: &Policy,
 ) -> Option<Extension> {
-    let caller = caller(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let packages = names(fields, &request.packages);
     let ttl = fields.span("ttl", request.ttl.as_ref(), policy.min_hold..=policy.max_hold);
@@ -315,11 +315,11 @@ pub(super) fn extend(
 }
 
 fn hold(
-    caller: Option<Caller>,
+    caller: Caller,
     reservation: Option<ReservationId>,
     packages: Option<Vec<PackageName>>,
 ) -> Option<HoldRequest> {
-    Some(HoldRequest { caller: caller?, reservation: reservation?, packages: packages? })
+    Some(HoldRequest { caller, reservation: reservation?, packages: packages? })
 }
 
 fn names(fields: &mut Fields, raw: &[v1::KeyPackageName]) -> Option<Vec<PackageName>> {

@@ -2,6 +2,7 @@
 
 use super::encode;
 use crate::{
+    auth::{Method, Roles},
     pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
     store::StoreError,
     types::ReservationId,
@@ -59,6 +60,25 @@ pub(super) fn invalid_argument(violations: Vec<(String, String)>) -> Status {
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
+/// The caller did not prove who it is.
+pub(super) fn unauthenticated(why: &str) -> Status {
+    status(ErrorReason::Unauthenticated, &format!("Unauthenticated: {why}"), [])
+}
+
+/// The caller is known, and may not do this.
+pub(super) fn permission_denied(method: Method, roles: Roles) -> Status {
+    let message = format!("Not allowed: {method} on this needs another role than {roles}");
+    status(ErrorReason::PermissionDenied, &message, [])
+}
+
+/// The caller asks too often, or has too much under way.
+pub(super) fn rate_limited(retry_after: Duration) -> Status {
+    let message = "Too many calls: wait before the next, as RetryInfo says";
+    let mut details = details(ErrorReason::RateLimited, []);
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(code(ErrorReason::RateLimited), message, details)
+}
+
 /// The caller's deadline passed.
 pub(super) fn deadline_exceeded() -> Status {
     let message = "The deadline passed: repeating the call word for word is safe";
@@ -90,6 +110,7 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             encode::missing_message(MissingReason::UnknownDevice),
             [("user_id", user.to_string()), ("device_id", device.to_string())],
         ),
+        PoolError::RateLimited { retry_after } => rate_limited(retry_after.unsigned_abs()),
         PoolError::ShuttingDown => {
             status(ErrorReason::ShuttingDown, "The service stops: call again", [])
         }

@@ -1,9 +1,13 @@
 use super::{
+    access::Access,
     decode::{self, Fields},
     encode,
     error::pool_status,
 };
-use crate::pool::{KeyPackagePool, Policy, PoolError};
+use crate::{
+    auth::Method,
+    pool::{KeyPackagePool, Policy, PoolError},
+};
 use keypool_proto::v1::{self, key_package_service_server::KeyPackageService as Api};
 use std::pin::Pin;
 use tokio_stream::Stream;
@@ -36,8 +40,9 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::UploadKeyPackagesRequest>,
     ) -> Result<Response<v1::UploadKeyPackagesResponse>, Status> {
+        let access = Access::of(&request, Method::UploadKeyPackages)?;
         let (user, device, packages) = read(|fields| decode::upload(fields, request.into_inner()))?;
-        Span::current().record("user_id", user.as_str()).record("device_id", device.as_str());
+        access.pool(&user, Some(&device))?;
         let report = self.pool.upload(&user, &device, packages).await.map_err(pool_status)?;
         Ok(Response::new(encode::upload(report)))
     }
@@ -46,11 +51,12 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::GetPoolStatusRequest>,
     ) -> Result<Response<v1::GetPoolStatusResponse>, Status> {
+        let access = Access::of(&request, Method::GetPoolStatus)?;
         let request = request.into_inner();
         let (user, device) = read(|fields| {
             decode::user_and_optional_device(fields, &request.user_id, &request.device_id)
         })?;
-        Span::current().record("user_id", user.as_str());
+        access.pool(&user, device.as_ref())?;
         let devices = self.pool.status(&user, device.as_ref()).await.map_err(pool_status)?;
         let devices = devices.into_iter().map(encode::device_status).collect();
         Ok(Response::new(v1::GetPoolStatusResponse { devices }))
@@ -63,10 +69,11 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::WatchPoolRequest>,
     ) -> Result<Response<Self::WatchPoolStream>, Status> {
+        let access = Access::of(&request, Method::WatchPool)?;
         let request = request.into_inner();
         let (user, device) =
             read(|fields| decode::user_and_device(fields, &request.user_id, &request.device_id))?;
-        Span::current().record("user_id", user.as_str()).record("device_id", device.as_str());
+        access.pool(&user, Some(&device))?;
         let watch = self.pool.watch(user, device).await.map_err(pool_status)?;
         Ok(Response::new(Box::pin(statuses(watch))))
     }
@@ -75,6 +82,7 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::ReconcilePoolRequest>,
     ) -> Result<Response<v1::ReconcilePoolResponse>, Status> {
+        let access = Access::of(&request, Method::ReconcilePool)?;
         let request = request.into_inner();
         let (user, device, refs) = read(|fields| {
             let ids = decode::user_and_device(fields, &request.user_id, &request.device_id);
@@ -82,7 +90,7 @@ impl Api for KeyPackageService {
             let (user, device) = ids?;
             Some((user, device, refs?))
         })?;
-        Span::current().record("user_id", user.as_str()).record("device_id", device.as_str());
+        access.pool(&user, Some(&device))?;
         let report = self.pool.reconcile(&user, &device, refs).await.map_err(pool_status)?;
         Ok(Response::new(encode::reconcile(report)))
     }
@@ -91,6 +99,7 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::RevokeKeyPackagesRequest>,
     ) -> Result<Response<v1::RevokeKeyPackagesResponse>, Status> {
+        let access = Access::of(&request, Method::RevokeKeyPackages)?;
         let request = request.into_inner();
         let (user, device, selector) = read(|fields| {
             let (user, device) = (&request.user_id, &request.device_id);
@@ -99,7 +108,7 @@ impl Api for KeyPackageService {
             let (user, device) = ids?;
             Some((user, device, selector?))
         })?;
-        Span::current().record("user_id", user.as_str());
+        access.pool(&user, device.as_ref())?;
         let revoked =
             self.pool.revoke(&user, device.as_ref(), selector).await.map_err(pool_status)?;
         let revoked_count = u32::try_from(revoked).unwrap_or(u32::MAX);
@@ -110,7 +119,10 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::ReserveKeyPackagesRequest>,
     ) -> Result<Response<v1::ReserveKeyPackagesResponse>, Status> {
-        let request = read(|fields| decode::reserve(fields, request.get_ref(), &self.policy))?;
+        let access = Access::of(&request, Method::ReserveKeyPackages)?;
+        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
+        let request =
+            read(|fields| decode::reserve(fields, request.get_ref(), caller, &self.policy))?;
         Span::current().record("reservation_id", request.reservation.as_str());
         let report = self.pool.reserve(request).await.map_err(pool_status)?;
         Ok(Response::new(encode::reserve(report)))
@@ -120,7 +132,9 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::SpendReservationRequest>,
     ) -> Result<Response<v1::SpendReservationResponse>, Status> {
-        let request = read(|fields| decode::spend(fields, request.get_ref()))?;
+        let access = Access::of(&request, Method::SpendReservation)?;
+        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
+        let request = read(|fields| decode::spend(fields, request.get_ref(), caller))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
         self.pool.spend(&request).await.map_err(pool_status)?;
         let outcomes = encode::done(&request.hold.packages);
@@ -131,7 +145,9 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::ReleaseReservationRequest>,
     ) -> Result<Response<v1::ReleaseReservationResponse>, Status> {
-        let request = read(|fields| decode::release(fields, request.get_ref()))?;
+        let access = Access::of(&request, Method::ReleaseReservation)?;
+        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
+        let request = read(|fields| decode::release(fields, request.get_ref(), caller))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
         self.pool.release(&request).await.map_err(pool_status)?;
         let outcomes = encode::done(&request.hold.packages);
@@ -142,7 +158,10 @@ impl Api for KeyPackageService {
         &self,
         request: Request<v1::ExtendReservationRequest>,
     ) -> Result<Response<v1::ExtendReservationResponse>, Status> {
-        let request = read(|fields| decode::extend(fields, request.get_ref(), &self.policy))?;
+        let access = Access::of(&request, Method::ExtendReservation)?;
+        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
+        let request =
+            read(|fields| decode::extend(fields, request.get_ref(), caller, &self.policy))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
         let expires_at = self.pool.extend(&request).await.map_err(pool_status)?;
         Ok(Response::new(v1::ExtendReservationResponse {

@@ -1,6 +1,8 @@
 //! The gRPC side: decode, authenticate, call, encode.
 
+mod access;
 mod audit_service;
+mod authenticate;
 mod calls;
 mod deadline;
 mod decode;
@@ -8,8 +10,8 @@ mod encode;
 mod error;
 mod key_package_service;
 mod malformed;
-mod principal;
 
 pub use audit_service::AuditService;
+pub use authenticate::{Authenticate, AuthenticateLayer};
 pub use calls::{CallLayer, Calls};
 pub use key_package_service::KeyPackageService;

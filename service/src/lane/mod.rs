@@ -19,6 +19,7 @@ pub use upload::UploadCall;
 
 use crate::{
     clock::Clock,
+    limits::Limits,
     store::{Session, Store, StoreError, StoredOutcome},
     types::{Bucket, Target},
 };
@@ -76,6 +77,8 @@ pub struct LaneRules {
     pub revocation_grace: SignedDuration,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// What holders have used of their limits.
+    pub limits: Arc<Limits>,
 }
 
 /// All lanes. Cheap to clone; when the last clone is gone they end.

@@ -127,7 +127,7 @@ impl Granted {
                     device: DeviceKey::new(one.user.clone(), device.clone()),
                     reference: row.reference.clone(),
                     reservation: self.call.reservation.clone(),
-                    holder: self.call.holder.clone(),
+                    holder: Some(self.call.holder.clone()),
                 },
                 unusable_reason: None,
                 asked_at: row.asked_at,

@@ -3,6 +3,7 @@ use crate::{
     store::StoreError,
     types::{DeviceId, ReservationId, UserId},
 };
+use jiff::SignedDuration;
 
 /// Why the pool refused a call.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,12 @@ pub enum PoolError {
     /// Too many calls are waiting.
     #[error("too many calls are waiting")]
     Overloaded,
+    /// The caller asks too often, or has too much under way: nothing was done.
+    #[error("a limit was hit")]
+    RateLimited {
+        /// When to try again.
+        retry_after: SignedDuration,
+    },
     /// The service stops.
     #[error("the service stops")]
     ShuttingDown,

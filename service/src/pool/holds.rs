@@ -3,8 +3,9 @@
 use super::{Caller, HoldFault, KeyPackagePool, PackageFault, PoolError};
 use crate::{
     lane::{HoldCall, HoldReply},
+    security::{self, Event},
     store::{DeviceKey, HeldItem, HoldRef, ReleaseItem, SpendItem, Trace},
-    types::{DeviceId, GroupId, KeyPackageRef, ReservationId, UserId},
+    types::{DeviceId, GroupId, Holder, KeyPackageRef, ReservationId, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
@@ -100,7 +101,7 @@ impl HoldRequest {
                 device: DeviceKey::new(name.user.clone(), name.device.clone()),
                 reference: name.reference.clone(),
                 reservation: self.reservation.clone(),
-                holder: self.caller.holder.clone(),
+                holder: (!self.caller.whoever_holds).then(|| self.caller.holder.clone()),
             })
             .collect()
     }
@@ -122,12 +123,11 @@ impl HoldRequest {
     fn log_suspicious(&self, faults: &[PackageFault]) {
         for one in faults {
             let event = match one.fault {
-                Some(HoldFault::AlreadySpent) => "double_spend_refused",
-                Some(HoldFault::NotTheHolder) => "foreign_reservation_refused",
+                Some(HoldFault::AlreadySpent) => Event::DoubleSpendRefused,
+                Some(HoldFault::NotTheHolder) => Event::ForeignReservationRefused,
                 _ => continue,
             };
-            tracing::warn!(
-                target: "keypool::security",
+            security::event!(
                 event,
                 reservation_id = %self.reservation,
                 holder = %self.caller.holder,
@@ -238,8 +238,8 @@ impl KeyPackagePool {
 
 /// How the reservation stands to a package, from where the package is.
 fn standing(item: &HeldItem, group: Option<&GroupId>, trace: &Trace, now: Timestamp) -> Standing {
-    let owner_fault = |holder: &_, of_group: &GroupId| {
-        if *holder != item.holder {
+    let owner_fault = |holder: &Holder, of_group: &GroupId| {
+        if item.holder.as_ref().is_some_and(|own| own != holder) {
             Some(HoldFault::NotTheHolder)
         } else if group.is_some_and(|group| group != of_group) {
             Some(HoldFault::OtherGroup)

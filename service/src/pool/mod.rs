@@ -26,6 +26,7 @@ pub use watch::Watch;
 use crate::{
     clock::Clock,
     lane::{LaneRules, Lanes},
+    limits::Limits,
     store::{LogFilter, LogPosition, LogRow, Purged, Store},
     types::Holder,
 };
@@ -41,8 +42,10 @@ pub struct Caller {
     pub holder: Holder,
     /// The authenticated caller.
     pub principal: Holder,
-    /// Whether the holder is known well enough to be limited: an anonymous caller stands for many.
+    /// Whether the holder is limited: a back end that names no user stands for many.
     pub limited: bool,
+    /// Whether a release may be of reservations of any holder.
+    pub whoever_holds: bool,
 }
 
 /// Pools of KeyPackages. Cheap to clone.
@@ -57,6 +60,7 @@ struct Inner {
     lanes: Lanes,
     clock: Arc<dyn Clock>,
     policy: Policy,
+    limits: Arc<Limits>,
     /// One permit for each call that may wait, in a lane or for a connection of the store's.
     calls: Semaphore,
     validator: Validator,
@@ -68,16 +72,19 @@ impl KeyPackagePool {
     /// last clone is dropped.
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy) -> Self {
+        let limits = Arc::new(Limits::new(&policy.rates));
         let rules = LaneRules {
             clock: clock.clone(),
             revocation_grace: policy.revocation_grace,
             cap: policy.cap,
+            limits: limits.clone(),
         };
         let inner = Arc::new(Inner {
             lanes: Lanes::start(&store, &rules, &policy.lanes),
             store,
             clock,
             calls: Semaphore::new(policy.max_calls_in_flight),
+            limits,
             validator: Validator::start(&policy.validation),
             watches: Watches::new(policy.max_watches),
             policy,
@@ -96,6 +103,10 @@ impl KeyPackagePool {
 
     fn policy(&self) -> &Policy {
         &self.inner.policy
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.inner.limits
     }
 
     fn now(&self) -> jiff::Timestamp {

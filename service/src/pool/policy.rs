@@ -1,5 +1,5 @@
 use super::validation::ValidationPolicy;
-use crate::lane::LaneOptions;
+use crate::{lane::LaneOptions, limits::Rates};
 use jiff::SignedDuration;
 
 /// The numbers that the rules of the pool go by.
@@ -31,6 +31,8 @@ pub struct Policy {
     pub max_calls_in_flight: usize,
     /// How many pools may be watched at the same time.
     pub max_watches: usize,
+    /// How often holders may ask, and devices may be asked for.
+    pub rates: Rates,
     /// How calls are gathered.
     pub lanes: LaneOptions,
     /// What an uploaded package must satisfy. Its `min_remaining` holds at hand-out too.
@@ -53,6 +55,7 @@ impl Default for Policy {
             max_holds_per_device: 8,
             max_calls_in_flight: 4096,
             max_watches: 10_000,
+            rates: Rates::default(),
             lanes: LaneOptions::default(),
             validation: ValidationPolicy::default(),
         }

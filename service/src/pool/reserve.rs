@@ -75,6 +75,11 @@ impl KeyPackagePool {
     /// If the reservation id belongs to another group or holder.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveReport, PoolError> {
         let _call = self.admit()?;
+        if request.caller.limited {
+            self.limits()
+                .reserve(&request.caller.holder, request.targets.len(), self.now())
+                .map_err(|retry_after| PoolError::RateLimited { retry_after })?;
+        }
         let floor = self.policy().validation.min_remaining;
         let ReserveRequest { caller, reservation, group, targets, require_all, .. } = request;
         let call = ReserveCall {

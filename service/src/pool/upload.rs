@@ -34,7 +34,7 @@ impl KeyPackagePool {
     /// Adds packages to a device's pool. Each is judged for itself; all the accepted ones are stored in one transaction.
     ///
     /// # Errors
-    /// If the service is overloaded or the database fails: then repeating the upload is safe.
+    /// If the device uploads too often, the service is overloaded, or the database fails: then repeating the upload is safe.
     pub async fn upload(
         &self,
         user: &UserId,
@@ -42,10 +42,13 @@ impl KeyPackagePool {
         packages: Vec<Vec<u8>>,
     ) -> Result<UploadReport, PoolError> {
         let _call = self.admit()?;
+        let key = DeviceKey::new(user.clone(), device.clone());
+        self.limits()
+            .upload(&key, packages.len(), self.now())
+            .map_err(|retry_after| PoolError::RateLimited { retry_after })?;
         let mut verdicts =
             self.inner.validator.validate(user, device, packages, self.now()).await?;
         let repeats = repeats(&mut verdicts);
-        let key = DeviceKey::new(user.clone(), device.clone());
         let valid: Vec<_> =
             verdicts.iter().filter_map(|verdict| verdict.as_ref().ok().cloned()).collect();
         let mut outcomes = if valid.is_empty() {

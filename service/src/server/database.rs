@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{SchemaState, Store, StoreError, migrate, schema_state},
+    store::{SchemaState, Store, StoreError, grant, migrate, schema_state},
 };
 use std::path::Path;
 use tokio_postgres::NoTls;
@@ -17,6 +17,7 @@ pub(super) const MIN_POSTGRES: i32 = 15;
 #[derive(Debug)]
 pub struct Database {
     config: tokio_postgres::Config,
+    runtime_role: Option<String>,
     embedded: Option<EmbeddedPostgres>,
 }
 
@@ -27,13 +28,14 @@ impl Database {
     /// If the private PostgreSQL can't be started.
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
         if let Some(url) = &config.database_url {
-            return Ok(Self { config: url.parse()?, embedded: None });
+            let runtime_role = config.runtime_role.clone();
+            return Ok(Self { config: url.parse()?, runtime_role, embedded: None });
         }
         let data_dir = config.data_dir.clone().unwrap_or_else(embedded::default_data_dir);
         let mut options = embedded::Options::new(data_dir);
         options.binaries.clone_from(&config.postgres_bin_dir);
         let embedded = EmbeddedPostgres::start(options).await?;
-        Ok(Self { config: embedded.config(), embedded: Some(embedded) })
+        Ok(Self { config: embedded.config(), runtime_role: None, embedded: Some(embedded) })
     }
 
     /// How to connect.
@@ -42,7 +44,8 @@ impl Database {
         &self.config
     }
 
-    /// Brings the schema to the newest version, and returns what it was before. A newer one stays as it is.
+    /// Brings the schema to the newest version, gives the runtime role its rights, and returns what the schema was before. A
+    /// newer one stays as it is.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
@@ -62,6 +65,11 @@ impl Database {
         let before = schema_state(&client).await?;
         if matches!(before, SchemaState::Behind { .. }) {
             migrate(&mut client).await?;
+        }
+        if let Some(role) = &self.runtime_role {
+            grant(&client, role)
+                .await
+                .map_err(|source| ServerError::Grant { role: role.clone(), source })?;
         }
         drop(client);
         connection.await.ok();

@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError},
     embedded::EmbeddedError,
-    grpc::{AuditService, CallLayer, KeyPackageService},
+    grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService},
     pool::KeyPackagePool,
     store::{MigrateError, Store, StoreError},
     sweeper,
@@ -62,6 +62,15 @@ pub enum ServerError {
     /// The schema could not be migrated.
     #[error("the schema could not be migrated")]
     Migrate(#[from] MigrateError),
+    /// The runtime role could not be given its rights.
+    #[error("the role {role:?} could not be given its rights: does it exist?")]
+    Grant {
+        /// The role.
+        role: String,
+        /// What the database says.
+        #[source]
+        source: StoreError,
+    },
     /// The schema is older, and migrating at start is turned off.
     #[error(
         "the database's schema has version {found}, this keypool needs {known}: run `keypool migrate`"
@@ -142,6 +151,7 @@ impl Server {
             .accept_http1(true)
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(CallLayer)
+            .layer(AuthenticateLayer)
             .add_service(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())

@@ -21,8 +21,8 @@ pub struct HeldItem {
     pub reference: KeyPackageRef,
     /// The reservation.
     pub reservation: ReservationId,
-    /// Who says so.
-    pub holder: Holder,
+    /// Who says so; none means whoever holds it, which only a release may say.
+    pub holder: Option<Holder>,
 }
 
 /// A package to spend.
@@ -95,7 +95,7 @@ struct Columns<'a> {
     device: Vec<&'a str>,
     reference: Vec<&'a [u8]>,
     reservation: Vec<&'a str>,
-    holder: Vec<&'a str>,
+    holder: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -108,7 +108,7 @@ impl<'a> Columns<'a> {
             device: text(|item| item.device.device.as_str()),
             reference: items.clone().map(|item| item.reference.as_bytes()).collect(),
             reservation: text(|item| item.reservation.as_str()),
-            holder: text(|item| item.holder.as_str()),
+            holder: items.clone().map(|item| item.holder.as_ref().map(Holder::as_str)).collect(),
         }
     }
 }

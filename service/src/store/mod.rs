@@ -5,6 +5,7 @@
 
 mod audit;
 mod error;
+mod grants;
 mod holds;
 mod migrate;
 mod overview;
@@ -17,6 +18,7 @@ mod upload;
 
 pub use audit::{LogFilter, LogPosition, LogRow};
 pub use error::StoreError;
+pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
 pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
 pub use overview::Overview;

@@ -39,7 +39,7 @@ impl std::ops::AddAssign for Purged {
 
 impl Store {
     /// Purges one small batch in some buckets: packages that expired before `expired_before`, and entries that were
-    /// logged before `logged_before`. Rows that others have locked are left for the next time.
+    /// logged before `logged_before`.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe.

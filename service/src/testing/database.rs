@@ -68,12 +68,18 @@ impl TestDatabase {
 
     /// How to connect, as a value for `--database-url`.
     pub fn url(&self) -> String {
+        let user = self.config.get_user().unwrap_or_default().as_bytes();
+        self.url_as(user, self.config.get_password().unwrap_or_default())
+    }
+
+    /// How to connect as another role.
+    pub fn url_as(&self, user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> String {
         let [Host::Unix(socket)] = self.config.get_hosts() else {
             unreachable!("test clusters have one unix socket")
         };
         let [user, password, host, name] = [
-            self.config.get_user().unwrap_or_default().as_bytes(),
-            self.config.get_password().unwrap_or_default(),
+            user.as_ref(),
+            password.as_ref(),
             socket.as_os_str().as_bytes(),
             self.name().as_bytes(),
         ]

@@ -35,6 +35,17 @@ impl TestServer {
         Self::start_on(database, ShiftedClock::default(), configure).await
     }
 
+    /// Starts a service on a database that is there already, with changes to the configuration.
+    ///
+    /// # Panics
+    /// If it can't.
+    pub async fn start_with_database(
+        database: TestDatabase,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start_on(Arc::new(database), ShiftedClock::default(), configure).await
+    }
+
     /// Starts one more service on the same database, with the same clock.
     ///
     /// # Panics

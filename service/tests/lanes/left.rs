@@ -132,7 +132,7 @@ async fn giving_back_spares_what_was_asked_for_again() {
                 device: DeviceKey::new(package.user, package.device),
                 reference: package.package.reference,
                 reservation: answer.id,
-                holder: Holder::new("inviter").unwrap(),
+                holder: Some(Holder::new("inviter").unwrap()),
             },
             unusable_reason: None,
             asked_at: package.package.asked_at,

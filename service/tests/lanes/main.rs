@@ -29,7 +29,12 @@ fn one_lane(config: &mut Config) {
 fn request(reservation: &str, users: &[&str]) -> ReserveRequest {
     let holder = Holder::new("inviter").unwrap();
     ReserveRequest {
-        caller: Caller { holder: holder.clone(), principal: holder, limited: false },
+        caller: Caller {
+            holder: holder.clone(),
+            principal: holder,
+            limited: false,
+            whoever_holds: false,
+        },
         reservation: ReservationId::new(reservation).unwrap(),
         group: GroupId::new("group").unwrap(),
         targets: users

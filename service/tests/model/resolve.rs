@@ -15,6 +15,7 @@ pub(crate) fn caller(who: &Who) -> Caller {
         holder: Holder::new(&format!("holder-{holder}")).unwrap(),
         principal: Holder::new(&format!("principal-{}", who.principal)).unwrap(),
         limited: false,
+        whoever_holds: false,
     }
 }
 

@@ -1,15 +1,15 @@
 /* keypool: purge_spend_log */
--- Forgets entries older than the retention, in some buckets, at most 100 in each.
+-- Forgets entries older than the retention, in some buckets, at most 100 in each. What another purge is at is waited for,
+-- and then gone: to lock it first would need the right to change it.
 WITH old AS (
-    SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref, s.cipher_suite, s.last_resort
+    SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref
     FROM unnest($1::int2[]) AS b (bucket)
     CROSS JOIN LATERAL (
-        SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref, s.cipher_suite, s.last_resort
+        SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref
         FROM spend_log s
         WHERE s.bucket = b.bucket AND s.logged_at < $2
         ORDER BY s.logged_at
         LIMIT 100 -- a constant, so that the planner expects few
-        FOR UPDATE SKIP LOCKED
     ) s
 ),
 purged AS (
@@ -17,17 +17,18 @@ purged AS (
     USING old
     WHERE s.bucket = old.bucket AND s.user_id = old.user_id AND s.device_id = old.device_id
       AND s.reservation_id = old.reservation_id AND s.key_package_ref = old.key_package_ref
+    RETURNING s.bucket, s.user_id, s.device_id, s.cipher_suite, s.last_resort
 ),
 booked AS (
     UPDATE pool p
     SET purged = p.purged + gone.packages
     FROM (
         SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
-        FROM old
+        FROM purged
         WHERE NOT last_resort
         GROUP BY bucket, user_id, device_id, cipher_suite
     ) gone
     WHERE p.bucket = gone.bucket AND p.user_id = gone.user_id AND p.device_id = gone.device_id
       AND p.cipher_suite = gone.cipher_suite
 )
-SELECT count(*) AS entries FROM old
+SELECT count(*) AS entries FROM purged

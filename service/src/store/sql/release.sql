@@ -1,5 +1,5 @@
 /* keypool: release */
--- With asked_at, only what the reservation has not asked for since.
+-- With asked_at, only what the reservation has not asked for since. Without a holder, whoever holds it.
 WITH item AS (
     SELECT *
     FROM unnest(
@@ -12,7 +12,7 @@ released AS (
     FROM item i
     WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
       AND o.user_id = i.user_id AND o.device_id = i.device_id
-      AND o.reservation_id = i.reservation_id AND o.holder = i.holder
+      AND o.reservation_id = i.reservation_id AND (i.holder IS NULL OR o.holder = i.holder)
       AND i.unusable_reason IS NULL
       AND (i.asked_at IS NULL OR i.asked_at = o.asked_at)
     RETURNING i.item
@@ -22,7 +22,7 @@ unusable AS (
     USING item i
     WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
       AND o.user_id = i.user_id AND o.device_id = i.device_id
-      AND o.reservation_id = i.reservation_id AND o.holder = i.holder
+      AND o.reservation_id = i.reservation_id AND (i.holder IS NULL OR o.holder = i.holder)
       AND i.unusable_reason IS NOT NULL
     RETURNING i.item, o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after, i.unusable_reason
 ),
@@ -42,7 +42,7 @@ forgotten AS (
     FROM item i
     WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
       AND r.key_package_ref = i.key_package_ref
-      AND r.reservation_id = i.reservation_id AND r.holder = i.holder
+      AND r.reservation_id = i.reservation_id AND (i.holder IS NULL OR r.holder = i.holder)
       AND i.asked_at IS NULL
     RETURNING i.item
 ),
@@ -53,7 +53,7 @@ last AS (
     WHERE s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
       AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
       AND s.last_resort AND s.spent_at IS NULL AND s.released_at IS NULL
-      AND s.holder = i.holder
+      AND (i.holder IS NULL OR s.holder = i.holder)
     RETURNING i.item, s.bucket, s.user_id, s.device_id, s.cipher_suite, s.key_package_ref, i.unusable_reason
 ),
 last_unusable AS (

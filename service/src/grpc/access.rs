@@ -1,0 +1,71 @@
+//! What the caller of a request may do: asked of the policy before anything else is done for it.
+
+use super::error::{invalid_argument, permission_denied, unauthenticated};
+use crate::{
+    auth::{Method, Principal, Reach, Role, Subject, authorize, holder_of},
+    pool::Caller,
+    security::{self, Event},
+    types::{DeviceId, UserId},
+};
+use tonic::{Request, Status};
+use tracing::Span;
+
+/// The caller of a method.
+pub(super) struct Access {
+    principal: Principal,
+    method: Method,
+}
+
+impl Access {
+    /// The caller of a request. One that was never authenticated is refused.
+    pub(super) fn of<T>(request: &Request<T>, method: Method) -> Result<Self, Status> {
+        let principal = request.extensions().get::<Principal>().cloned();
+        let principal = principal.ok_or_else(|| unauthenticated("no credentials"))?;
+        Ok(Self { principal, method })
+    }
+
+    /// Lets the caller at a device's pool, or at those of all devices of a user.
+    pub(super) fn pool(&self, user: &UserId, device: Option<&DeviceId>) -> Result<(), Status> {
+        let span = Span::current();
+        span.record("user_id", user.as_str());
+        if let Some(device) = device {
+            span.record("device_id", device.as_str());
+        }
+        self.authorize(Subject::Pool(user, device)).map(drop)
+    }
+
+    /// Lets the caller at its own reservations or, where it names one, a user's.
+    pub(super) fn reservations(&self, on_behalf_of: &str) -> Result<Caller, Status> {
+        let invalid = |error: &dyn ToString| {
+            invalid_argument(vec![("on_behalf_of".to_owned(), error.to_string())])
+        };
+        let user = (!on_behalf_of.is_empty()).then(|| UserId::new(on_behalf_of));
+        let user = user.transpose().map_err(|error| invalid(&error))?;
+        let named = user.as_ref().map(holder_of).transpose().map_err(|error| invalid(&error))?;
+        let reach = self.authorize(Subject::Reservations(user.as_ref()))?;
+        let principal = self.principal.name().clone();
+        Ok(Caller {
+            holder: named.unwrap_or_else(|| principal.clone()),
+            principal,
+            // A back end that names nobody stands for many.
+            limited: user.is_some() || !self.principal.roles().contains(Role::Backend),
+            whoever_holds: reach == Reach::EveryHolder,
+        })
+    }
+
+    /// Lets the caller at the spend log.
+    pub(super) fn spend_log(&self) -> Result<(), Status> {
+        self.authorize(Subject::SpendLog).map(drop)
+    }
+
+    fn authorize(&self, subject: Subject<'_>) -> Result<Reach, Status> {
+        authorize(&self.principal, self.method, subject).map_err(|_denied| {
+            security::event!(
+                Event::PermissionDenied,
+                principal = %self.principal.name(),
+                method = self.method.name(),
+            );
+            permission_denied(self.method, self.principal.roles())
+        })
+    }
+}

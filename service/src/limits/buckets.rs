@@ -1,0 +1,146 @@
+use super::Rate;
+use jiff::{SignedDuration, Timestamp};
+use lru::LruCache;
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    num::NonZeroUsize,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Token buckets, one for each key, of which a bounded number is remembered.
+///
+/// A bucket is one number: the time at which it will be full again (the "theoretical arrival time" of the generic cell rate
+/// algorithm, ITU-T I.371). A key is remembered by its hash under a secret of the process, so that nobody can choose keys
+/// that share a bucket.
+pub struct Buckets {
+    rate: Rate,
+    hasher: RandomState,
+    /// When each bucket is full again.
+    full_at: Mutex<LruCache<u64, Timestamp>>,
+}
+
+impl Buckets {
+    /// Full buckets of a rate. The key that was not used for the longest time is forgotten when there are more than
+    /// `capacity`.
+    #[must_use]
+    pub fn new(rate: Rate, capacity: usize) -> Self {
+        let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
+        Self { rate, hasher: RandomState::new(), full_at: Mutex::new(LruCache::new(capacity)) }
+    }
+
+    /// Takes tokens out of a key's bucket, all of them or none. Asking for more than a bucket holds is asking for a full
+    /// one.
+    ///
+    /// # Errors
+    /// How long until the bucket has so many.
+    pub fn take(
+        &self,
+        key: &impl Hash,
+        tokens: usize,
+        now: Timestamp,
+    ) -> Result<(), SignedDuration> {
+        let capacity = self.fill(self.rate.burst as usize);
+        let mut buckets = self.buckets();
+        let bucket = buckets.get_or_insert_mut(self.hasher.hash_one(key), || now);
+        // One that is empty for longer than it takes to fill was written before the clock was set back.
+        let full_at = (*bucket).clamp(now, now + capacity);
+        let after = full_at + self.fill(tokens).min(capacity);
+        let wait = after.duration_since(now + capacity);
+        if wait.is_positive() {
+            return Err(wait);
+        }
+        *bucket = after;
+        Ok(())
+    }
+
+    /// Puts tokens back.
+    pub fn give_back(&self, key: &impl Hash, tokens: usize) {
+        if let Some(full_at) = self.buckets().get_mut(&self.hasher.hash_one(key)) {
+            *full_at -= self.fill(tokens);
+        }
+    }
+
+    /// How long it takes to fill so many tokens in.
+    fn fill(&self, tokens: usize) -> SignedDuration {
+        self.rate.every * i32::try_from(tokens).unwrap_or(i32::MAX)
+    }
+
+    fn buckets(&self) -> MutexGuard<'_, LruCache<u64, Timestamp>> {
+        // Every change is one assignment: a panic leaves nothing half done.
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Buckets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buckets").field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: SignedDuration = SignedDuration::from_secs(1);
+    const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+    fn buckets(burst: u32) -> Buckets {
+        Buckets::new(Rate::new(burst, SECOND), 3)
+    }
+
+    #[test]
+    fn a_burst_and_then_one_each_span() {
+        let buckets = buckets(3);
+        for _ in 0..3 {
+            buckets.take(&"a", 1, START).unwrap();
+        }
+        assert_eq!(buckets.take(&"a", 1, START), Err(SECOND));
+        assert_eq!(buckets.take(&"a", 2, START + SECOND), Err(SECOND));
+        buckets.take(&"a", 1, START + SECOND).unwrap();
+        buckets.take(&"b", 3, START).unwrap();
+    }
+
+    #[test]
+    fn an_idle_bucket_fills_up_and_no_further() {
+        let buckets = buckets(3);
+        buckets.take(&"a", 3, START).unwrap();
+        buckets.take(&"a", 3, START + SECOND * 3600).unwrap();
+        assert_eq!(buckets.take(&"a", 1, START + SECOND * 3600), Err(SECOND));
+    }
+
+    #[test]
+    fn what_was_not_used_comes_back() {
+        let buckets = buckets(3);
+        buckets.take(&"a", 3, START).unwrap();
+        buckets.give_back(&"a", 2);
+        buckets.take(&"a", 2, START).unwrap();
+        assert_eq!(buckets.take(&"a", 1, START), Err(SECOND));
+    }
+
+    #[test]
+    fn more_than_a_bucket_holds_needs_a_full_one() {
+        let buckets = buckets(3);
+        buckets.take(&"a", 100, START).unwrap();
+        assert_eq!(buckets.take(&"a", 100, START + SECOND), Err(SECOND * 2));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_locks_nobody_out() {
+        let buckets = buckets(3);
+        buckets.take(&"a", 3, START + SECOND * 3600).unwrap();
+        assert_eq!(buckets.take(&"a", 1, START), Err(SECOND));
+        buckets.take(&"a", 1, START + SECOND).unwrap();
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let buckets = buckets(1);
+        for key in 0..1000 {
+            buckets.take(&key, 1, START).unwrap();
+        }
+        assert_eq!(buckets.buckets().len(), 3);
+        assert!(buckets.take(&999, 1, START).is_err());
+        buckets.take(&0, 1, START).unwrap();
+    }
+}

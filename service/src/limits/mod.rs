@@ -1,0 +1,156 @@
+//! How often a caller may ask, so that nobody drains another's pool.
+//!
+//! Each replica counts for itself, in bounded memory: with n replicas a caller may get up to n times a rate. The number of
+//! live holds is the one limit that all replicas count together, in the database.
+
+mod buckets;
+mod in_flight;
+mod rate;
+
+pub use buckets::Buckets;
+pub use in_flight::{InFlight, InFlightPermit};
+pub use rate::Rate;
+
+use crate::{security::Event, store::DeviceKey, types::Holder};
+use jiff::{SignedDuration, Timestamp};
+use metrics::counter;
+use serde::{Deserialize, Serialize};
+
+/// How many callers or devices each rate remembers. The one that was not seen for the longest time is forgotten first,
+/// and begins anew.
+const REMEMBERED: usize = 100_000;
+
+/// The rates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rates {
+    /// Targets that one holder may reserve packages of.
+    pub holder: Rate,
+    /// Packages of one device that one holder may be handed.
+    pub holder_and_device: Rate,
+    /// One-time packages of one device that all limited holders together may be handed. Beyond it they get its last-resort
+    /// package.
+    pub device: Rate,
+    /// Packages that may be uploaded for one device.
+    pub upload: Rate,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            holder: Rate::new(1000, SignedDuration::from_millis(100)),
+            holder_and_device: Rate::new(16, SignedDuration::from_secs(30)),
+            device: Rate::new(24, SignedDuration::from_secs(10)),
+            upload: Rate::new(400, SignedDuration::from_secs(5)),
+        }
+    }
+}
+
+/// A limit, as metrics name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The rate of a holder.
+    Holder,
+    /// The rate of a holder on a device.
+    HolderAndDevice,
+    /// The rate of a device, whoever asks.
+    Device,
+    /// The live holds of a holder on a device.
+    Holds,
+    /// The rate of uploads for a device.
+    Upload,
+    /// The calls of a principal at the same time.
+    Calls,
+    /// The watches of a principal at the same time.
+    Watches,
+}
+
+impl Limit {
+    /// Counts that it was hit.
+    pub fn hit(self) {
+        let limit = match self {
+            Self::Holder => "holder",
+            Self::HolderAndDevice => "holder_and_device",
+            Self::Device => "device",
+            Self::Holds => "holds",
+            Self::Upload => "upload",
+            Self::Calls => "calls",
+            Self::Watches => "watches",
+        };
+        counter!("keypool_limited_total", "limit" => limit).increment(1);
+        Event::RateLimited.count();
+    }
+}
+
+/// The limits of a replica, with what has been used of them.
+#[derive(Debug)]
+pub struct Limits {
+    holder: Buckets,
+    holder_and_device: Buckets,
+    device: Buckets,
+    upload: Buckets,
+}
+
+impl Limits {
+    /// Nothing is used yet.
+    #[must_use]
+    pub fn new(rates: &Rates) -> Self {
+        let buckets = |rate| Buckets::new(rate, REMEMBERED);
+        Self {
+            holder: buckets(rates.holder),
+            holder_and_device: buckets(rates.holder_and_device),
+            device: buckets(rates.device),
+            upload: buckets(rates.upload),
+        }
+    }
+
+    /// Lets a holder reserve packages of so many targets.
+    ///
+    /// # Errors
+    /// How long to wait, if it asks too often.
+    pub fn reserve(
+        &self,
+        holder: &Holder,
+        targets: usize,
+        now: Timestamp,
+    ) -> Result<(), SignedDuration> {
+        self.holder.take(holder, targets, now).inspect_err(|_| Limit::Holder.hit())
+    }
+
+    /// Lets so many packages be uploaded for a device.
+    ///
+    /// # Errors
+    /// How long to wait, if there were too many.
+    pub fn upload(
+        &self,
+        device: &DeviceKey,
+        packages: usize,
+        now: Timestamp,
+    ) -> Result<(), SignedDuration> {
+        self.upload.take(device, packages, now).inspect_err(|_| Limit::Upload.hit())
+    }
+
+    /// Lets a holder be handed a package of a device, one-time or last resort.
+    #[must_use]
+    pub fn hand_out(&self, holder: &Holder, device: &DeviceKey, now: Timestamp) -> bool {
+        let allowed = self.holder_and_device.take(&(holder, device), 1, now);
+        allowed.inspect_err(|_| Limit::HolderAndDevice.hit()).is_ok()
+    }
+
+    /// Takes back [`Self::hand_out`]: nothing was handed out.
+    pub fn not_handed_out(&self, holder: &Holder, device: &DeviceKey) {
+        self.holder_and_device.give_back(&(holder, device), 1);
+    }
+
+    /// Lets a one-time package of a device be handed out.
+    #[must_use]
+    pub fn one_time(&self, device: &DeviceKey, now: Timestamp) -> bool {
+        let allowed = self.device.take(device, 1, now);
+        allowed.inspect_err(|_| Limit::Device.hit()).is_ok()
+    }
+
+    /// Takes back [`Self::one_time`]: none was handed out.
+    pub fn no_one_time(&self, device: &DeviceKey) {
+        self.device.give_back(device, 1);
+    }
+}

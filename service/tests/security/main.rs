@@ -1,0 +1,7 @@
+//! Who may do what, how often, and what the service itself can't do.
+
+#![allow(clippy::unwrap_used)]
+
+mod rights;
+#[path = "../support/mod.rs"]
+mod support;
