@@ -5,6 +5,7 @@ use super::{
     hold::{Hold, HoldCall},
 };
 use crate::{
+    limits::{Limit, Limits},
     store::{
         DeviceKey, HeldItem, Locked, Missing, Own, ReleaseItem, ReserveFilter, ReservedRow,
         Session, StoreError, Want,
@@ -122,18 +123,30 @@ impl Granted {
             let (Outcome::Reserved(row), Some(device)) = (&one.outcome, &one.device) else {
                 return None;
             };
-            (!row.spent).then(|| ReleaseItem {
-                held: HeldItem {
-                    device: DeviceKey::new(one.user.clone(), device.clone()),
-                    reference: row.reference.clone(),
-                    reservation: self.call.reservation.clone(),
-                    holder: Some(self.call.holder.clone()),
-                },
-                unusable_reason: None,
-                asked_at: row.asked_at,
-            })
+            let device = DeviceKey::new(one.user.clone(), device.clone());
+            (!row.spent)
+                .then(|| release_item(&device, &self.call.reservation, &self.call.holder, row))
         };
         self.outcomes.iter().filter_map(release).collect()
+    }
+}
+
+/// The release of what was just reserved, unless it is asked for again before.
+fn release_item(
+    device: &DeviceKey,
+    reservation: &ReservationId,
+    holder: &Holder,
+    row: &ReservedRow,
+) -> ReleaseItem {
+    ReleaseItem {
+        held: HeldItem {
+            device: device.clone(),
+            reference: row.reference.clone(),
+            reservation: reservation.clone(),
+            holder: Some(holder.clone()),
+        },
+        unusable_reason: None,
+        asked_at: row.asked_at,
     }
 }
 
@@ -198,7 +211,7 @@ impl Work for Reserve {
                 min_not_after: now + part.call.min_remaining,
                 cipher_suites: part.call.cipher_suites.clone(),
             };
-            let mut round = Round::of(session, filter, parts, &round).await?;
+            let mut round = Round::of(session, filter, parts, &round, &self.rules.limits).await?;
             round.run(session).await?;
             for (part, outcome) in round.outcomes {
                 granted[part].outcomes.push(outcome);
@@ -250,12 +263,13 @@ impl Round {
         filter: ReserveFilter,
         parts: &[&ReservePart],
         round: &[usize],
+        limits: &Arc<Limits>,
     ) -> Result<Self, StoreError> {
         let mut this = Self {
+            budget: Budget::new(limits.clone(), filter.now),
             filter,
             wants: Vec::with_capacity(round.len()),
             outcomes: Vec::with_capacity(round.len()),
-            budget: Budget::default(),
         };
         let mut users: Vec<(usize, &Target)> = Vec::new();
         for &number in round {
@@ -285,7 +299,7 @@ impl Round {
         this.wants.sort_by(|a, b| (&a.want.device, a.part).cmp(&(&b.want.device, b.part)));
         // A user and one of its devices may both be targets of a call.
         this.wants.dedup_by(|a, b| a.part == b.part && a.want.device == b.want.device);
-        this.budget = Budget::of(session, &this.wants, this.filter.now).await?;
+        this.budget.count(session, &this.wants).await?;
         Ok(this)
     }
 
@@ -304,19 +318,30 @@ impl Round {
     /// Reserves, and calls a pool exhausted only if no package is left that another transaction has merely locked.
     async fn run(&mut self, session: &mut Session) -> Result<(), StoreError> {
         let all: Vec<usize> = (0..self.wants.len()).collect();
-        let (within, mut open) = self.within_limits(all);
-        let left = self.take(session, within, Locked::Skip).await?;
-        if left.is_empty() && open.is_empty() {
+        let Allowed { one_time, last_resort, nothing } = self.within_limits(all);
+        let mut open = self.take(session, one_time, Locked::Skip).await?;
+        for &want in &open {
+            self.budget.give_back(&self.wants[want].want, Allowance::OneTime);
+        }
+        for &want in &last_resort {
+            self.budget.give_back(&self.wants[want].want, Allowance::LastResort);
+        }
+        open.extend(last_resort);
+        open.extend(nothing.into_iter().map(|(want, _)| want));
+        if open.is_empty() {
             return Ok(());
         }
-        for &want in &left {
-            self.budget.give_back(&self.wants[want].want);
-        }
-        open.extend(left);
         open.sort_unstable();
+        // What a reservation has already is no matter of limits.
         let open = self.look_up(session, open).await?;
-        let (mut open, over) = self.within_limits(open);
-        for want in over {
+        let Allowed { one_time: mut open, last_resort, nothing } = self.within_limits(open);
+        for (want, limit) in nothing {
+            limit.hit();
+            self.settle(want, Outcome::Limited);
+        }
+        for want in self.share(session, last_resort).await? {
+            Limit::Device.hit();
+            self.budget.give_back(&self.wants[want].want, Allowance::LastResort);
             self.settle(want, Outcome::Limited);
         }
         for wait in 0..=WAITS {
@@ -344,7 +369,44 @@ impl Round {
             return Ok(wants);
         }
         let taken = session.take(&self.filter, &self.refs(&wants), locked).await?;
-        Ok(self.settle_all(wants, taken))
+        let kept = self.keep_within_limits(session, &wants, taken).await?;
+        Ok(self.settle_all(wants, kept))
+    }
+
+    /// Gives back what holders have too much of, because another replica let them in at the same moment.
+    async fn keep_within_limits(
+        &mut self,
+        session: &mut Session,
+        wants: &[usize],
+        taken: Vec<(usize, ReservedRow)>,
+    ) -> Result<Vec<(usize, Outcome)>, StoreError> {
+        let of_place = |place: usize| &self.wants[wants[place]].want;
+        let takers: Vec<&Want> = taken.iter().map(|(place, _)| of_place(*place)).collect();
+        let mut excess = self.budget.excess(session, &takers).await?;
+        let mut give_back = Vec::new();
+        let mut outcomes = Vec::with_capacity(taken.len());
+        for (place, row) in taken {
+            let want = of_place(place);
+            let kept = match excess.get_mut(&pair(want)) {
+                Some(excess) if *excess > 0 => {
+                    *excess -= 1;
+                    give_back.push(release_item(
+                        &want.device,
+                        &want.reservation,
+                        &want.holder,
+                        &row,
+                    ));
+                    Limit::Holds.hit();
+                    Outcome::Limited
+                }
+                _ => Outcome::Reserved(row),
+            };
+            outcomes.push((place, kept));
+        }
+        if !give_back.is_empty() {
+            session.release(&give_back, self.filter.now).await?;
+        }
+        Ok(outcomes)
     }
 
     /// Finds what reservations have from earlier calls, and returns the wants that have nothing.
@@ -427,24 +489,40 @@ impl Round {
             return Ok(());
         }
         let (numbers, missing): (Vec<usize>, Vec<Missing>) = wants.into_iter().unzip();
-        let handed_out = session.last_resort(&self.filter, &self.refs(&numbers)).await?;
+        for &want in &numbers {
+            self.budget.no_one_time(&self.wants[want].want);
+        }
         let missing: HashMap<usize, Missing> = numbers.iter().copied().zip(missing).collect();
-        for want in self.settle_all(numbers, handed_out) {
+        for want in self.share(session, numbers).await? {
             self.settle(want, Outcome::Missing(missing[&want]));
         }
         Ok(())
+    }
+
+    /// Hands out last-resort packages, and returns the wants of devices that have none.
+    async fn share(
+        &mut self,
+        session: &mut Session,
+        wants: Vec<usize>,
+    ) -> Result<Vec<usize>, StoreError> {
+        if wants.is_empty() {
+            return Ok(wants);
+        }
+        let handed_out = session.last_resort(&self.filter, &self.refs(&wants)).await?;
+        let handed_out = handed_out.into_iter().map(|(place, row)| (place, Outcome::Reserved(row)));
+        Ok(self.settle_all(wants, handed_out.collect()))
     }
 
     fn refs(&self, wants: &[usize]) -> Vec<&Want> {
         wants.iter().map(|&want| &self.wants[want].want).collect()
     }
 
-    /// Settles the wants that have a row, by their places, and returns the others.
-    fn settle_all(&mut self, wants: Vec<usize>, rows: Vec<(usize, ReservedRow)>) -> Vec<usize> {
+    /// Settles the wants that have an outcome, by their places, and returns the others.
+    fn settle_all(&mut self, wants: Vec<usize>, outcomes: Vec<(usize, Outcome)>) -> Vec<usize> {
         let mut left: Vec<Option<usize>> = wants.into_iter().map(Some).collect();
-        for (place, row) in rows {
+        for (place, outcome) in outcomes {
             if let Some(want) = left[place].take() {
-                self.settle(want, Outcome::Reserved(row));
+                self.settle(want, outcome);
             }
         }
         left.into_iter().flatten().collect()
@@ -460,68 +538,145 @@ impl Round {
         self.outcomes.push((*part, outcome));
     }
 
-    /// The wants whose holders may have one more hold on the device, and the others.
-    fn within_limits(&mut self, wants: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
-        let all = &self.wants;
-        let budget = &mut self.budget;
-        wants.into_iter().partition(|&want| budget.spend(&all[want].want))
+    /// Charges each want to its holder's limits, and says what it may be given.
+    fn within_limits(&mut self, wants: Vec<usize>) -> Allowed {
+        let mut allowed = Allowed::default();
+        for want in wants {
+            match self.budget.charge(&self.wants[want].want) {
+                Ok(Allowance::OneTime) => allowed.one_time.push(want),
+                Ok(Allowance::LastResort) => allowed.last_resort.push(want),
+                Err(limit) => allowed.nothing.push((want, limit)),
+            }
+        }
+        allowed
     }
 }
 
-/// How many more live holds holders may have on devices. Those that it does not name may have any number.
+/// What wants may be given: one-time packages, the last resort only, or nothing.
 #[derive(Default)]
+struct Allowed {
+    one_time: Vec<usize>,
+    last_resort: Vec<usize>,
+    nothing: Vec<(usize, Limit)>,
+}
+
+/// What a want may be given.
+#[derive(Clone, Copy)]
+enum Allowance {
+    /// Any package.
+    OneTime,
+    /// Only the last resort: too many of the device's one-time packages went out lately.
+    LastResort,
+}
+
+/// A device and a holder, whose live holds on it are counted.
+type Pair = (DeviceKey, Holder);
+
+fn pair(want: &Want) -> Pair {
+    (want.device.clone(), want.holder.clone())
+}
+
+/// The live holds of a limited holder on a device.
+struct Holds {
+    most: u64,
+    left: u64,
+}
+
+/// What limited holders may still be given of devices. Holders that it does not name are not limited.
 struct Budget {
-    left: HashMap<(DeviceKey, Holder), u64>,
+    limits: Arc<Limits>,
+    now: Timestamp,
+    holds: HashMap<Pair, Holds>,
 }
 
 impl Budget {
-    async fn of(
-        session: &mut Session,
-        wants: &[PartWant],
-        now: Timestamp,
-    ) -> Result<Self, StoreError> {
-        let mut left: HashMap<(DeviceKey, Holder), u64> = HashMap::new();
+    fn new(limits: Arc<Limits>, now: Timestamp) -> Self {
+        Self { limits, now, holds: HashMap::new() }
+    }
+
+    /// Counts the live holds of those who want something and are limited.
+    async fn count(&mut self, session: &mut Session, wants: &[PartWant]) -> Result<(), StoreError> {
         for PartWant { want, max_holds, .. } in wants {
-            if let Some(max) = max_holds {
-                left.insert((want.device.clone(), want.holder.clone()), u64::from(*max));
+            if let Some(most) = max_holds.map(u64::from) {
+                self.holds.insert(pair(want), Holds { most, left: most });
             }
         }
-        if !left.is_empty() {
-            let mut devices: Vec<&DeviceKey> = wants
-                .iter()
-                .filter(|want| want.max_holds.is_some())
-                .map(|want| &want.want.device)
-                .collect();
-            devices.dedup();
-            for ((device, holder), holds) in session.live_holds(&devices, now).await? {
-                if let Some(left) = left.get_mut(&(devices[device].clone(), holder)) {
-                    *left = left.saturating_sub(holds);
-                }
+        let wants: Vec<&Want> = wants.iter().map(|want| &want.want).collect();
+        for (pair, live) in self.live(session, &wants).await? {
+            if let Some(holds) = self.holds.get_mut(&pair) {
+                holds.left = holds.most.saturating_sub(live);
             }
         }
-        Ok(Self { left })
+        Ok(())
     }
 
-    fn spend(&mut self, want: &Want) -> bool {
-        if self.left.is_empty() {
-            return true;
+    /// By how many the takers have more live holds than they may.
+    async fn excess(
+        &self,
+        session: &mut Session,
+        takers: &[&Want],
+    ) -> Result<HashMap<Pair, u64>, StoreError> {
+        let live = self.live(session, takers).await?;
+        let excess = |(pair, live): (Pair, u64)| {
+            let most = self.holds.get(&pair)?.most;
+            (live > most).then(|| (pair, live - most))
+        };
+        Ok(live.into_iter().filter_map(excess).collect())
+    }
+
+    /// How many live holds there are on the devices of those wants that are limited.
+    async fn live(
+        &self,
+        session: &mut Session,
+        wants: &[&Want],
+    ) -> Result<Vec<(Pair, u64)>, StoreError> {
+        if self.holds.is_empty() {
+            return Ok(Vec::new());
         }
-        match self.left.get_mut(&(want.device.clone(), want.holder.clone())) {
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
-            None => true,
+        let limited = wants.iter().filter(|want| self.holds.contains_key(&pair(want)));
+        let mut devices: Vec<&DeviceKey> = limited.map(|want| &want.device).collect();
+        devices.dedup();
+        if devices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let live = session.live_holds(&devices, self.now).await?;
+        let named = |((device, holder), live): ((usize, Holder), u64)| {
+            ((devices[device].clone(), holder), live)
+        };
+        Ok(live.into_iter().map(named).collect())
+    }
+
+    /// Charges one package to the limits of a want's holder, and says of which kind it may be.
+    fn charge(&mut self, want: &Want) -> Result<Allowance, Limit> {
+        if self.holds.is_empty() {
+            return Ok(Allowance::OneTime);
+        }
+        let Some(holds) = self.holds.get_mut(&pair(want)) else { return Ok(Allowance::OneTime) };
+        if holds.left == 0 {
+            return Err(Limit::Holds);
+        }
+        self.limits.hand_out(&want.holder, &want.device, self.now)?;
+        holds.left -= 1;
+        match self.limits.one_time(&want.device, self.now) {
+            Ok(()) => Ok(Allowance::OneTime),
+            Err(_limit) => Ok(Allowance::LastResort),
         }
     }
 
-    fn give_back(&mut self, want: &Want) {
-        if self.left.is_empty() {
-            return;
+    /// Takes a charge back: nothing was handed out for it.
+    fn give_back(&mut self, want: &Want, allowance: Allowance) {
+        let Some(holds) = self.holds.get_mut(&pair(want)) else { return };
+        holds.left += 1;
+        self.limits.not_handed_out(&want.holder, &want.device);
+        if matches!(allowance, Allowance::OneTime) {
+            self.limits.no_one_time(&want.device);
         }
-        if let Some(left) = self.left.get_mut(&(want.device.clone(), want.holder.clone())) {
-            *left += 1;
+    }
+
+    /// Takes the charge for a one-time package back: the device had none.
+    fn no_one_time(&self, want: &Want) {
+        if self.holds.contains_key(&pair(want)) {
+            self.limits.no_one_time(&want.device);
         }
     }
 }

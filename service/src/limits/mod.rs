@@ -131,10 +131,17 @@ impl Limits {
     }
 
     /// Lets a holder be handed a package of a device, one-time or last resort.
-    #[must_use]
-    pub fn hand_out(&self, holder: &Holder, device: &DeviceKey, now: Timestamp) -> bool {
+    ///
+    /// # Errors
+    /// If it was handed too many of them.
+    pub fn hand_out(
+        &self,
+        holder: &Holder,
+        device: &DeviceKey,
+        now: Timestamp,
+    ) -> Result<(), Limit> {
         let allowed = self.holder_and_device.take(&(holder, device), 1, now);
-        allowed.inspect_err(|_| Limit::HolderAndDevice.hit()).is_ok()
+        allowed.map_err(|_wait| Limit::HolderAndDevice)
     }
 
     /// Takes back [`Self::hand_out`]: nothing was handed out.
@@ -143,10 +150,11 @@ impl Limits {
     }
 
     /// Lets a one-time package of a device be handed out.
-    #[must_use]
-    pub fn one_time(&self, device: &DeviceKey, now: Timestamp) -> bool {
-        let allowed = self.device.take(device, 1, now);
-        allowed.inspect_err(|_| Limit::Device.hit()).is_ok()
+    ///
+    /// # Errors
+    /// If too many of them were.
+    pub fn one_time(&self, device: &DeviceKey, now: Timestamp) -> Result<(), Limit> {
+        self.device.take(device, 1, now).map_err(|_wait| Limit::Device)
     }
 
     /// Takes back [`Self::one_time`]: none was handed out.

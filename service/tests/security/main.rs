@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod draining;
 mod rights;
 #[path = "../support/mod.rs"]
 mod support;
