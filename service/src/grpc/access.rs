@@ -1,6 +1,9 @@
 //! What the caller of a request may do: asked of the policy before anything else is done for it.
 
-use super::error::{invalid_argument, permission_denied, unauthenticated};
+use super::{
+    decode::Fields,
+    error::{permission_denied, unauthenticated},
+};
 use crate::{
     auth::{Method, Principal, Reach, Role, Subject, authorize, holder_of},
     pool::Caller,
@@ -35,16 +38,14 @@ impl Access {
     }
 
     /// Lets the caller at its own reservations or, where it names one, a user's.
-    pub(super) fn reservations(&self, on_behalf_of: &str) -> Result<Caller, Status> {
-        let invalid = |error: &dyn ToString| {
-            invalid_argument(vec![("on_behalf_of".to_owned(), error.to_string())])
-        };
-        let user = (!on_behalf_of.is_empty()).then(|| UserId::new(on_behalf_of));
-        let user = user.transpose().map_err(|error| invalid(&error))?;
-        let named = user.as_ref().map(holder_of).transpose().map_err(|error| invalid(&error))?;
-        let reach = self.authorize(Subject::Reservations(user.as_ref()))?;
+    pub(super) fn reservations(&self, fields: &mut Fields, on_behalf_of: &str) -> Option<Caller> {
+        let user = fields.optional("on_behalf_of", on_behalf_of, UserId::new)?;
+        let named = user.as_ref().map(holder_of).transpose();
+        let named = fields.check("on_behalf_of", named)?;
+        let reach = self.authorize(Subject::Reservations(user.as_ref()));
+        let reach = reach.map_err(|status| fields.refuse(status)).ok()?;
         let principal = self.principal.name().clone();
-        Ok(Caller {
+        Some(Caller {
             holder: named.unwrap_or_else(|| principal.clone()),
             principal,
             // A back end that names nobody stands for many.

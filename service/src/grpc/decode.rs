@@ -1,6 +1,6 @@
 //! Requests into the domain's types. Every field that breaks its contract is reported, each with its path.
 
-use super::error::invalid_argument;
+use super::{access::Access, error::invalid_argument};
 use crate::{
     pool::{
         Caller, Extension, HoldRequest, PackageName, Policy, Release, ReserveRequest, Selector,
@@ -30,6 +30,7 @@ const FIRST_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 #[derive(Default)]
 pub(super) struct Fields {
     violations: Vec<(String, String)>,
+    refusal: Option<Status>,
 }
 
 impl Fields {
@@ -37,10 +38,16 @@ impl Fields {
     pub(super) fn read<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Box<Status>> {
         let mut fields = Self::default();
         let value = read(&mut fields);
-        match value {
-            Some(value) if fields.violations.is_empty() => Ok(value),
+        match (value, fields.refusal) {
+            (_, Some(refusal)) => Err(Box::new(refusal)),
+            (Some(value), None) if fields.violations.is_empty() => Ok(value),
             _ => Err(Box::new(invalid_argument(fields.violations))),
         }
+    }
+
+    /// Notes that the caller may not do what the request asks for, which weighs more than what is wrong with it.
+    pub(super) fn refuse(&mut self, refusal: Status) {
+        self.refusal = Some(refusal);
     }
 
     fn violation(&mut self, path: impl Into<String>, description: impl Display) {
@@ -57,7 +64,7 @@ impl Fields {
     }
 
     /// The value of an optional field, where empty means absent; `Some(None)` if it is.
-    fn optional<T, E: Display>(
+    pub(super) fn optional<T, E: Display>(
         &mut self,
         path: impl Into<String>,
         raw: &str,
@@ -219,9 +226,10 @@ pub(super) fn selector(
 pub(super) fn reserve(
     fields: &mut Fields,
     request: &v1::ReserveKeyPackagesRequest,
-    caller: Caller,
+    access: &Access,
     policy: &Policy,
 ) -> Option<ReserveRequest> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let group = fields.check("group_id", GroupId::new(&request.group_id));
     let targets = fields.list("targets", &request.targets, ITEMS, target);
@@ -241,7 +249,7 @@ pub(super) fn reserve(
     let min_remaining =
         fields.span("min_remaining_lifetime", request.min_remaining_lifetime.as_ref(), lifetimes);
     Some(ReserveRequest {
-        caller,
+        caller: caller?,
         reservation: reservation?,
         group: group?,
         targets: targets?,
@@ -270,8 +278,9 @@ fn target(fields: &mut Fields, path: &str, raw: &v1::Target) -> Option<Target> {
 pub(super) fn spend(
     fields: &mut Fields,
     request: &v1::SpendReservationRequest,
-    caller: Caller,
+    access: &Access,
 ) -> Option<SpendRequest> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let group = fields.check("group_id", GroupId::new(&request.group_id));
     let packages = names(fields, &request.packages);
@@ -281,8 +290,9 @@ pub(super) fn spend(
 pub(super) fn release(
     fields: &mut Fields,
     request: &v1::ReleaseReservationRequest,
-    caller: Caller,
+    access: &Access,
 ) -> Option<Release> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let mut seen = HashSet::new();
     let items = fields.list("packages", &request.packages, ITEMS, |fields, path, raw| {
@@ -305,9 +315,10 @@ pub(super) fn release(
 pub(super) fn extend(
     fields: &mut Fields,
     request: &v1::ExtendReservationRequest,
-    caller: Caller,
+    access: &Access,
     policy: &Policy,
 ) -> Option<Extension> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let packages = names(fields, &request.packages);
     let ttl = fields.span("ttl", request.ttl.as_ref(), policy.min_hold..=policy.max_hold);
@@ -315,11 +326,11 @@ pub(super) fn extend(
 }
 
 fn hold(
-    caller: Caller,
+    caller: Option<Caller>,
     reservation: Option<ReservationId>,
     packages: Option<Vec<PackageName>>,
 ) -> Option<HoldRequest> {
-    Some(HoldRequest { caller, reservation: reservation?, packages: packages? })
+    Some(HoldRequest { caller: caller?, reservation: reservation?, packages: packages? })
 }
 
 fn names(fields: &mut Fields, raw: &[v1::KeyPackageName]) -> Option<Vec<PackageName>> {

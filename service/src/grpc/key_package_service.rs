@@ -120,9 +120,8 @@ impl Api for KeyPackageService {
         request: Request<v1::ReserveKeyPackagesRequest>,
     ) -> Result<Response<v1::ReserveKeyPackagesResponse>, Status> {
         let access = Access::of(&request, Method::ReserveKeyPackages)?;
-        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
         let request =
-            read(|fields| decode::reserve(fields, request.get_ref(), caller, &self.policy))?;
+            read(|fields| decode::reserve(fields, request.get_ref(), &access, &self.policy))?;
         Span::current().record("reservation_id", request.reservation.as_str());
         let report = self.pool.reserve(request).await.map_err(pool_status)?;
         Ok(Response::new(encode::reserve(report)))
@@ -133,8 +132,7 @@ impl Api for KeyPackageService {
         request: Request<v1::SpendReservationRequest>,
     ) -> Result<Response<v1::SpendReservationResponse>, Status> {
         let access = Access::of(&request, Method::SpendReservation)?;
-        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
-        let request = read(|fields| decode::spend(fields, request.get_ref(), caller))?;
+        let request = read(|fields| decode::spend(fields, request.get_ref(), &access))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
         self.pool.spend(&request).await.map_err(pool_status)?;
         let outcomes = encode::done(&request.hold.packages);
@@ -146,8 +144,7 @@ impl Api for KeyPackageService {
         request: Request<v1::ReleaseReservationRequest>,
     ) -> Result<Response<v1::ReleaseReservationResponse>, Status> {
         let access = Access::of(&request, Method::ReleaseReservation)?;
-        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
-        let request = read(|fields| decode::release(fields, request.get_ref(), caller))?;
+        let request = read(|fields| decode::release(fields, request.get_ref(), &access))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
         self.pool.release(&request).await.map_err(pool_status)?;
         let outcomes = encode::done(&request.hold.packages);
@@ -159,9 +156,8 @@ impl Api for KeyPackageService {
         request: Request<v1::ExtendReservationRequest>,
     ) -> Result<Response<v1::ExtendReservationResponse>, Status> {
         let access = Access::of(&request, Method::ExtendReservation)?;
-        let caller = access.reservations(&request.get_ref().on_behalf_of)?;
         let request =
-            read(|fields| decode::extend(fields, request.get_ref(), caller, &self.policy))?;
+            read(|fields| decode::extend(fields, request.get_ref(), &access, &self.policy))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
         let expires_at = self.pool.extend(&request).await.map_err(pool_status)?;
         Ok(Response::new(v1::ExtendReservationResponse {

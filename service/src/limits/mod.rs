@@ -35,6 +35,16 @@ pub struct Rates {
     pub upload: Rate,
 }
 
+impl Rates {
+    /// No limits, as for measurements.
+    pub const UNLIMITED: Self = Self {
+        holder: Rate::UNLIMITED,
+        holder_and_device: Rate::UNLIMITED,
+        device: Rate::UNLIMITED,
+        upload: Rate::UNLIMITED,
+    };
+}
+
 impl Default for Rates {
     fn default() -> Self {
         Self {

@@ -18,6 +18,9 @@ impl Rate {
         Self { burst, every }
     }
 
+    /// More than anybody can use.
+    pub const UNLIMITED: Self = Self::new(1_000_000, SignedDuration::from_micros(1));
+
     /// Whether it allows something, and its span is one that can be counted: at least a microsecond, at most a day.
     #[must_use]
     pub fn is_valid(&self) -> bool {

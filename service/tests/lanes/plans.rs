@@ -31,7 +31,7 @@ const ROWS: &str = "
 ";
 
 /// Statements that count everything, or that are about the connection.
-const WHOLE: [&str; 1] = ["overview"];
+const WHOLE: [&str; 2] = ["overview", "grants"];
 
 /// The settings with which the service plans.
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off";

@@ -4,6 +4,7 @@ use crate::stock::STOCK;
 use jiff::{SignedDuration, Timestamp};
 use keypool_service::{
     clock::Clock,
+    limits::Rates,
     pool::{KeyPackagePool, Policy},
     store::{Store, migrate},
     testing::database::TestDatabase,
@@ -21,6 +22,7 @@ pub(crate) fn policy() -> Policy {
         low_watermark: 2,
         cap: 5,
         max_holds_per_device: 2,
+        rates: Rates::UNLIMITED,
         spend_log_retention: SignedDuration::from_hours(11 * 24),
         ..Policy::default()
     }
