@@ -9,8 +9,13 @@ use std::env;
 /// What the variables begin with that configure the service.
 const PREFIX: &str = "KEYPOOL_";
 
-/// The service's configuration where it differs from the default: holds as short as the ones that are asked for here.
-const SETTINGS: [(&str, &str); 1] = [("pool.min_hold", "10ms")];
+/// The service's configuration where it differs from the default: holds as short as the ones that are asked for here, and
+/// devices that upload as fast as they can.
+const SETTINGS: [(&str, &str); 3] = [
+    ("pool.min_hold", "10ms"),
+    ("limits.rates.upload.burst", "1000000"),
+    ("limits.rates.upload.every", "1us"),
+];
 
 /// Starts a service on a database, with settings named as in its configuration file.
 pub(crate) async fn start(

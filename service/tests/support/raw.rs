@@ -7,7 +7,7 @@ use tonic::{
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     codegen::http::uri::PathAndQuery,
-    transport::Endpoint,
+    transport::{Channel, Endpoint},
 };
 
 /// Calls a method, named as in `KeyPackageService/GetPoolStatus`, with any bytes for a request.
@@ -17,6 +17,25 @@ pub async fn call(server: &TestServer, method: &str, request: Vec<u8>) -> Result
     grpc.ready().await.unwrap();
     let path = PathAndQuery::try_from(format!("/keypool.v1.{method}")).unwrap();
     grpc.unary(Request::new(request), path, Raw).await.map(Response::into_inner)
+}
+
+/// Calls a method with a bearer token, and returns the first message of its answer, be it a stream or not.
+pub async fn call_as(
+    channel: &Channel,
+    token: Option<&str>,
+    method: &str,
+    request: Vec<u8>,
+) -> Result<Vec<u8>, Status> {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::try_from(format!("/keypool.v1.{method}")).unwrap();
+    let mut request = Request::new(request);
+    if let Some(token) = token {
+        let authorization = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", authorization);
+    }
+    let mut answer = grpc.server_streaming(request, path, Raw).await?.into_inner();
+    Ok(answer.message().await?.unwrap_or_default())
 }
 
 /// A field of bytes, text or a message, as protobuf encodes it.

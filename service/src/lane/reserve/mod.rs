@@ -1,0 +1,102 @@
+//! Ensures that reservations hold packages.
+//!
+//! A batch is cut into rounds that can be served by the same statements; what a call reached in its rounds is
+//! [granted](Granted) to it.
+
+mod budget;
+mod call;
+mod granted;
+mod outcome;
+mod round;
+mod wants;
+
+pub use call::ReserveCall;
+pub use granted::Granted;
+pub use outcome::{DeviceOutcome, Outcome};
+
+use super::{Family, LaneRules, Work, hold::Hold};
+use crate::{
+    store::{ReserveFilter, Session, StoreError},
+    types::{ReservationId, Target},
+};
+use round::Round;
+use std::{collections::HashSet, sync::Arc};
+
+/// The targets of a call that are one lane's.
+pub(super) struct ReservePart {
+    call: Arc<ReserveCall>,
+    targets: Vec<Target>,
+}
+
+impl ReservePart {
+    pub(super) fn new(call: &Arc<ReserveCall>, targets: Vec<Target>) -> Self {
+        Self { call: call.clone(), targets }
+    }
+}
+
+/// Executes [`ReservePart`]s.
+pub(super) struct Reserve {
+    rules: LaneRules,
+    hold: Arc<Family<Hold>>,
+}
+
+impl Reserve {
+    pub(super) fn new(rules: LaneRules, hold: Arc<Family<Hold>>) -> Self {
+        Self { rules, hold }
+    }
+}
+
+impl Work for Reserve {
+    const NAME: &'static str = "reserve";
+    type Item = ReservePart;
+    type Reply = Granted;
+
+    fn weight(part: &ReservePart) -> usize {
+        part.targets.len()
+    }
+
+    async fn run(
+        &self,
+        session: &mut Session,
+        parts: &[&ReservePart],
+    ) -> Result<Vec<Granted>, StoreError> {
+        let mut granted: Vec<Granted> = parts
+            .iter()
+            .map(|part| Granted::nothing(part.call.clone(), self.hold.clone()))
+            .collect();
+        for round in rounds(parts) {
+            let now = self.rules.clock.now();
+            let part = parts[round[0]];
+            let filter = ReserveFilter {
+                now,
+                min_not_after: now + part.call.min_remaining,
+                cipher_suites: part.call.cipher_suites.clone(),
+            };
+            let round =
+                Round::of(session, filter, parts, &round, self.rules.limits.clone()).await?;
+            for (part, outcome) in round.run(session).await? {
+                granted[part].push(outcome);
+            }
+        }
+        Ok(granted)
+    }
+}
+
+/// Distributes parts so that those of a round share one filter and no two are of the same reservation: a repeat must find
+/// what the call before it has reserved.
+fn rounds(parts: &[&ReservePart]) -> Vec<Vec<usize>> {
+    let mut rounds: Vec<(Vec<usize>, HashSet<&ReservationId>)> = Vec::with_capacity(1);
+    for (number, part) in parts.iter().enumerate() {
+        let fits = |(round, reservations): &(Vec<usize>, HashSet<&ReservationId>)| {
+            part.call.has_filter_of(&parts[round[0]].call)
+                && !reservations.contains(&part.call.reservation)
+        };
+        let place = rounds.iter().position(fits).unwrap_or_else(|| {
+            rounds.push(Default::default());
+            rounds.len() - 1
+        });
+        rounds[place].0.push(number);
+        rounds[place].1.insert(&part.call.reservation);
+    }
+    rounds.into_iter().map(|(round, _)| round).collect()
+}

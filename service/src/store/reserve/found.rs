@@ -1,0 +1,115 @@
+//! What the statements found, and how it is read from their rows.
+
+use crate::{
+    store::{StoreError, get, id},
+    types::{CipherSuite, KeyPackageRef},
+};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+/// A package that a reservation has.
+#[derive(Clone)]
+pub struct ReservedRow {
+    /// Its ref.
+    pub reference: KeyPackageRef,
+    /// Its bytes.
+    pub key_package: Vec<u8>,
+    /// Its cipher suite.
+    pub cipher_suite: CipherSuite,
+    /// When its lifetime ends.
+    pub not_after: Timestamp,
+    /// When the hold ends; none if it is spent.
+    pub held_until: Option<Timestamp>,
+    /// When the reservation asked for it; none unless it is held for this reservation alone.
+    pub asked_at: Option<Timestamp>,
+    /// Whether it is a last-resort package.
+    pub last_resort: bool,
+    /// Whether the reservation has spent it.
+    pub spent: bool,
+}
+
+impl std::fmt::Debug for ReservedRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReservedRow")
+            .field("reference", &self.reference)
+            .field("cipher_suite", &self.cipher_suite)
+            .field("held_until", &self.held_until)
+            .field("last_resort", &self.last_resort)
+            .field("spent", &self.spent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a reservation has of a device from an earlier call.
+#[derive(Debug, Clone)]
+pub enum Own {
+    /// A package, which may be held, lapsed or spent.
+    Package(ReservedRow),
+    /// A package of a cipher suite that is not acceptable now.
+    OtherSuite,
+    /// The reservation was made for another group.
+    OtherGroup,
+    /// The reservation is another holder's.
+    OtherHolder,
+}
+
+/// What there is of a device for which nothing was reserved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// The user has a device.
+    pub user_known: bool,
+    /// The device has uploaded something.
+    pub device_known: bool,
+    /// There is a package that could be taken, as soon as another transaction lets go of it.
+    pub takable: bool,
+    /// The device has uploaded packages of an acceptable cipher suite.
+    pub suite_known: bool,
+    /// There is an available package, but its lifetime ends too soon.
+    pub expires_too_soon: bool,
+}
+
+/// A package as every statement returns it, neither spent nor a last resort.
+pub(super) fn reserved(row: &Row) -> Result<ReservedRow, StoreError> {
+    Ok(ReservedRow {
+        reference: id(KeyPackageRef::new(get::<&[u8]>(row, "key_package_ref")?))?,
+        key_package: get(row, "key_package")?,
+        cipher_suite: cipher_suite(row)?,
+        not_after: get(row, "not_after")?,
+        held_until: get(row, "held_until")?,
+        asked_at: None,
+        last_resort: false,
+        spent: false,
+    })
+}
+
+pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
+    let is = |column: &str| get::<bool>(row, column);
+    Ok(if !is("same_holder")? {
+        Own::OtherHolder
+    } else if !is("same_group")? {
+        Own::OtherGroup
+    } else if !is("same_suite")? {
+        Own::OtherSuite
+    } else {
+        Own::Package(ReservedRow {
+            last_resort: is("last_resort")?,
+            spent: is("spent")?,
+            ..reserved(row)?
+        })
+    })
+}
+
+pub(super) fn missing(row: &Row) -> Result<Missing, StoreError> {
+    Ok(Missing {
+        user_known: get(row, "user_known")?,
+        device_known: get(row, "device_known")?,
+        takable: get(row, "takable")?,
+        suite_known: get(row, "suite_known")?,
+        expires_too_soon: get(row, "expires_too_soon")?,
+    })
+}
+
+pub(in crate::store) fn cipher_suite(row: &Row) -> Result<CipherSuite, StoreError> {
+    let number: i32 = get(row, "cipher_suite")?;
+    u16::try_from(number).map(CipherSuite).map_err(StoreError::internal)
+}
