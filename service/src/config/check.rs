@@ -72,8 +72,12 @@ impl Config {
                 "validation.max_bytes: must be 1 to 65536",
             ),
         ];
-        let broken: Vec<String> =
-            rules.iter().filter(|(holds, _)| !holds).map(|(_, rule)| (*rule).to_owned()).collect();
+        let broken: Vec<String> = rules
+            .into_iter()
+            .chain(self.auth.rules())
+            .filter(|(holds, _)| !holds)
+            .map(|(_, rule)| rule.to_owned())
+            .collect();
         if broken.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(broken)) }
     }
 }

@@ -1,5 +1,6 @@
 //! Configuration: a TOML file, then `KEYPOOL_…` environment variables, then flags. Unknown keys are errors.
 
+mod auth;
 mod check;
 mod database_url;
 mod error;
@@ -9,6 +10,9 @@ mod policy;
 mod pool;
 mod validation;
 
+pub use auth::{
+    Audience, AuthConfig, CertificateConfig, CertificatePattern, JwksLocation, TokensConfig,
+};
 pub use database_url::DatabaseUrl;
 pub use error::ConfigError;
 pub use limits::LimitsConfig;
@@ -74,6 +78,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How calls are gathered into statements.
     pub lanes: LaneOptions,
+    /// How callers prove who they are.
+    pub auth: AuthConfig,
 }
 
 impl Default for Config {
@@ -95,6 +101,7 @@ impl Default for Config {
             validation: ValidationConfig::default(),
             limits: LimitsConfig::default(),
             lanes: LaneOptions::default(),
+            auth: AuthConfig::default(),
         }
     }
 }

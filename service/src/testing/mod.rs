@@ -1,6 +1,7 @@
 //! Support for tests, those of applications included: a private PostgreSQL with a database for each test, real
-//! KeyPackages, and a whole service with a clock that can be moved. Start with [`server::TestServer`].
+//! KeyPackages, an issuer of tokens, and a whole service with a clock that can be moved. Start with [`server::TestServer`].
 
 pub mod database;
+pub mod issuer;
 pub mod packages;
 pub mod server;
