@@ -46,7 +46,9 @@ fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
         ErrorReason::NotTheHolder => Error::NotTheHolder,
         ErrorReason::RateLimited => Error::RateLimited,
         ErrorReason::Overloaded => Error::Overloaded,
-        ErrorReason::DatabaseUnavailable | ErrorReason::ShuttingDown => Error::Unavailable,
+        ErrorReason::DatabaseUnavailable
+        | ErrorReason::IssuerUnavailable
+        | ErrorReason::ShuttingDown => Error::Unavailable,
         ErrorReason::Unauthenticated => Error::Unauthenticated,
         ErrorReason::PermissionDenied => Error::PermissionDenied,
         ErrorReason::DeadlineExceeded => Error::DeadlineExceeded,

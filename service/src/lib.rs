@@ -30,4 +30,5 @@ pub mod store;
 pub mod sweeper;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod transport;
 pub mod types;

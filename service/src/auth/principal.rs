@@ -1,4 +1,4 @@
-use super::Roles;
+use super::{Role, Roles};
 use crate::types::{DeviceId, Holder, InvalidId, UserId};
 
 /// How the name of every service begins, and the id of no user that calls or is acted for: so no user can take the place
@@ -57,7 +57,7 @@ impl Principal {
     #[must_use]
     pub fn anonymous() -> Self {
         let name = Holder::new(ANONYMOUS).expect("a short text is a valid id");
-        Self { name, roles: super::Role::ALL.into_iter().collect(), user: None, device: None }
+        Self { name, roles: Role::ALL.into_iter().collect(), user: None, device: None }
     }
 
     /// The name under which it holds reservations and appears in logs: a user's id, or a service's name after `service:`.
@@ -70,6 +70,12 @@ impl Principal {
     #[must_use]
     pub fn roles(&self) -> Roles {
         self.roles
+    }
+
+    /// Whether it is a back end, which calls for many users and is not limited itself.
+    #[must_use]
+    pub fn stands_for_many(&self) -> bool {
+        self.roles.contains(Role::Backend)
     }
 
     /// The user that it is; none for a service.

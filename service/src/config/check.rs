@@ -17,7 +17,7 @@ impl Config {
         let rates = [rates.holder, rates.holder_and_device, rates.device, rates.upload];
         let rules = [
             (
-                self.insecure || self.listen.ip().is_loopback(),
+                self.insecure || self.auth.is_required() || self.listen.ip().is_loopback(),
                 "listen: without authentication only loopback addresses are served; pass --insecure to serve any",
             ),
             (self.database_connections > 0, "database_connections: must be at least 1"),

@@ -2,10 +2,11 @@
 
 use super::{
     decode::Fields,
-    error::{permission_denied, unauthenticated},
+    error::{RETRY_LATER, permission_denied, rate_limited, unauthenticated},
 };
 use crate::{
-    auth::{Method, Principal, Reach, Role, Subject, authorize, holder_of},
+    auth::{Method, Principal, Reach, Subject, authorize, holder_of},
+    limits::{InFlight, InFlightPermit, Limit},
     pool::Caller,
     security::{self, Event},
     types::{DeviceId, UserId},
@@ -48,9 +49,16 @@ impl Access {
         Some(Caller {
             holder: named.unwrap_or_else(|| principal.clone()),
             principal,
-            // A back end that names nobody stands for many.
-            limited: user.is_some() || !self.principal.roles().contains(Role::Backend),
+            limited: user.is_some() || !self.principal.stands_for_many(),
             whoever_holds: reach == Reach::EveryHolder,
+        })
+    }
+
+    /// Counts one more watch of the caller's, until the permit is dropped.
+    pub(super) fn begin(&self, watches: &InFlight) -> Result<InFlightPermit, Status> {
+        watches.begin(&self.principal).map_err(|_too_many| {
+            Limit::Watches.hit();
+            rate_limited(RETRY_LATER)
         })
     }
 

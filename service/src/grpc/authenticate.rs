@@ -1,19 +1,45 @@
 //! Says of every call who makes it, before anything else is done for it.
 
-use crate::auth::Principal;
-use http::Request;
-use std::task::{Context, Poll};
+use super::error::{RETRY_SOON, issuer_unavailable, rate_limited, unauthenticated};
+use crate::{
+    auth::{AuthenticationError, Authenticator, CertificateNames, Method, Principal},
+    limits::{InFlight, Limit},
+    security::{self, Event},
+    transport::Peer,
+};
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION, request::Parts};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
+
+/// What those who watch over the service's health may call without credentials.
+const OPEN: &str = "/grpc.health.v1.Health/";
 
 /// Adds [`Authenticate`] to a service.
 #[derive(Debug, Clone)]
-pub struct AuthenticateLayer;
+pub struct AuthenticateLayer {
+    authenticator: Option<Authenticator>,
+    in_flight: InFlight,
+}
+
+impl AuthenticateLayer {
+    /// Every caller has to prove who it is, unless there is no authenticator; and may have so many calls under way at the
+    /// same time.
+    #[must_use]
+    pub fn new(authenticator: Option<Authenticator>, calls_per_principal: usize) -> Self {
+        Self { authenticator, in_flight: InFlight::new(calls_per_principal) }
+    }
+}
 
 impl<S> Layer<S> for AuthenticateLayer {
     type Service = Authenticate<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authenticate { inner }
+        Authenticate { inner, rules: self.clone() }
     }
 }
 
@@ -21,22 +47,72 @@ impl<S> Layer<S> for AuthenticateLayer {
 #[derive(Debug, Clone)]
 pub struct Authenticate<S> {
     inner: S,
+    rules: AuthenticateLayer,
 }
 
 impl<S, B> Service<Request<B>> for Authenticate<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
 {
-    type Response = S::Response;
+    type Response = Response<Body>;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(Principal::anonymous());
-        self.inner.call(request)
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The one that was polled is ready; its clone need not be.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let rules = self.rules.clone();
+        Box::pin(async move {
+            if request.uri().path().starts_with(OPEN) {
+                return inner.call(request).await;
+            }
+            let (mut head, body) = request.into_parts();
+            let principal = match rules.principal(&head).await {
+                Ok(principal) => principal,
+                Err(status) => return Ok(status.into_http()),
+            };
+            let Ok(_permit) = rules.in_flight.begin(&principal) else {
+                Limit::Calls.hit();
+                return Ok(rate_limited(RETRY_SOON).into_http());
+            };
+            head.extensions.insert(principal);
+            inner.call(Request::from_parts(head, body)).await
+        })
     }
+}
+
+impl AuthenticateLayer {
+    async fn principal(&self, head: &Parts) -> Result<Principal, Status> {
+        let Some(authenticator) = &self.authenticator else { return Ok(Principal::anonymous()) };
+        let certificate =
+            head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
+        let names =
+            certificate.map(|one| CertificateNames { uris: &one.uris, dns_names: &one.dns_names });
+        let authenticated = authenticator.authenticate(bearer(&head.headers), names).await;
+        authenticated.map_err(|error| {
+            if error == AuthenticationError::KeysUnavailable {
+                return issuer_unavailable();
+            }
+            security::event!(
+                Event::AuthenticationRefused,
+                method = Method::of(head.uri.path()).map_or("other", Method::name),
+                why = %error,
+            );
+            unauthenticated(&error.to_string())
+        })
+    }
+}
+
+/// The token of a request (RFC 6750, section 2.1). One that can't be read is a wrong one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim_start() } else { "" })
 }

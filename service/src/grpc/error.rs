@@ -17,10 +17,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
 /// When to try again what a passing state of the service refused.
-const RETRY_SOON: Duration = Duration::from_millis(200);
+pub(super) const RETRY_SOON: Duration = Duration::from_millis(200);
 
 /// When to try again what waits for holds to end.
-const RETRY_LATER: Duration = Duration::from_secs(5);
+pub(super) const RETRY_LATER: Duration = Duration::from_secs(5);
 
 /// The status code of each reason.
 fn code(reason: ErrorReason) -> Code {
@@ -39,9 +39,10 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::ReservationLost => Code::Aborted,
         ErrorReason::NotTheHolder | ErrorReason::PermissionDenied => Code::PermissionDenied,
         ErrorReason::RateLimited => Code::ResourceExhausted,
-        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable | ErrorReason::ShuttingDown => {
-            Code::Unavailable
-        }
+        ErrorReason::Overloaded
+        | ErrorReason::DatabaseUnavailable
+        | ErrorReason::IssuerUnavailable
+        | ErrorReason::ShuttingDown => Code::Unavailable,
         ErrorReason::Unauthenticated => Code::Unauthenticated,
         ErrorReason::DeadlineExceeded => Code::DeadlineExceeded,
         ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
@@ -63,6 +64,12 @@ pub(super) fn invalid_argument(violations: Vec<(String, String)>) -> Status {
 /// The caller did not prove who it is.
 pub(super) fn unauthenticated(why: &str) -> Status {
     status(ErrorReason::Unauthenticated, &format!("Unauthenticated: {why}"), [])
+}
+
+/// The keys of the tokens' issuer can't be had.
+pub(super) fn issuer_unavailable() -> Status {
+    let message = "The keys of the tokens' issuer can't be had at the moment: try again";
+    status(ErrorReason::IssuerUnavailable, message, [])
 }
 
 /// The caller is known, and may not do this.
@@ -141,7 +148,10 @@ fn details<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let mut details = ErrorDetails::with_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
     match reason {
-        ErrorReason::Overloaded | ErrorReason::DatabaseUnavailable | ErrorReason::ShuttingDown => {
+        ErrorReason::Overloaded
+        | ErrorReason::DatabaseUnavailable
+        | ErrorReason::IssuerUnavailable
+        | ErrorReason::ShuttingDown => {
             details.set_retry_info(Some(RETRY_SOON));
         }
         ErrorReason::RateLimited => {

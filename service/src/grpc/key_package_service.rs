@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     auth::Method,
+    limits::{InFlight, InFlightPermit},
     pool::{KeyPackagePool, Policy, PoolError},
 };
 use keypool_proto::v1::{self, key_package_service_server::KeyPackageService as Api};
@@ -19,13 +20,14 @@ use tracing::Span;
 pub struct KeyPackageService {
     pool: KeyPackagePool,
     policy: Policy,
+    watches: InFlight,
 }
 
 impl KeyPackageService {
-    /// Serves a pool. The policy says which spans requests may ask for.
+    /// Serves a pool. The policy says which spans requests may ask for, and `watches` how many each principal may have.
     #[must_use]
-    pub fn new(pool: KeyPackagePool, policy: Policy) -> Self {
-        Self { pool, policy }
+    pub fn new(pool: KeyPackagePool, policy: Policy, watches: InFlight) -> Self {
+        Self { pool, policy, watches }
     }
 }
 
@@ -74,8 +76,9 @@ impl Api for KeyPackageService {
         let (user, device) =
             read(|fields| decode::user_and_device(fields, &request.user_id, &request.device_id))?;
         access.pool(&user, Some(&device))?;
+        let permit = access.begin(&self.watches)?;
         let watch = self.pool.watch(user, device).await.map_err(pool_status)?;
-        Ok(Response::new(Box::pin(statuses(watch))))
+        Ok(Response::new(Box::pin(statuses(watch, permit))))
     }
 
     async fn reconcile_pool(
@@ -170,9 +173,13 @@ impl Api for KeyPackageService {
 /// The statuses of a watched pool, ended by UNAVAILABLE when the service stops.
 fn statuses(
     watch: crate::pool::Watch,
+    permit: InFlightPermit,
 ) -> impl Stream<Item = Result<v1::WatchPoolResponse, Status>> + Send {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(follow(watch, sender));
+    tokio::spawn(async move {
+        follow(watch, sender).await;
+        drop(permit);
+    });
     tokio_stream::wrappers::ReceiverStream::new(receiver)
 }
 

@@ -8,7 +8,7 @@ mod in_flight;
 mod rate;
 
 pub use buckets::Buckets;
-pub use in_flight::{InFlight, InFlightPermit};
+pub use in_flight::{InFlight, InFlightPermit, TooMany};
 pub use rate::Rate;
 
 use crate::{security::Event, store::DeviceKey, types::Holder};

@@ -8,10 +8,12 @@ pub(crate) use database::require_known_schema;
 
 use crate::{
     admin,
+    auth::Authenticator,
     clock::Clock,
     config::{Config, ConfigError},
     embedded::EmbeddedError,
     grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService},
+    limits::InFlight,
     pool::KeyPackagePool,
     store::{MigrateError, Store, StoreError},
     sweeper,
@@ -143,6 +145,7 @@ impl Server {
             Store::new(database.config().clone(), config.database_connections, CONNECTION_WAIT)?;
         require_known_schema(&store, &*clock).await?;
 
+        let authenticator = Authenticator::new(&config.auth, clock.clone())?;
         let policy = config.policy()?;
         let pool = KeyPackagePool::new(store.clone(), clock.clone(), policy.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -151,13 +154,17 @@ impl Server {
             .accept_http1(true)
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(CallLayer)
-            .layer(AuthenticateLayer)
+            .layer(AuthenticateLayer::new(authenticator, config.limits.calls_per_principal))
             .add_service(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())
             .add_service(
-                KeyPackageServiceServer::new(KeyPackageService::new(pool.clone(), policy))
-                    .max_decoding_message_size(MAX_REQUEST_BYTES),
+                KeyPackageServiceServer::new(KeyPackageService::new(
+                    pool.clone(),
+                    policy,
+                    InFlight::new(config.limits.watches_per_principal),
+                ))
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
             )
             .add_service(AuditServiceServer::new(AuditService::new(pool.clone())));
         let incoming =

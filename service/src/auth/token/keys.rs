@@ -162,7 +162,7 @@ impl Refresher {
         };
         self.state.send_modify(|state| {
             state.turns += 1;
-            let _ = wanted_at;
+            state.wanted_at = wanted_at.or(state.wanted_at);
             if let Some(set) = set {
                 state.set = Some(Arc::new(set));
             }
