@@ -43,6 +43,20 @@ pub(crate) enum Command {
     },
 }
 
+/// How calls are made and what is printed: shared by all commands that measure.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunOptions {
+    /// HTTP/2 connections that the calls share
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) connections: u32,
+    /// What random users, ids and choices are made from
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Where and with what is measured: shared by `compare` and `scale`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchOptions {
@@ -64,15 +78,9 @@ pub(crate) struct BenchOptions {
     /// Bytes of each package
     #[arg(long, value_name = "BYTES", default_value_t = 277, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) package_bytes: u32,
-    /// HTTP/2 connections that the calls share
-    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) connections: u32,
-    /// What random users and ids are made from
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Print a JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How calls are made, and what is printed.
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
 }
 
 /// Flags of `compare`.
@@ -159,15 +167,9 @@ pub(crate) struct LoadOptions {
     /// How long each reserve holds
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub(crate) ttl: Duration,
-    /// HTTP/2 connections that the calls share
-    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) connections: u32,
-    /// What random choices are made from
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Print a JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How calls are made, and what is printed.
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
 }
 
 /// Reads `name=value`.

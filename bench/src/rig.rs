@@ -7,7 +7,7 @@ use crate::{
     database::Database,
     drive::{Failures, Measured, Meter, Window, measure},
     error::{Error, Outcome},
-    subject::{Channels, Requests, Reserve, Users},
+    subject::{Channels, Clients, Requests, Reserve, Reserver, Users},
 };
 use std::{
     sync::{
@@ -52,7 +52,7 @@ impl Rig {
         let database = Database::open(options).await?;
         let settings = database.settings().await?;
         eprintln!("PostgreSQL: {settings}");
-        eprintln!("seed: {}", options.seed);
+        eprintln!("seed: {}", options.run.seed);
         database.prepare_to_fill().await?;
         Ok(Self {
             options: options.clone(),
@@ -60,7 +60,7 @@ impl Rig {
             settings,
             checker: Arc::default(),
             failures: Arc::default(),
-            seeds: AtomicU64::new(options.seed.wrapping_mul(1_000_003)),
+            seeds: AtomicU64::new(options.run.seed.wrapping_mul(1_000_003)),
         })
     }
 
@@ -73,6 +73,16 @@ impl Rig {
     pub(crate) fn requests(&self, demand: &Demand) -> Requests {
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
         Requests::new(demand.users.clone(), demand.targets, demand.ttl, seed)
+    }
+
+    /// Makes what reserves for one caller, by this client.
+    pub(crate) fn reserver(&self, client: Clients, demand: &Demand) -> Reserver {
+        Reserver {
+            client,
+            requests: self.requests(demand),
+            checker: self.checker.clone(),
+            package_bytes: self.options.package_bytes as usize,
+        }
     }
 
     /// Reads what services and the database use.
@@ -101,7 +111,7 @@ impl Rig {
         in_flight: u32,
     ) -> Result<Channels, Error> {
         let endpoints: Vec<&str> = services.iter().map(|service| service.endpoint()).collect();
-        Channels::connect(&endpoints, self.options.connections, in_flight).await
+        Channels::connect(&endpoints, self.options.run.connections, in_flight).await
     }
 
     /// Measures reserves at one service, or at several replicas.
@@ -113,11 +123,8 @@ impl Rig {
     ) -> Result<Measured, Error> {
         let channels = self.channels(services, demand.in_flight).await?;
         let callers = (0..demand.in_flight as usize).map(|caller| Reserve {
-            client: channels.client(caller),
+            reserver: self.reserver(channels.client(caller), demand),
             repeats: channels.client(caller + 1),
-            requests: self.requests(demand),
-            checker: self.checker.clone(),
-            package_bytes: self.options.package_bytes as usize,
             last: None,
         });
         self.measure(callers.collect(), window, services).await

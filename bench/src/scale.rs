@@ -68,7 +68,7 @@ pub(crate) async fn run(mut options: ScaleOptions) -> Result<Outcome, Error> {
     let outcome = rig.verdict().await?;
     let scale = Scale::new(sizes, &options, &rig);
     rig.database.close().await?;
-    scale.tell(options.bench.json)?;
+    scale.tell(options.bench.run.json)?;
     Ok(outcome)
 }
 
@@ -99,7 +99,7 @@ impl Scale {
         let what = format!("reserves a second with {last} packages / with {first}");
         Self {
             in_flight: options.in_flight,
-            seed: options.bench.seed,
+            seed: options.bench.run.seed,
             postgres_settings: rig.settings.clone(),
             sizes,
             target: Target::new(what, ratio, Limit::AtLeast, SHARE),

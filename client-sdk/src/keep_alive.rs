@@ -28,11 +28,11 @@ impl Reservation {
     /// extended is left to the spend, which then says why. Must be called within a Tokio runtime.
     pub fn keep_alive(&self) -> KeepAlive {
         let ttl = self.ttl().unwrap_or(DEFAULT_TTL);
-        let mut holds = self.holds();
+        let (client, holds) = (self.client().clone(), self.holds());
         KeepAlive(tokio::spawn(async move {
             loop {
                 sleep(ttl / 3).await;
-                if let Err(error) = holds.extend(ttl).await {
+                if let Err(error) = holds.extend(&client, ttl, |_, _| ()).await {
                     tracing::debug!(%error, "holds were not extended");
                     if !error.is_retryable() {
                         return;

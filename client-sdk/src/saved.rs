@@ -31,9 +31,8 @@ impl SavedReservation {
 
 impl Client {
     /// Takes up a reservation that an earlier process made, for whomever this client acts. Nothing is
-    /// asked of the service: what
-    /// became of the packages meanwhile is known with the next [`Reservation::spend`] or
-    /// [`Reservation::ensure`].
+    /// asked of the service: what became of the packages meanwhile is known with the next
+    /// [`Reservation::spend`] or [`Reservation::ensure`].
     ///
     /// ```no_run
     /// # async fn example(client: keypool_client::Client) -> Result<(), Box<dyn std::error::Error>> {

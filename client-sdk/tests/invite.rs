@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keypool_client::mls::{
-    CredentialVerifier, Invite, InviteJournal, InviteRecord, RejectedPackage, WrongIdentity,
+    CredentialVerifier, Invite, InviteJournal, InviteRecord, MemoryJournal, RejectedPackage,
+    WrongIdentity,
 };
 use keypool_client::proto::v1::*;
 use keypool_client::{
@@ -161,6 +162,34 @@ async fn an_unusable_package_is_replaced_once() {
     assert_eq!(first, second);
     let spend = &stage.fake.spend.requests()[0];
     assert_eq!(spend.packages, invited.added);
+}
+
+#[tokio::test]
+async fn what_turns_out_to_be_spent_with_a_replacement_is_not_forgotten() {
+    let stage = Stage::set().await;
+    let mut broken = stage.bob.fresh();
+    broken.key_package.pop();
+    let tablet = Device::new("bob", "tablet").fresh();
+    let mut spent = tablet.clone();
+    (spent.spent, spent.hold_expire_time) = (true, None);
+    stage.fake.reserve.answer(Ok(reserved(vec![broken, tablet])));
+    stage.fake.reserve.answer(Ok(reserved(vec![stage.bob.fresh(), spent])));
+    let refusal = failure(Code::PermissionDenied, ErrorReason::PermissionDenied, vec![]);
+    stage.fake.spend.answer(Err(refusal));
+    stage.fake.release.always(Ok(ReleaseReservationResponse::default()));
+    let journal = Arc::new(MemoryJournal::default());
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+
+    let publish = async |_: Invite| Ok::<_, PublishError>(());
+    let targets = [Target::user("bob")];
+    let inviter = stage.inviter().journal(journal.clone());
+    let error = inviter.invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
+
+    assert!(matches!(error, InviteError::Spend { .. }), "{error:?}");
+    // Another commit can still use what is spent.
+    let record = journal.load(group.group_id().as_slice()).unwrap();
+    assert!(record.is_some());
 }
 
 #[tokio::test]

@@ -51,8 +51,14 @@ async fn spent_kept_or_taken_apart_it_is_not_released() {
     reserve(&fake, &client, 1).await.keep();
     assert_eq!(reserve(&fake, &client, 1).await.into_parts().packages.len(), 1);
 
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(fake.release.requests().len(), 0);
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    let last = reserve(&fake, &client, 1).await;
+    let id = last.id().to_owned();
+    drop(last);
+    eventually(|| !fake.release.requests().is_empty()).await;
+    let released: Vec<_> =
+        fake.release.requests().into_iter().map(|release| release.reservation_id).collect();
+    assert_eq!(released, [id]);
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@
 mod support;
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use keypool_client::mls::{Invite, PackageState, PoolStore};
 use keypool_client::{
@@ -13,6 +12,7 @@ use keypool_client::{
 };
 use keypool_service::testing::server::TestServer;
 use support::device::{Device, SUITE};
+use support::eventually_async;
 
 async fn start() -> (TestServer, Client) {
     let server = TestServer::start().await;
@@ -82,13 +82,7 @@ async fn a_dropped_reservation_gives_its_package_back() {
     assert_eq!(available(&client, &bob).await, 31);
     drop(reservation);
 
-    for _ in 0..100 {
-        if available(&client, &bob).await == 32 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(available(&client, &bob).await, 32);
+    eventually_async(async || available(&client, &bob).await == 32).await;
     server.stop().await;
 }
 

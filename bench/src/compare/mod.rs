@@ -58,7 +58,7 @@ pub(crate) async fn run(options: CompareOptions) -> Result<Outcome, Error> {
     setup.stop().await?;
 
     let table = table(&comparison.rows());
-    if options.bench.json {
+    if options.bench.run.json {
         eprintln!("{table}{}", comparison.verdicts());
         print_json(&comparison)?;
     } else {

@@ -111,7 +111,7 @@ impl Comparison {
         }
         let rig = &setup.rig;
         let details = Details {
-            seed: rig.options.seed,
+            seed: rig.options.run.seed,
             packages: setup.packages(),
             postgres_settings: rig.settings.clone(),
             seconds: rounded(took.as_secs_f64()),

@@ -5,12 +5,12 @@ use crate::{
     child::{self, Child},
     cli::BenchOptions,
     database::fill::{PACKAGES_PER_USER, Packages},
-    drive::{Measured, Window},
+    drive::{Caller, Measured, Window},
     error::Error,
     rig::{Demand, Rig},
     subject::{
-        Connections, DeleteOnRead, Echo, HOT_TTL, ReserveThenSpend, SPEND_TTL, SingleStatement,
-        TTL, Upload, UploadQueue, Users, Validation, cores, make_uploads,
+        Connections, DeleteOnRead, Echo, HOT_TTL, Requests, ReserveThenSpend, SPEND_TTL,
+        SingleStatement, TTL, Upload, UploadQueue, Users, Validation, cores, make_uploads,
     },
 };
 use keypool_proto::v1::UploadKeyPackagesRequest;
@@ -168,13 +168,9 @@ impl Setup {
         connections: u32,
         window: Window,
     ) -> Result<Measured, Error> {
-        let config = self.rig.database.config();
-        let connections = Connections::open(config, connections, SingleStatement::SQL).await?;
-        let callers = (0..demand.in_flight).map(|_| SingleStatement {
-            connections: connections.clone(),
-            requests: self.rig.requests(demand),
-        });
-        self.rig.measure(callers.collect(), window, &[]).await
+        let connections = self.connections(connections, SingleStatement::SQL).await?;
+        let caller = |requests| SingleStatement { connections: connections.clone(), requests };
+        self.straight(demand, window, caller).await
     }
 
     /// Deletes straight to the database, of users in turn: so all of them have rows to the end.
@@ -184,14 +180,26 @@ impl Setup {
         connections: u32,
         window: Window,
     ) -> Result<Measured, Error> {
-        let config = self.rig.database.config();
-        let connections = Connections::open(config, connections, DeleteOnRead::SQL).await?;
+        let connections = self.connections(connections, DeleteOnRead::SQL).await?;
         let users = Users { turn: Some(self.read_turn.clone()), ..demand.users.clone() };
         let demand = Demand { users, ..demand.clone() };
-        let callers = (0..demand.in_flight).map(|_| DeleteOnRead {
-            connections: connections.clone(),
-            requests: self.rig.requests(&demand),
-        });
+        let caller = |requests| DeleteOnRead { connections: connections.clone(), requests };
+        self.straight(&demand, window, caller).await
+    }
+
+    /// Connects to the database so many times, for one statement.
+    async fn connections(&self, count: u32, sql: &str) -> Result<Arc<Connections>, Error> {
+        Connections::open(self.rig.database.config(), count, sql).await
+    }
+
+    /// Measures callers that need no service.
+    async fn straight<C: Caller>(
+        &self,
+        demand: &Demand,
+        window: Window,
+        caller: impl Fn(Requests) -> C,
+    ) -> Result<Measured, Error> {
+        let callers = (0..demand.in_flight).map(|_| caller(self.rig.requests(demand)));
         self.rig.measure(callers.collect(), window, &[]).await
     }
 
@@ -201,10 +209,7 @@ impl Setup {
         let demand = Demand { users, ttl: SPEND_TTL, ..demand };
         let channels = self.rig.channels(&[&self.service], demand.in_flight).await?;
         let callers = (0..demand.in_flight as usize).map(|caller| ReserveThenSpend {
-            client: channels.client(caller),
-            requests: self.rig.requests(&demand),
-            checker: self.rig.checker.clone(),
-            package_bytes: self.rig.options.package_bytes as usize,
+            reserver: self.rig.reserver(channels.client(caller), &demand),
         });
         self.rig.measure(callers.collect(), window, &[&self.service]).await
     }

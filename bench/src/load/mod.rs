@@ -37,7 +37,7 @@ pub(crate) async fn run(options: LoadOptions) -> Result<Outcome, Error> {
         None => format!("load-{}-", Uuid::now_v7().simple()).into(),
     };
     let clients = connect(&options).await?;
-    eprintln!("users {prefix}000001 to {prefix}{:06}, seed {}", options.users, options.seed);
+    eprintln!("users {prefix}000001 to {prefix}{:06}, seed {}", options.users, options.run.seed);
     prepare::fill(&options, &prefix, &clients).await?;
 
     let (checker, counts) = (Arc::<Checker>::default(), Arc::<Counts>::default());
@@ -49,7 +49,7 @@ pub(crate) async fn run(options: LoadOptions) -> Result<Outcome, Error> {
         prefix: prefix.clone(),
         users: options.users,
         ttl: options.ttl,
-        random: SmallRng::seed_from_u64(options.seed.wrapping_add(number.into())),
+        random: SmallRng::seed_from_u64(options.run.seed.wrapping_add(number.into())),
         checker: checker.clone(),
         counts: counts.clone(),
     });
@@ -57,13 +57,13 @@ pub(crate) async fn run(options: LoadOptions) -> Result<Outcome, Error> {
     let progress = async |tally: &Tally| tell(tally, &counts, &failures).await;
     let meter = Meter::default();
     let measured = measure_watched(workers.collect(), window, &meter, &failures, progress).await?;
-    Report::new(&options, measured.seconds, &counts, &checker, &failures).tell(options.json)
+    Report::new(&options, measured.seconds, &counts, &checker, &failures).tell(options.run.json)
 }
 
 /// Clients, each with a connection to every endpoint.
 async fn connect(options: &LoadOptions) -> Result<Vec<Client>, Error> {
     let mut clients = Vec::new();
-    for _ in 0..options.connections.min(options.in_flight).max(1) {
+    for _ in 0..options.run.connections.min(options.in_flight).max(1) {
         let mut endpoints = options.endpoint.iter();
         let first = endpoints.next().cloned().unwrap_or_default();
         let builder =

@@ -45,7 +45,7 @@ impl Report {
         Self {
             in_flight: options.in_flight,
             users: options.users,
-            seed: options.seed,
+            seed: options.run.seed,
             seconds: rounded(seconds),
             operations: called.map(|(name, count)| (name, count.summary(seconds))).collect(),
             violations: violations.count(),

@@ -5,6 +5,7 @@ mod database;
 mod echo;
 mod requests;
 mod reserve;
+mod reserver;
 mod spend;
 mod upload;
 
@@ -13,6 +14,7 @@ pub(crate) use database::{Connections, DeleteOnRead, SingleStatement};
 pub(crate) use echo::Echo;
 pub(crate) use requests::{Requests, Users};
 pub(crate) use reserve::Reserve;
+pub(crate) use reserver::Reserver;
 pub(crate) use spend::ReserveThenSpend;
 pub(crate) use upload::{Upload, UploadQueue, Validation, cores, make_upload, make_uploads};
 

@@ -1,68 +1,45 @@
 //! Reserves that are answered by keypool.
 
-use super::{Clients, REPEAT_ONE_IN, Requests};
+use super::{Clients, REPEAT_ONE_IN, Reserver, reserver::Reserved};
 use crate::{
-    check::{Checker, Expected, Micros},
+    check::Micros,
     drive::{CallError, Caller},
 };
-use keypool_proto::v1::{ReserveKeyPackagesRequest, ReserveKeyPackagesResponse};
-use std::sync::Arc;
 
 /// Reserves, and now and then repeats a reserve. What was reserved returns to its pool by itself.
 #[derive(Debug)]
 pub(crate) struct Reserve {
-    /// A client of the service.
-    pub(crate) client: Clients,
+    /// What reserves.
+    pub(crate) reserver: Reserver,
     /// A client for repeats: of another replica, if there is one.
     pub(crate) repeats: Clients,
-    /// What to ask for.
-    pub(crate) requests: Requests,
-    /// What checks the answers.
-    pub(crate) checker: Arc<Checker>,
-    /// How many bytes each package has.
-    pub(crate) package_bytes: usize,
     /// The last call.
-    pub(crate) last: Option<LastReserve>,
-}
-
-/// A reserve and its answer.
-#[derive(Debug)]
-pub(crate) struct LastReserve {
-    request: ReserveKeyPackagesRequest,
-    asked_at: Micros,
-    answer: ReserveKeyPackagesResponse,
+    pub(crate) last: Option<Reserved>,
 }
 
 impl Caller for Reserve {
     async fn call(&mut self) -> Result<Option<u64>, CallError> {
-        let (request, asked_at) = self.requests.reserve();
-        let answer = match self.client.reserve_key_packages(request.clone()).await {
-            Ok(answer) => answer.into_inner(),
-            // A broken promise, which the checker has noted, and not a failed call.
-            Err(status) if self.checker.refused(&status) => return Ok(Some(0)),
-            Err(status) => return Err(status.into()),
-        };
-        let items = answer.reservation.as_ref().map_or(0, |one| one.packages.len() as u64);
-        self.last = Some(LastReserve { request, asked_at, answer });
+        let Some(reserved) = self.reserver.reserve().await? else { return Ok(Some(0)) };
+        let reservation = reserved.answer.reservation.as_ref();
+        let items = reservation.map_or(0, |one| one.packages.len() as u64);
+        self.last = Some(reserved);
         Ok(Some(items))
     }
 
     async fn verify(&mut self) -> Result<(), CallError> {
-        let Some(LastReserve { request, asked_at, answer }) = self.last.take() else {
-            return Ok(());
-        };
-        let ttl = self.requests.ttl();
-        let expected = Expected { ttl, package_bytes: self.package_bytes };
-        self.checker.reserved(&request, asked_at, &answer, expected);
-        if self.requests.one_in(REPEAT_ONE_IN) {
-            let again = match self.repeats.reserve_key_packages(request.clone()).await {
+        let Some(reserved) = self.last.take() else { return Ok(()) };
+        self.reserver.check(&reserved);
+        let expected = self.reserver.expected();
+        let Reserver { requests, checker, .. } = &mut self.reserver;
+        if requests.one_in(REPEAT_ONE_IN) {
+            let again = match self.repeats.reserve_key_packages(reserved.request.clone()).await {
                 Ok(again) => again.into_inner(),
-                Err(status) if self.checker.refused(&status) => return Ok(()),
+                Err(status) if checker.refused(&status) => return Ok(()),
                 Err(status) => return Err(status.into()),
             };
-            self.checker.repeated(&answer, &again, ttl);
+            checker.repeated(&reserved.answer, &again, requests.ttl());
             // It may have renewed a hold that had lapsed, so that only the first ask is sure to have come before.
-            self.checker.reserved(&request, Micros(i64::MIN), &again, expected);
+            checker.reserved(&reserved.request, Micros(i64::MIN), &again, expected);
         }
         Ok(())
     }

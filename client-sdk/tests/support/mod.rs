@@ -335,8 +335,13 @@ pub(crate) fn reserved(packages: Vec<ReservedKeyPackage>) -> ReserveKeyPackagesR
 
 /// Waits until it holds, for things that happen in the background.
 pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
+    eventually_async(async || holds()).await;
+}
+
+/// The same for what has to be asked for.
+pub(crate) async fn eventually_async(mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..500 {
-        if holds() {
+        if holds().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -32,13 +32,19 @@ async fn note_reservations(server: &TestServer) {
         .unwrap();
 }
 
-#[tokio::test]
-async fn a_caller_that_left_before_its_batch_costs_no_package() {
+/// A server that notes reservations, with a package to keep its lane busy with and two of bob.
+async fn noting_server() -> TestServer {
     let server = TestServer::start_with(one_lane).await;
     let mut client = client(&server).await;
     fill(&mut client, "alice", "phone", 1).await;
     fill(&mut client, "bob", "phone", 2).await;
     note_reservations(&server).await;
+    server
+}
+
+#[tokio::test]
+async fn a_caller_that_left_before_its_batch_costs_no_package() {
+    let server = noting_server().await;
     let (blocked, first, _) = busy(&server).await;
     let left = queue(&server, request("left", &["bob"])).await;
     let stays = queue(&server, request("stays", &["bob"])).await;
@@ -53,16 +59,12 @@ async fn a_caller_that_left_before_its_batch_costs_no_package() {
 
 #[tokio::test]
 async fn a_call_whose_deadline_passed_costs_no_package() {
-    let server = TestServer::start_with(one_lane).await;
-    let mut client = client(&server).await;
-    fill(&mut client, "alice", "phone", 1).await;
-    fill(&mut client, "bob", "phone", 2).await;
-    note_reservations(&server).await;
+    let server = noting_server().await;
     let (blocked, first, _) = busy(&server).await;
     let target = super::support::device("bob", "phone");
     let mut hasty = tonic::Request::new(reserve_request("hasty", vec![target]));
     hasty.set_timeout(Duration::from_millis(100));
-    client.reserve_key_packages(hasty).await.unwrap_err();
+    client(&server).await.reserve_key_packages(hasty).await.unwrap_err();
     let stays = queue(&server, request("stays", &["bob"])).await;
     blocked.end().await;
     first.await.unwrap().unwrap();

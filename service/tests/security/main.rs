@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod draining;
+mod holders;
 mod matrix;
 mod rights;
 #[path = "../support/mod.rs"]

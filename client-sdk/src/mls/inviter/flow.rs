@@ -272,16 +272,17 @@ where
 {
     let [first, longest] = PUBLISH_DELAYS;
     let delays = ExponentialBuilder::new().with_min_delay(first).with_max_delay(longest);
-    for delay in delays.with_jitter().without_max_times().build() {
+    let mut delays = delays.with_jitter().without_max_times().build();
+    loop {
         match publish(invite.clone()).await {
             Err(PublishError::Retry(error)) => {
+                let delay = delays.next().unwrap_or(longest);
                 tracing::debug!(%error, ?delay, "not published, publishing again");
                 sleep(delay).await;
             }
             settled => return settled,
         }
     }
-    Err(PublishError::Later("it was tried for ever".into()))
 }
 
 /// Whether all of them are in the group already.

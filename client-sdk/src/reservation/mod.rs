@@ -1,0 +1,150 @@
+//! What `reserve` made, and what can be done with it.
+
+mod holds;
+mod many_targets;
+mod parts;
+mod release;
+mod spend;
+
+use std::time::{Duration, SystemTime};
+
+use keypool_proto::v1::{KeyPackageName, ReserveKeyPackagesRequest};
+
+use self::many_targets::reserve;
+use crate::{Client, Missing, ReservedPackage, Result};
+
+pub(crate) use holds::Holds;
+pub use parts::ReservationParts;
+
+/// The service takes so many packages in one call.
+const MAX_PACKAGES_PER_CALL: usize = 100;
+
+/// Packages held for one invite, for a limited time.
+///
+/// Spend them before the Welcome goes out: whoever spent a package is the only one that may use it.
+/// A reservation that is dropped before anything was spent is released in the background, if a Tokio
+/// runtime is there to do it; otherwise the packages return to their pools when the hold ends.
+#[derive(Debug)]
+#[must_use = "a dropped reservation is released"]
+pub struct Reservation {
+    client: Client,
+    request: ReserveKeyPackagesRequest,
+    packages: Vec<ReservedPackage>,
+    missing: Vec<Missing>,
+    release_on_drop: bool,
+    may_have_spent: bool,
+}
+
+impl Reservation {
+    pub(crate) async fn make(client: Client, request: ReserveKeyPackagesRequest) -> Result<Self> {
+        let (packages, missing) = reserve(&client, &request).await?;
+        let may_have_spent = is_any_spent(&packages);
+        Ok(Self { client, request, packages, missing, release_on_drop: true, may_have_spent })
+    }
+
+    /// A reservation of which only the names of its packages are known, to spend or release them.
+    #[cfg(feature = "openmls")]
+    pub(crate) fn named(client: Client, request: ReserveKeyPackagesRequest) -> Self {
+        let (packages, missing) = (Vec::new(), Vec::new());
+        Self { client, request, packages, missing, release_on_drop: false, may_have_spent: false }
+    }
+
+    /// What it holds now, to be extended and released apart from it.
+    pub(crate) fn holds(&self) -> Holds {
+        Holds::of(&self.request, &self.packages)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How long each hold lasts, if the caller said so.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        self.request.ttl.and_then(|ttl| ttl.try_into().ok())
+    }
+
+    /// Whether any package of the reservation is spent, or may be.
+    #[cfg(feature = "openmls")]
+    pub(crate) fn may_have_spent(&self) -> bool {
+        self.may_have_spent
+    }
+
+    /// As plain data, to be stored; [`Client::resume`] takes it up again after a crash. While this
+    /// reservation lives, it is released when dropped all the same.
+    #[cfg(feature = "serde")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+    #[must_use]
+    pub fn save(&self) -> crate::SavedReservation {
+        crate::SavedReservation {
+            request: self.request.clone(),
+            packages: self.packages.clone(),
+            missing: self.missing.clone(),
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn taken_up(client: Client, saved: crate::SavedReservation) -> Self {
+        let crate::SavedReservation { mut request, packages, missing } = saved;
+        // Whose it is does not come from what was stored, which may have been in other hands.
+        request.on_behalf_of.clone_from(&client.settings().on_behalf_of);
+        Self { client, request, packages, missing, release_on_drop: true, may_have_spent: true }
+    }
+
+    /// The reservation's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.request.reservation_id
+    }
+
+    /// The group that it was made for.
+    #[must_use]
+    pub fn group_id(&self) -> &[u8] {
+        &self.request.group_id
+    }
+
+    /// The packages, at most one for each device.
+    #[must_use]
+    pub fn packages(&self) -> &[ReservedPackage] {
+        &self.packages
+    }
+
+    /// The users and devices for which there was none, and why.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// Reserves again, under the same id: keeps what is held, and tries what is missing once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReserveBuilder::send`](crate::ReserveBuilder::send). The reservation is then as it was.
+    pub async fn ensure(&mut self) -> Result<()> {
+        (self.packages, self.missing) = reserve(&self.client, &self.request).await?;
+        self.may_have_spent |= is_any_spent(&self.packages);
+        Ok(())
+    }
+
+    /// Holds the unspent packages for `ttl` from now on: 1 second to 10 minutes. A hold is never
+    /// shortened. Returns when the first of them ends, or `None` if there was nothing to prolong.
+    ///
+    /// # Errors
+    ///
+    /// As [`spend`](Self::spend).
+    pub async fn extend(&mut self, ttl: Duration) -> Result<Option<SystemTime>> {
+        let holds = self.holds();
+        let mut first_end = None;
+        let extended = |names: &[KeyPackageName], end: SystemTime| {
+            for package in self.packages.iter_mut().filter(|p| names.contains(&p.name)) {
+                package.hold_expires = Some(end);
+            }
+            first_end = Some(first_end.map_or(end, |first: SystemTime| first.min(end)));
+        };
+        holds.extend(&self.client, ttl, extended).await?;
+        Ok(first_end)
+    }
+}
+
+fn is_any_spent(packages: &[ReservedPackage]) -> bool {
+    packages.iter().any(|package| package.spent)
+}

@@ -1,0 +1,63 @@
+//! Giving packages back.
+
+use keypool_proto::v1::{KeyPackageName, UnusableReason};
+use tokio::runtime::Handle;
+
+use super::{Holds, Reservation};
+use crate::Result;
+
+impl Reservation {
+    /// Gives the unspent packages back: each can be reserved again at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyPackageAlreadySpent`] if one turns out to be spent, and [`Error::NotTheHolder`].
+    ///
+    /// [`Error::KeyPackageAlreadySpent`]: crate::Error::KeyPackageAlreadySpent
+    /// [`Error::NotTheHolder`]: crate::Error::NotTheHolder
+    pub async fn release(mut self) -> Result<()> {
+        self.release_on_drop = false;
+        self.holds().release(&self.client, UnusableReason::Unspecified).await
+    }
+
+    /// Gives these packages back.
+    #[cfg(feature = "openmls")]
+    pub(crate) async fn release_packages(self, names: Vec<KeyPackageName>) -> Result<()> {
+        Holds::named(&self.request, names).release(&self.client, UnusableReason::Unspecified).await
+    }
+
+    /// Reports a package as unusable: it is revoked in place of given back, nobody else gets it, and
+    /// the device's status says so. With [`UnusableReason::Unspecified`] it is just given back.
+    ///
+    /// # Errors
+    ///
+    /// As [`release`](Self::release).
+    pub async fn release_unusable(
+        &mut self,
+        name: &KeyPackageName,
+        reason: UnusableReason,
+    ) -> Result<()> {
+        let holds = Holds::named(&self.request, vec![name.clone()]);
+        holds.release(&self.client, reason).await?;
+        self.packages.retain(|package| package.name != *name);
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.release_on_drop {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let holds = self.holds();
+        let client = self.client.clone();
+        runtime.spawn(async move {
+            if let Err(error) = holds.release(&client, UnusableReason::Unspecified).await {
+                tracing::debug!(%error, "a dropped reservation was not released; it will lapse");
+            }
+        });
+    }
+}

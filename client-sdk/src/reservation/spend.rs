@@ -1,0 +1,77 @@
+//! Using packages up.
+
+use keypool_proto::v1::{KeyPackageName, SpendReservationRequest};
+
+use super::{MAX_PACKAGES_PER_CALL, Reservation};
+use crate::{Error, Result};
+
+impl Reservation {
+    /// Uses all its packages up, for good. Call this before the Welcome goes out; if it fails, don't
+    /// send the Welcome.
+    ///
+    /// # Errors
+    ///
+    /// If any package could not be spent, with [`Error::outcomes`]: [`Error::ReservationLost`],
+    /// [`Error::KeyPackageAlreadySpent`], [`Error::KeyPackageExpired`],
+    /// [`Error::KeyPackageRevoked`], [`Error::ReservationNotFound`]. The packages whose outcome has
+    /// no reason are spent all the same, and [marked](crate::ReservedPackage::spent) so. More than
+    /// 100 packages take several calls, of which the first failing one is the last.
+    pub async fn spend(&mut self) -> Result<()> {
+        let names: Vec<_> = self.packages.iter().map(|package| package.name.clone()).collect();
+        self.spend_packages(&names).await
+    }
+
+    /// Uses some of its packages up, for good. The others stay held.
+    ///
+    /// # Errors
+    ///
+    /// As [`spend`](Self::spend).
+    pub async fn spend_packages(&mut self, names: &[KeyPackageName]) -> Result<()> {
+        self.release_on_drop = false;
+        for names in names.chunks(MAX_PACKAGES_PER_CALL) {
+            let spent = self.spend_chunk(names).await;
+            self.may_have_spent |= spent.as_ref().err().is_none_or(may_have_spent);
+            self.mark_spent(names, spent.as_ref().err());
+            spent?;
+        }
+        Ok(())
+    }
+
+    async fn spend_chunk(&self, names: &[KeyPackageName]) -> Result<()> {
+        let request = SpendReservationRequest {
+            reservation_id: self.request.reservation_id.clone(),
+            group_id: self.request.group_id.clone(),
+            packages: names.to_vec(),
+            on_behalf_of: self.request.on_behalf_of.clone(),
+        };
+        self.client.call(request).await.map(drop)
+    }
+
+    fn mark_spent(&mut self, names: &[KeyPackageName], error: Option<&Error>) {
+        let succeeded = |name: &KeyPackageName| match error {
+            None => names.contains(name),
+            Some(error) => error
+                .outcomes()
+                .iter()
+                .any(|outcome| outcome.name == *name && outcome.reason.is_none()),
+        };
+        for package in self.packages.iter_mut().filter(|package| succeeded(&package.name)) {
+            package.spent = true;
+            package.hold_expires = None;
+        }
+    }
+}
+
+/// Whether a spend that failed may have spent something all the same.
+fn may_have_spent(error: &Error) -> bool {
+    match error.outcomes() {
+        [] => !matches!(
+            error,
+            Error::InvalidArgument(_)
+                | Error::NotTheHolder(_)
+                | Error::PermissionDenied(_)
+                | Error::Unauthenticated(_)
+        ),
+        outcomes => outcomes.iter().any(|outcome| outcome.reason.is_none()),
+    }
+}

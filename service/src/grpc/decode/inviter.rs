@@ -1,0 +1,155 @@
+//! What inviters ask: to reserve, and what to do with their reservations.
+
+use super::{Fields, ITEMS};
+use crate::{
+    grpc::access::Access,
+    pool::{
+        Caller, Extension, HoldRequest, PackageName, Policy, Release, ReserveRequest, SpendRequest,
+        Target,
+    },
+    types::{CipherSuite, DeviceId, GroupId, KeyPackageRef, ReservationId, UserId},
+};
+use jiff::SignedDuration;
+use keypool_proto::v1;
+use std::collections::HashSet;
+
+const MAX_EXCLUDED: usize = 100;
+const MAX_CIPHER_SUITES: usize = 16;
+
+pub(in crate::grpc) fn reserve(
+    fields: &mut Fields,
+    request: &v1::ReserveKeyPackagesRequest,
+    access: &Access,
+    policy: &Policy,
+) -> Option<ReserveRequest> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
+    let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
+    let group = fields.check("group_id", GroupId::new(&request.group_id));
+    let targets = fields.list("targets", &request.targets, ITEMS, target);
+    let suites = &request.cipher_suites;
+    let cipher_suites =
+        fields.list("cipher_suites", suites, 0..=MAX_CIPHER_SUITES, |fields, path, &raw| {
+            match u16::try_from(raw) {
+                Ok(suite) if suite > 0 => Some(CipherSuite(suite)),
+                _ => {
+                    fields.violation(path, "must be 1 to 65535");
+                    None
+                }
+            }
+        });
+    let hold = fields.span("ttl", request.ttl.as_ref(), policy.min_hold..=policy.max_hold);
+    let lifetimes = SignedDuration::ZERO..=policy.validation.max_lifetime;
+    let min_remaining =
+        fields.span("min_remaining_lifetime", request.min_remaining_lifetime.as_ref(), lifetimes);
+    Some(ReserveRequest {
+        caller: caller?,
+        reservation: reservation?,
+        group: group?,
+        targets: targets?,
+        cipher_suites: cipher_suites?,
+        hold: hold?,
+        min_remaining: min_remaining?,
+        require_all: request.require_all,
+    })
+}
+
+fn target(fields: &mut Fields, path: &str, raw: &v1::Target) -> Option<Target> {
+    let user = fields.check(format!("{path}.user_id"), UserId::new(&raw.user_id));
+    let device = fields.optional(format!("{path}.device_id"), &raw.device_id, DeviceId::new);
+    let path = format!("{path}.excluded_device_ids");
+    if !raw.device_id.is_empty() && !raw.excluded_device_ids.is_empty() {
+        fields.violation(path, "must be empty where device_id is set");
+        return None;
+    }
+    let excluded =
+        fields.list(&path, &raw.excluded_device_ids, 0..=MAX_EXCLUDED, |fields, path, raw| {
+            fields.check(path, DeviceId::new(raw))
+        });
+    Some(Target { user: user?, device: device?, excluded: excluded? })
+}
+
+pub(in crate::grpc) fn spend(
+    fields: &mut Fields,
+    request: &v1::SpendReservationRequest,
+    access: &Access,
+) -> Option<SpendRequest> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
+    let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
+    let group = fields.check("group_id", GroupId::new(&request.group_id));
+    let packages = names(fields, &request.packages);
+    Some(SpendRequest { hold: hold(caller, reservation, packages)?, group: group? })
+}
+
+pub(in crate::grpc) fn release(
+    fields: &mut Fields,
+    request: &v1::ReleaseReservationRequest,
+    access: &Access,
+) -> Option<Release> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
+    let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
+    let mut seen = HashSet::new();
+    let items = fields.list("packages", &request.packages, ITEMS, |fields, path, raw| {
+        let reason_path = format!("{path}.unusable_reason");
+        let reason = match v1::UnusableReason::try_from(raw.unusable_reason) {
+            Ok(v1::UnusableReason::Unspecified) => Some(None),
+            Ok(reason) => fields.check(reason_path, i16::try_from(i32::from(reason))).map(Some),
+            Err(_unknown) => {
+                fields.violation(reason_path, "must be a known UnusableReason");
+                None
+            }
+        };
+        let name = name(fields, &format!("{path}.name"), raw.name.as_ref(), &mut seen);
+        Some((name?, reason?))
+    });
+    let (packages, unusable) = items.map(|items| items.into_iter().unzip()).unzip();
+    Some(Release { hold: hold(caller, reservation, packages)?, unusable: unusable? })
+}
+
+pub(in crate::grpc) fn extend(
+    fields: &mut Fields,
+    request: &v1::ExtendReservationRequest,
+    access: &Access,
+    policy: &Policy,
+) -> Option<Extension> {
+    let caller = access.reservations(fields, &request.on_behalf_of);
+    let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
+    let packages = names(fields, &request.packages);
+    let ttl = fields.span("ttl", request.ttl.as_ref(), policy.min_hold..=policy.max_hold);
+    Some(Extension { hold: hold(caller, reservation, packages)?, ttl: ttl? })
+}
+
+fn hold(
+    caller: Option<Caller>,
+    reservation: Option<ReservationId>,
+    packages: Option<Vec<PackageName>>,
+) -> Option<HoldRequest> {
+    Some(HoldRequest { caller: caller?, reservation: reservation?, packages: packages? })
+}
+
+fn names(fields: &mut Fields, raw: &[v1::KeyPackageName]) -> Option<Vec<PackageName>> {
+    let mut seen = HashSet::new();
+    fields
+        .list("packages", raw, ITEMS, |fields, path, raw| name(fields, path, Some(raw), &mut seen))
+}
+
+fn name(
+    fields: &mut Fields,
+    path: &str,
+    raw: Option<&v1::KeyPackageName>,
+    seen: &mut HashSet<PackageName>,
+) -> Option<PackageName> {
+    let Some(raw) = raw else {
+        fields.violation(path, "must be set");
+        return None;
+    };
+    let user = fields.check(format!("{path}.user_id"), UserId::new(&raw.user_id));
+    let device = fields.check(format!("{path}.device_id"), DeviceId::new(&raw.device_id));
+    let reference =
+        fields.check(format!("{path}.key_package_ref"), KeyPackageRef::new(&raw.key_package_ref));
+    let name = PackageName { user: user?, device: device?, reference: reference? };
+    if !seen.insert(name.clone()) {
+        fields.violation(path, "names the same package as an element before it");
+        return None;
+    }
+    Some(name)
+}

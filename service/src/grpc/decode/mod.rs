@@ -1,0 +1,16 @@
+//! Requests into the domain's types. Every field that breaks its contract is reported, each with its path.
+
+mod device;
+mod fields;
+mod inviter;
+mod spend_log;
+
+pub(super) use device::{refs, selector, upload, user_and_device, user_and_optional_device};
+pub(super) use fields::Fields;
+pub(super) use inviter::{extend, release, reserve, spend};
+pub(super) use spend_log::{page_token, spend_log};
+
+use std::ops::RangeInclusive;
+
+/// How many packages or targets one call may name.
+const ITEMS: RangeInclusive<usize> = 1..=100;
