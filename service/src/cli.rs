@@ -73,6 +73,10 @@ struct ServeFlags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     insecure: bool,
+    /// Serve plain text on other addresses than loopback, as behind a mesh that encrypts. --insecure implies it
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    plain_text: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -162,6 +166,7 @@ impl ServeFlags {
             listen: self.listen.or(other.listen),
             admin_listen: self.admin_listen.or(other.admin_listen),
             insecure: self.insecure || other.insecure,
+            plain_text: self.plain_text || other.plain_text,
         }
     }
 }
@@ -203,7 +208,7 @@ async fn serve(config: &Config) -> Result<(), CliError> {
 /// Tells where the service is. The first line is for programs, the others are for people.
 fn greet(server: &Server) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let address = server.address();
+    let (scheme, address) = (server.scheme(), server.address());
     writeln!(out, "keypool listening on {address}")?;
     writeln!(
         out,
@@ -218,8 +223,12 @@ fn greet(server: &Server) -> io::Result<()> {
         )?;
     }
     writeln!(out, "  try, in another terminal:")?;
-    writeln!(out, "    KEYPOOL_ENDPOINT=http://{address} cargo run --release --example invite")?;
-    writeln!(out, "    grpcurl -plaintext {address} describe keypool.v1.KeyPackageService")?;
+    writeln!(
+        out,
+        "    KEYPOOL_ENDPOINT={scheme}://{address} cargo run --release --example invite"
+    )?;
+    let plain = if scheme == "http" { "-plaintext " } else { "" };
+    writeln!(out, "    grpcurl {plain}{address} describe keypool.v1.KeyPackageService")?;
     writeln!(out, "  stop with Ctrl-C")?;
     out.flush()
 }
@@ -284,7 +293,7 @@ async fn with_store<T>(
     run: impl AsyncFnOnce(Store) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let database = Database::open(config).await?;
-    let store = Store::new(database.config().clone(), 1, Duration::from_secs(5))?;
+    let store = Store::new(database.connector().clone(), 1, Duration::from_secs(5))?;
     let result = match require_known_schema(&store, &SystemClock).await {
         Ok(()) => run(store.clone()).await,
         Err(error) => Err(error.into()),

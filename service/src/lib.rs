@@ -11,7 +11,8 @@
 //! | [`pool`] | the rules: [`pool::KeyPackagePool`], validation, policy; no tonic, no SQL |
 //! | [`lane`] | group commit: calls that wait become one statement |
 //! | [`store`] | PostgreSQL: one file for each family of statements; no proto types |
-//! | [`types`], [`clock`] | ids, buckets, time |
+//! | [`types`], [`clock`], [`pem`] | ids, buckets; time; certificates in files |
+//! | [`transport`] | connections: TLS, and limits in number and time |
 //! | [`server`], [`config`], [`embedded`] | the whole of it, started and stopped as one |
 
 pub mod admin;
@@ -23,6 +24,7 @@ pub mod embedded;
 pub mod grpc;
 pub mod lane;
 pub mod limits;
+pub mod pem;
 pub mod pool;
 pub mod security;
 pub mod server;

@@ -15,10 +15,61 @@ impl Config {
         let pool = &self.pool;
         let rates = &self.limits.rates;
         let rates = [rates.holder, rates.holder_and_device, rates.device, rates.upload];
+        let limits = &self.limits;
+        let a_while = |span| span > SignedDuration::ZERO && span <= SignedDuration::from_hours(24);
         let rules = [
             (
                 self.insecure || self.auth.is_required() || self.listen.ip().is_loopback(),
                 "listen: without authentication only loopback addresses are served; pass --insecure to serve any",
+            ),
+            (
+                self.insecure
+                    || self.plain_text
+                    || self.tls.is_some()
+                    || self.listen.ip().is_loopback(),
+                "listen: plain text is served on loopback addresses only; configure [tls], or pass --plain-text if something in front encrypts",
+            ),
+            (
+                self.tls
+                    .as_ref()
+                    .is_none_or(|tls| tls.client_certificates.is_none() || tls.client_ca.is_some()),
+                "tls.client_certificates: needs tls.client_ca, to verify them with",
+            ),
+            (
+                self.tls.as_ref().is_none_or(|tls| a_while(tls.reload_interval)),
+                "tls.reload_interval: must be positive and at most a day",
+            ),
+            (
+                self.database_tls.certificate.is_some() == self.database_tls.key.is_some(),
+                "database_tls.certificate, database_tls.key: one needs the other",
+            ),
+            (
+                (1..=1_000_000).contains(&limits.connections),
+                "limits.connections: must be 1 to 1000000",
+            ),
+            (
+                (1..=1_000_000).contains(&limits.streams_per_connection),
+                "limits.streams_per_connection: must be 1 to 1000000",
+            ),
+            (
+                (1024..=1024 * 1024).contains(&limits.header_bytes),
+                "limits.header_bytes: must be 1024 to 1048576",
+            ),
+            (
+                (64 * 1024..=64 * 1024 * 1024).contains(&limits.message_bytes),
+                "limits.message_bytes: must be 65536 to 67108864",
+            ),
+            (
+                [
+                    limits.call_timeout,
+                    limits.handshake_timeout,
+                    limits.idle_timeout,
+                    limits.write_timeout,
+                ]
+                .into_iter()
+                .chain(limits.connection_age)
+                .all(a_while),
+                "limits.call_timeout, limits.handshake_timeout, limits.idle_timeout, limits.write_timeout, limits.connection_age: must be positive and at most a day",
             ),
             (self.database_connections > 0, "database_connections: must be at least 1"),
             (pool.low_watermark <= pool.target, "pool.low_watermark: must be at most pool.target"),

@@ -1,4 +1,5 @@
 use crate::{limits::Rates, pool::Policy};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 /// How much one caller, and all of them, may ask for.
@@ -11,6 +12,26 @@ pub struct LimitsConfig {
     pub calls_in_flight: usize,
     /// How many pools may be watched at the same time.
     pub watches: usize,
+    /// How many connections callers may have in all; any further one is closed at once.
+    pub connections: usize,
+    /// How many calls may be under way on one HTTP/2 connection, watches included; clients keep further ones back.
+    pub streams_per_connection: u32,
+    /// The most bytes of a request's headers, counted as HTTP/2 does (RFC 9113, 6.5.2).
+    pub header_bytes: u32,
+    /// The most bytes of a request's message.
+    pub message_bytes: usize,
+    /// How long a call may take until its answer, or its first of several, begins; less if its caller wants it sooner.
+    pub call_timeout: SignedDuration,
+    /// How long a new connection may take to shake hands by TLS and to send its first bytes.
+    pub handshake_timeout: SignedDuration,
+    /// How long a connection may stay without a byte in either direction. On HTTP/2 the service pings, so that only
+    /// peers that are gone are silent.
+    pub idle_timeout: SignedDuration,
+    /// How long a connection may not take what there is to send.
+    pub write_timeout: SignedDuration,
+    /// After how long a connection is asked to end when its calls have, so that clients spread over replicas anew.
+    /// Without it, never.
+    pub connection_age: Option<SignedDuration>,
     /// How many calls one principal may have under way at the same time. Back ends, which stand for many, may have any
     /// number.
     pub calls_per_principal: usize,
@@ -27,6 +48,16 @@ impl Default for LimitsConfig {
             holds_per_holder_and_device: policy.max_holds_per_device,
             calls_in_flight: policy.max_calls_in_flight,
             watches: policy.max_watches,
+            connections: 10_000,
+            streams_per_connection: 256,
+            header_bytes: 16 * 1024,
+            // 100 packages of the largest size, and what is around them.
+            message_bytes: 8 * 1024 * 1024,
+            call_timeout: SignedDuration::from_secs(60),
+            handshake_timeout: SignedDuration::from_secs(10),
+            idle_timeout: SignedDuration::from_mins(5),
+            write_timeout: SignedDuration::from_secs(30),
+            connection_age: None,
             calls_per_principal: 64,
             watches_per_principal: 16,
             rates: policy.rates,

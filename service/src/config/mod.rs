@@ -2,22 +2,26 @@
 
 mod auth;
 mod check;
+mod database_tls;
 mod database_url;
 mod error;
 mod limits;
 mod log_format;
 mod policy;
 mod pool;
+mod tls;
 mod validation;
 
 pub use auth::{
     Audience, AuthConfig, CertificateConfig, CertificatePattern, JwksLocation, TokensConfig,
 };
+pub use database_tls::DatabaseTlsConfig;
 pub use database_url::DatabaseUrl;
 pub use error::ConfigError;
 pub use limits::LimitsConfig;
 pub use log_format::LogFormat;
 pub use pool::PoolConfig;
+pub use tls::{ClientCertificates, TlsConfig};
 pub use validation::ValidationConfig;
 
 use crate::lane::LaneOptions;
@@ -66,6 +70,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Serve other addresses than loopback although no caller has to prove who it is.
     pub insecure: bool,
+    /// Serve plain text on other addresses than loopback, as behind a mesh that encrypts. `insecure` implies it.
+    pub plain_text: bool,
     /// How long calls under way may take to finish when the service stops.
     pub drain_timeout: SignedDuration,
     /// How often old rows are purged.
@@ -80,6 +86,10 @@ pub struct Config {
     pub lanes: LaneOptions,
     /// How callers prove who they are.
     pub auth: AuthConfig,
+    /// TLS for callers. Without it, gRPC is served in plain text.
+    pub tls: Option<TlsConfig>,
+    /// TLS to PostgreSQL.
+    pub database_tls: DatabaseTlsConfig,
 }
 
 impl Default for Config {
@@ -95,6 +105,7 @@ impl Default for Config {
             postgres_bin_dir: None,
             log_format: LogFormat::Auto,
             insecure: false,
+            plain_text: false,
             drain_timeout: SignedDuration::from_secs(3),
             sweep_interval: SignedDuration::from_secs(60),
             pool: PoolConfig::default(),
@@ -102,6 +113,8 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             lanes: LaneOptions::default(),
             auth: AuthConfig::default(),
+            tls: None,
+            database_tls: DatabaseTlsConfig::default(),
         }
     }
 }
@@ -163,6 +176,59 @@ mod tests {
     fn contradictions_are_all_reported() {
         let error = load("listen = '0.0.0.0:1'\n[pool]\ntarget = 100").unwrap_err().to_string();
         assert!(error.contains("--insecure") && error.contains("pool.cap"), "{error}");
+    }
+
+    #[test]
+    fn plain_text_is_for_loopback_or_asked_for() {
+        let listen = "insecure = false\nlisten = '0.0.0.0:1'\n";
+        let says = |toml: &str| match load(&format!("{listen}{toml}")) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let rule = "plain text is served on loopback addresses only";
+        assert!(says("").contains(rule), "{}", says(""));
+        assert!(!says("plain_text = true").contains(rule));
+        assert!(!says("[tls]\ncertificate = 'a'\nkey = 'b'").contains(rule));
+        load("insecure = true\nlisten = '0.0.0.0:1'").unwrap();
+        load("listen = '127.0.0.2:1'").unwrap();
+    }
+
+    #[test]
+    fn certificates_come_with_what_they_need() {
+        for (toml, missing) in [
+            ("[tls]\ncertificate = 'a'", "key"),
+            ("[tls]\nkey = 'a'", "certificate"),
+            ("[tls]\ncertificate = 'a'\nkey = 'b'\nclient_certificates = 'required'", "client_ca"),
+            ("[tls]\ncertificate = 'a'\nkey = 'b'\nreload_interval = '0s'", "reload_interval"),
+            ("[tls]\ncertificate = 'a'\nkey = 'b'\nca = 'c'", "unknown field: found `ca`"),
+            ("[database_tls]\ncertificate = 'a'", "database_tls.key"),
+            ("[database_tls]\nroots = 'a'", "unknown field: found `roots`"),
+        ] {
+            let error = load(toml).unwrap_err().to_string();
+            assert!(error.contains(missing), "{toml}: {error}");
+        }
+        let good = "[tls]\ncertificate = 'a'\nkey = 'b'\nclient_ca = 'c'\nclient_certificates = 'required'";
+        let tls = load(good).unwrap().tls.unwrap();
+        assert_eq!(tls.client_certificates, Some(ClientCertificates::Required));
+        assert_eq!(tls.reload_interval, SignedDuration::from_secs(10));
+    }
+
+    #[test]
+    fn limits_are_limited() {
+        for toml in [
+            "connections = 0",
+            "streams_per_connection = 0",
+            "header_bytes = 10",
+            "message_bytes = 10",
+            "call_timeout = '0s'",
+            "handshake_timeout = '0s'",
+            "idle_timeout = '2d'",
+            "write_timeout = '-1s'",
+            "connection_age = '0s'",
+        ] {
+            let error = load(&format!("[limits]\n{toml}")).unwrap_err().to_string();
+            assert!(error.contains(toml.split(' ').next().unwrap()), "{toml}: {error}");
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 /// The database in the cluster.
 const DATABASE: &str = "keypool";
 
+/// The port by which the unix socket is named when there is no other.
+const DEFAULT_PORT: u16 = 5432;
+
 /// How often, and after which first pause, PostgreSQL is started again if it exits at once: the
 /// processes of one that was killed hold its shared memory for some moments more.
 const LAUNCHES: u32 = 6;
@@ -35,6 +38,7 @@ pub(super) struct Cluster {
     socket: SocketDir,
     password: Password,
     settings: Vec<(String, String)>,
+    port: Option<u16>,
     log: ServerLog,
 }
 
@@ -66,6 +70,7 @@ impl Cluster {
             socket: SocketDir::choose(&cluster, account.as_ref())?,
             password: Password::read(&data_dir.password_file())?,
             settings: options.settings.clone(),
+            port: options.port,
             log: ServerLog::within(data_dir.path()),
             data_dir,
             binaries,
@@ -84,7 +89,8 @@ impl Cluster {
             .host_path(self.socket.path())
             .user(USER)
             .password(self.password.reveal())
-            .dbname(DATABASE);
+            .dbname(DATABASE)
+            .port(self.port.unwrap_or(DEFAULT_PORT)); // it names the socket, too
         config
     }
 
@@ -112,7 +118,10 @@ impl Cluster {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         command
-            .args(["-c", "listen_addresses=", "-c", "port=5432"])
+            .arg("-c")
+            .arg(format!("listen_addresses={}", self.port.map_or("", |_| "127.0.0.1")))
+            .arg("-c")
+            .arg(format!("port={}", self.port.unwrap_or(DEFAULT_PORT)))
             .args(["-c", "unix_socket_permissions=0700", "-c"])
             .arg(format!("unix_socket_directories={}", self.socket.setting()))
             .arg("-D") // last, for `orphan` to know it by

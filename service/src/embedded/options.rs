@@ -12,6 +12,8 @@ pub struct Options {
     pub binaries: Option<PathBuf>,
     /// Settings of PostgreSQL, as in `("max_connections", "200")`.
     pub settings: Vec<(String, String)>,
+    /// A port of 127.0.0.1 to listen on as well. `None` is for the unix socket only.
+    pub port: Option<u16>,
     /// How long a start may take. Recovery after a crash can need a while.
     pub start_timeout: Duration,
 }
@@ -23,6 +25,7 @@ impl Options {
             data_dir: data_dir.into(),
             binaries: None,
             settings: Vec::new(),
+            port: None,
             start_timeout: Duration::from_secs(60),
         }
     }

@@ -10,21 +10,31 @@ use std::{
     pin::Pin,
     sync::OnceLock,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, field};
 
 /// Adds [`Calls`] to a service.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CallLayer;
+#[derive(Debug, Clone, Copy)]
+pub struct CallLayer {
+    longest: Duration,
+}
+
+impl CallLayer {
+    /// No call takes longer than this to begin its answer, whatever its caller says.
+    #[must_use]
+    pub fn new(longest: Duration) -> Self {
+        Self { longest }
+    }
+}
 
 impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Calls { inner }
+        Calls { inner, longest: self.longest }
     }
 }
 
@@ -32,6 +42,7 @@ impl<S> Layer<S> for CallLayer {
 #[derive(Debug, Clone)]
 pub struct Calls<S> {
     inner: S,
+    longest: Duration,
 }
 
 impl<S, B> Service<Request<B>> for Calls<S>
@@ -58,7 +69,7 @@ where
             device_id = field::Empty,
         );
         let started = Instant::now();
-        let timeout = deadline::timeout(request.headers());
+        let timeout = deadline::timeout(request.headers(), self.longest);
         let response = self.inner.call(request);
         let call = async move {
             let response = malformed::translate(deadline::within(timeout, response).await?);

@@ -1,4 +1,5 @@
-//! Ends calls at their caller's deadline with DEADLINE_EXCEEDED. tonic would say CANCELLED.
+//! Ends calls at their caller's deadline, or after the longest time that a call may take, with DEADLINE_EXCEEDED. tonic would
+//! say CANCELLED.
 
 use super::error::deadline_exceeded;
 use http::{HeaderMap, Response};
@@ -8,21 +9,25 @@ use tonic::body::Body;
 /// By how much a deadline is brought forward, so that this answer comes before tonic's.
 const HEAD_START: Duration = Duration::from_millis(2);
 
-/// Waits for a call's response, at most until its caller's deadline.
+/// Waits for the beginning of a call's response, at most until its deadline.
 pub(super) async fn within<E>(
-    timeout: Option<Duration>,
+    timeout: Duration,
     response: impl Future<Output = Result<Response<Body>, E>>,
 ) -> Result<Response<Body>, E> {
-    let Some(timeout) = timeout else { return response.await };
     match tokio::time::timeout(timeout.saturating_sub(HEAD_START), response).await {
         Ok(response) => response,
         Err(_elapsed) => Ok(deadline_exceeded().into_http()),
     }
 }
 
+/// How long a call may take: as long as its caller says, and at most the longest time.
+pub(super) fn timeout(headers: &HeaderMap, longest: Duration) -> Duration {
+    callers(headers).map_or(longest, |timeout| timeout.min(longest))
+}
+
 /// Reads the header `grpc-timeout`: at most eight digits and a unit. None if it is absent, or not as it should be: tonic
 /// ignores it then, too.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+fn callers(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     let amount: u64 = (digits.len() <= 8).then(|| digits.parse().ok())??;
@@ -44,7 +49,7 @@ mod tests {
     #[test]
     fn timeouts_of_every_unit() {
         let read = |value: &'static str| {
-            timeout(&HeaderMap::from_iter([(
+            callers(&HeaderMap::from_iter([(
                 http::HeaderName::from_static("grpc-timeout"),
                 http::HeaderValue::from_static(value),
             )]))
@@ -57,6 +62,17 @@ mod tests {
         assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999)));
         for wrong in ["", "S", "123456789S", "-1S", "1", "1x"] {
             assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_shorter_time_counts() {
+        let longest = Duration::from_secs(60);
+        let mut headers = HeaderMap::new();
+        assert_eq!(timeout(&headers, longest), longest);
+        for (value, seconds) in [("1S", 1), ("2H", 60), ("nonsense", 60)] {
+            headers.insert("grpc-timeout", http::HeaderValue::from_static(value));
+            assert_eq!(timeout(&headers, longest), Duration::from_secs(seconds), "{value}");
         }
     }
 }

@@ -1,14 +1,13 @@
 //! The database that the service runs on.
 
-use super::ServerError;
+use super::{ServerError, database_tls::client_config};
 use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{SchemaState, Store, StoreError, grant, migrate, schema_state},
+    store::{Connector, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state},
 };
 use std::path::Path;
-use tokio_postgres::NoTls;
 
 /// The least version of PostgreSQL.
 pub(super) const MIN_POSTGRES: i32 = 15;
@@ -16,7 +15,7 @@ pub(super) const MIN_POSTGRES: i32 = 15;
 /// The database that a configuration names: an existing one, or a private one that was started for it.
 #[derive(Debug)]
 pub struct Database {
-    config: tokio_postgres::Config,
+    connector: Connector,
     runtime_role: Option<String>,
     embedded: Option<EmbeddedPostgres>,
 }
@@ -25,23 +24,30 @@ impl Database {
     /// Finds or starts the database.
     ///
     /// # Errors
-    /// If the private PostgreSQL can't be started.
+    /// If the private PostgreSQL can't be started, or certificates for TLS can't be used.
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
         if let Some(url) = &config.database_url {
+            let url = url.parse()?;
+            let connector = if needs_tls(&url) {
+                Connector::tls(url, client_config(&config.database_tls)?)
+            } else {
+                Connector::plain(url)
+            };
             let runtime_role = config.runtime_role.clone();
-            return Ok(Self { config: url.parse()?, runtime_role, embedded: None });
+            return Ok(Self { connector, runtime_role, embedded: None });
         }
         let data_dir = config.data_dir.clone().unwrap_or_else(embedded::default_data_dir);
         let mut options = embedded::Options::new(data_dir);
         options.binaries.clone_from(&config.postgres_bin_dir);
         let embedded = EmbeddedPostgres::start(options).await?;
-        Ok(Self { config: embedded.config(), runtime_role: None, embedded: Some(embedded) })
+        let connector = Connector::plain(embedded.config());
+        Ok(Self { connector, runtime_role: None, embedded: Some(embedded) })
     }
 
     /// How to connect.
     #[must_use]
-    pub fn config(&self) -> &tokio_postgres::Config {
-        &self.config
+    pub fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// Brings the schema to the newest version, gives the runtime role its rights, and returns what the schema was before. A
@@ -51,7 +57,7 @@ impl Database {
     /// If the database can't be reached or refuses.
     pub async fn migrate(&self) -> Result<SchemaState, ServerError> {
         let (mut client, connection) =
-            self.config.connect(NoTls).await.map_err(ServerError::Connect)?;
+            self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
         let connection = tokio::spawn(connection);
         let version: i32 = client
             .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
@@ -74,6 +80,15 @@ impl Database {
         drop(client);
         connection.await.ok();
         Ok(before)
+    }
+
+    fn cannot_connect(&self, error: tokio_postgres::Error) -> ServerError {
+        // An answer of PostgreSQL came by TLS.
+        if self.connector.is_tls() && error.as_db_error().is_none() {
+            ServerError::ConnectByTls(error)
+        } else {
+            ServerError::Connect(error)
+        }
     }
 
     /// Where the private PostgreSQL keeps its data, if it is one.

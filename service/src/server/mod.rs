@@ -1,6 +1,7 @@
 //! The whole service: database, pools, gRPC, admin address, sweeper. Started and stopped as one.
 
 mod database;
+mod database_tls;
 mod readiness;
 
 pub use database::Database;
@@ -10,13 +11,15 @@ use crate::{
     admin,
     auth::Authenticator,
     clock::Clock,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, LimitsConfig},
     embedded::EmbeddedError,
     grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService},
     limits::InFlight,
+    pem::TlsError,
     pool::KeyPackagePool,
     store::{MigrateError, Store, StoreError},
     sweeper,
+    transport::{self, Reloader},
 };
 use database::MIN_POSTGRES;
 use keypool_proto::v1::{
@@ -37,8 +40,13 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 /// How long a caller waits for a database connection before it is told that the service is overloaded.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
-/// The largest request: 100 packages of the largest size, and what is around them.
-const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// How often HTTP/2 connections are pinged, and how long the answer may take.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many calls of a connection may be cancelled before they were begun. More are an attack ("rapid reset"), which ends the
+/// connection.
+const MAX_PENDING_RESETS: usize = 64;
 
 /// Why the service did not start or stop as it should.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +60,16 @@ pub enum ServerError {
     /// The database can't be reached.
     #[error("can't connect to the database: check --database-url, and that PostgreSQL runs")]
     Connect(#[source] tokio_postgres::Error),
+    /// The database can't be reached by TLS.
+    #[error(
+        "can't connect to the database by TLS: check --database-url, that PostgreSQL runs with `ssl = on`, and that its \
+         certificate is for the host in the URL and from a CA in database_tls.ca, or else in the system's roots; \
+         sslmode=disable in the URL turns TLS off"
+    )]
+    ConnectByTls(#[source] tokio_postgres::Error),
+    /// Certificates or keys can't be used.
+    #[error("TLS can't be set up")]
+    Tls(#[from] TlsError),
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
@@ -112,6 +130,7 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    scheme: &'static str,
     admin_address: SocketAddr,
     data_dir: Option<PathBuf>,
     pool: KeyPackagePool,
@@ -137,12 +156,16 @@ impl Server {
         let admin_listener = listen(config.admin_listen, "admin-listen").await?;
         let address = local_address(&grpc_listener, config.listen, "listen")?;
         let admin_address = local_address(&admin_listener, config.admin_listen, "admin-listen")?;
+        let reloader = match &config.tls {
+            Some(tls) => Some(Reloader::start(tls.clone()).await?),
+            None => None,
+        };
         let database = Database::open(config).await?;
         if config.migrate_on_start {
             database.migrate().await?;
         }
         let store =
-            Store::new(database.config().clone(), config.database_connections, CONNECTION_WAIT)?;
+            Store::new(database.connector().clone(), config.database_connections, CONNECTION_WAIT)?;
         require_known_schema(&store, &*clock).await?;
 
         let authenticator = Authenticator::new(&config.auth, clock.clone())?;
@@ -150,11 +173,11 @@ impl Server {
         let pool = KeyPackagePool::new(store.clone(), clock.clone(), policy.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         let drain = CancellationToken::new();
-        let routes = tonic::transport::Server::builder()
-            .accept_http1(true)
+        let limits = &config.limits;
+        let routes = http_server(limits)
             .layer(tonic_web::GrpcWebLayer::new())
-            .layer(CallLayer)
-            .layer(AuthenticateLayer::new(authenticator, config.limits.calls_per_principal))
+            .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
+            .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal))
             .add_service(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())
@@ -162,13 +185,16 @@ impl Server {
                 KeyPackageServiceServer::new(KeyPackageService::new(
                     pool.clone(),
                     policy,
-                    InFlight::new(config.limits.watches_per_principal),
+                    InFlight::new(limits.watches_per_principal),
                 ))
-                .max_decoding_message_size(MAX_REQUEST_BYTES),
+                .max_decoding_message_size(limits.message_bytes),
             )
-            .add_service(AuditServiceServer::new(AuditService::new(pool.clone())));
-        let incoming =
-            tonic::transport::server::TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
+            .add_service(
+                AuditServiceServer::new(AuditService::new(pool.clone()))
+                    .max_decoding_message_size(limits.message_bytes),
+            );
+        let tls = reloader.as_ref().map(Reloader::current);
+        let incoming = transport::accept(grpc_listener, tls, limits);
         let stop = drain.clone();
         let grpc = tokio::spawn(async move {
             let served =
@@ -181,7 +207,7 @@ impl Server {
         let (readiness, ready) = watch::channel(Some("starting"));
         set_health(&health, ServingStatus::Serving).await;
         readiness.send_replace(None);
-        let background = vec![
+        let mut background = vec![
             tokio::spawn(watch_readiness(
                 store.clone(),
                 clock,
@@ -197,9 +223,11 @@ impl Server {
             tokio::spawn(admin::upkeep()),
             tokio::spawn(sweeper::run(pool.clone(), config.sweep_interval.unsigned_abs())),
         ];
-        tracing::info!(%address, %admin_address, "serving");
+        background.extend(reloader.map(|reloader| tokio::spawn(reloader.run())));
+        tracing::info!(%address, %admin_address, tls = config.tls.is_some(), "serving");
         Ok(Self {
             address,
+            scheme: if config.tls.is_some() { "https" } else { "http" },
             admin_address,
             data_dir: database.data_dir().map(Path::to_owned),
             pool,
@@ -217,6 +245,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How gRPC is served: `https`, or `http` in plain text.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
     }
 
     /// Where `/metrics`, `/livez` and `/readyz` are served.
@@ -264,6 +298,24 @@ impl Server {
         self.database.close().await?;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// What speaks HTTP with callers, within the limits.
+fn http_server(limits: &LimitsConfig) -> tonic::transport::Server {
+    // Often enough that a peer which answers is never idle.
+    let ping_interval = PING_INTERVAL.min(limits.idle_timeout.unsigned_abs() / 2);
+    let server = tonic::transport::Server::builder()
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(ping_interval))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .max_concurrent_streams(limits.streams_per_connection)
+        .http2_max_header_list_size(limits.header_bytes)
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS));
+    // Without tonic's grace, with which it would not ask the peer but only end the connection.
+    match limits.connection_age {
+        Some(age) => server.max_connection_age(age.unsigned_abs()),
+        None => server,
     }
 }
 

@@ -4,6 +4,7 @@
 //! connection; starts with a comment that names it; and takes the time as a parameter.
 
 mod audit;
+mod connector;
 mod error;
 mod grants;
 mod holds;
@@ -17,6 +18,7 @@ mod sweep;
 mod upload;
 
 pub use audit::{LogFilter, LogPosition, LogRow};
+pub use connector::{Connector, TlsConnection, needs_tls};
 pub use error::StoreError;
 pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
@@ -30,10 +32,10 @@ pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem};
 
 use crate::types::{Bucket, DeviceId, UserId};
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Timeouts};
+use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
 use jiff::Timestamp;
 use std::{fmt, future::Future, time::Duration};
-use tokio_postgres::{NoTls, Row, types::ToSql};
+use tokio_postgres::{Row, types::ToSql};
 
 /// Settings of each connection. No statement waits for ever, whatever happened to its caller. Statements are planned once,
 /// for arrays of any length and when tables may still be empty: no plan may read a whole table, and none is worth compiling.
@@ -48,7 +50,7 @@ const CONFLICT_RETRIES: usize = 5;
 /// The tables of keypool in one PostgreSQL database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    config: tokio_postgres::Config,
+    connector: Connector,
     pool: Pool,
 }
 
@@ -84,16 +86,11 @@ impl Store {
     /// # Errors
     /// If the pool can't be built.
     pub fn new(
-        config: tokio_postgres::Config,
+        connector: Connector,
         connections: usize,
         wait: Duration,
     ) -> Result<Self, StoreError> {
-        let manager = Manager::from_config(
-            config.clone(),
-            NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(connector.manager())
             .max_size(connections)
             .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
             .runtime(deadpool_postgres::Runtime::Tokio1)
@@ -104,7 +101,7 @@ impl Store {
             }))
             .build()
             .map_err(StoreError::internal)?;
-        Ok(Self { config, pool })
+        Ok(Self { connector, pool })
     }
 
     /// Makes a connection of its own, beside the pool's.
@@ -112,7 +109,7 @@ impl Store {
     /// # Errors
     /// If the database can't be reached.
     pub async fn session(&self) -> Result<Session, StoreError> {
-        Session::connect(&self.config).await
+        Session::connect(&self.connector).await
     }
 
     /// Closes every connection of the pool; callers that wait for one fail.

@@ -1,4 +1,4 @@
-use super::{SESSION, StoreError};
+use super::{Connector, SESSION, StoreError};
 use std::{
     collections::HashMap,
     fmt,
@@ -7,7 +7,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use tokio_postgres::{Client, Config, NoTls, Row, Statement, types::ToSql};
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,10 +54,10 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) async fn connect(config: &Config) -> Result<Self, StoreError> {
+    pub(super) async fn connect(connector: &Connector) -> Result<Self, StoreError> {
         let connect = async {
             let (client, connection) =
-                config.connect(NoTls).await.map_err(StoreError::unavailable)?;
+                connector.connect().await.map_err(StoreError::unavailable)?;
             let mut connection = Connection(Box::pin(async {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a lane's connection ended");

@@ -76,7 +76,7 @@ impl TestServer {
     /// Where it serves, as in `http://127.0.0.1:1234`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.server.address())
+        format!("{}://{}", self.server.scheme(), self.server.address())
     }
 
     /// The service's clock. All replicas share it.

@@ -1,13 +1,16 @@
-//! stand-in
-#![allow(missing_docs)]
-use std::{net::SocketAddr, sync::Arc};
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub address: SocketAddr,
-    pub certificate: Option<Arc<ClientCertificate>>,
-}
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientCertificate {
-    pub uris: Vec<String>,
-    pub dns_names: Vec<String>,
-}
+//! The connections of callers: accepted, counted, bounded in number and time, by TLS if it is configured.
+//!
+//! Every request carries the [`Peer`] of its connection in its extensions.
+
+mod accept;
+mod connection;
+mod patience;
+mod peer;
+mod reload;
+mod tls;
+
+pub use connection::Connection;
+pub use peer::{ClientCertificate, Peer};
+
+pub(crate) use accept::accept;
+pub(crate) use reload::Reloader;

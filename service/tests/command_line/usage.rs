@@ -5,7 +5,7 @@ async fn help_names_every_command_and_flag() {
     let help = succeeds(keypool(&["--help"])).await;
     let commands = ["serve", "migrate", "status", "sweep", "check-config", "completions"];
     let flags = ["--config", "--database-url", "--data-dir", "--log-format", "--listen"];
-    let more = ["--admin-listen", "--insecure", "--version", "KEYPOOL_LISTEN"];
+    let more = ["--admin-listen", "--insecure", "--plain-text", "--version", "KEYPOOL_LISTEN"];
     for word in [&commands[..], &flags, &more].concat() {
         assert!(help.contains(word), "no {word} in {help}");
     }

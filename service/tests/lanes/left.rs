@@ -4,7 +4,7 @@ use super::{
 };
 use keypool_service::{
     clock::{Clock, SystemClock},
-    store::{DeviceKey, HeldItem, ReleaseItem, Store},
+    store::{Connector, DeviceKey, HeldItem, ReleaseItem, Store},
     testing::server::TestServer,
     types::Holder,
 };
@@ -125,7 +125,8 @@ async fn giving_back_spares_what_was_asked_for_again() {
     let two = pool.reserve(request("r", &["bob"])).await.unwrap().reservation;
     assert_eq!(one.expires_at(), two.expires_at(), "the same answer");
 
-    let store = Store::new(server.database().config(), 1, Duration::from_secs(5)).unwrap();
+    let store = Store::new(Connector::plain(server.database().config()), 1, Duration::from_secs(5))
+        .unwrap();
     let mut session = store.session().await.unwrap();
     for (answer, given_back) in [(one, 0), (two, 1)] {
         let package = answer.packages[0].clone();

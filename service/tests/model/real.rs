@@ -6,7 +6,7 @@ use keypool_service::{
     clock::Clock,
     limits::Rates,
     pool::{KeyPackagePool, Policy},
-    store::{Store, migrate},
+    store::{Connector, Store, migrate},
     testing::database::TestDatabase,
 };
 use std::{
@@ -95,6 +95,7 @@ impl Real {
 }
 
 fn replica(database: &TestDatabase, clock: &StillClock) -> (KeyPackagePool, Store) {
-    let store = Store::new(database.config(), 2, Duration::from_secs(30)).unwrap();
+    let store =
+        Store::new(Connector::plain(database.config()), 2, Duration::from_secs(30)).unwrap();
     (KeyPackagePool::new(store.clone(), Arc::new(clock.clone()), policy()), store)
 }

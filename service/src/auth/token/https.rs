@@ -1,4 +1,5 @@
 use super::source::{MAX_BYTES, Unreadable};
+use crate::pem::roots_or_system;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -6,11 +7,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use rustls::{ClientConfig, crypto::ring};
 use std::{error::Error, path::Path, sync::Arc};
 
 /// A document at an `https` address.
@@ -23,7 +20,8 @@ pub(super) struct HttpsSource {
 impl HttpsSource {
     /// Trusts the certificates of a PEM file, or the system's. The error says what to change.
     pub(super) fn new(address: Uri, ca: Option<&Path>) -> Result<Self, String> {
-        let roots = ca.map_or_else(system_roots, roots_of)?;
+        let roots =
+            roots_or_system("auth.tokens.jwks_ca", ca).map_err(|error| with_causes(&error))?;
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("auth.tokens.jwks: TLS can't be used: {error}"))?
@@ -67,30 +65,4 @@ fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn roots_of(path: &Path) -> Result<RootCertStore, String> {
-    let invalid = |error: &dyn Error| {
-        format!("auth.tokens.jwks_ca: {}: not a PEM file of certificates: {error}", path.display())
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| invalid(&error))? {
-        let certificate = certificate.map_err(|error| invalid(&error))?;
-        roots.add(certificate).map_err(|error| invalid(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(format!("auth.tokens.jwks_ca: {}: holds no certificate", path.display()));
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    // A certificate of the system's that can't be read is no reason not to start: others will do.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("auth.tokens.jwks_ca: the system has no trusted certificates; set a PEM file"
-            .to_owned());
-    }
-    Ok(roots)
 }

@@ -5,6 +5,7 @@ use crate::embedded::{EmbeddedError, EmbeddedPostgres, Options, postmaster_pid};
 use rustix::process::{Signal, kill_process};
 use std::{
     fs::Permissions,
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     thread::{self, JoinHandle},
@@ -31,6 +32,7 @@ type Started = Result<Config, EmbeddedError>;
 #[derive(Debug)]
 pub struct TestCluster {
     config: Config,
+    port: Option<u16>,
     data_dir: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -46,7 +48,49 @@ impl TestCluster {
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<TestCluster> = OnceCell::const_new();
         let hasty = [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")];
-        SHARED.get_or_init(|| Self::start(&hasty)).await
+        SHARED.get_or_init(|| Self::start(&hasty, None)).await
+    }
+
+    /// A cluster of the test's own that also listens on a port of 127.0.0.1, by TLS with this certificate and key (PEM) and
+    /// without. It may ask for client certificates: those that this CA (PEM) vouches for are valid.
+    ///
+    /// # Panics
+    ///
+    /// If PostgreSQL can't be started, or can't use the certificate.
+    pub async fn with_tls(certificate: &str, key: &str, client_ca: &str) -> Self {
+        let cluster = Self::start(&[], Some(free_port())).await;
+        let admin = connect(&cluster.config).await.expect("the test cluster serves");
+        let mut settings = String::new();
+        for (setting, file, content) in [
+            ("ssl_cert_file", "server.crt", certificate),
+            ("ssl_key_file", "server.key", key),
+            ("ssl_ca_file", "clients.crt", client_ca),
+        ] {
+            // The server writes them: it may run as another account, which alone may read its key.
+            let copy = format!(
+                "COPY (SELECT line FROM string_to_table('{content}', E'\\n') AS line) \
+                 TO PROGRAM 'umask 077; cat > {file}'"
+            );
+            admin.batch_execute(&copy).await.expect("the test cluster writes its files");
+            settings += &format!("ALTER SYSTEM SET {setting} = '{file}';\n");
+        }
+        for setting in settings.lines().chain(["ALTER SYSTEM SET ssl = on"]) {
+            admin.batch_execute(setting).await.expect("the test cluster takes settings");
+        }
+        admin.batch_execute("SELECT pg_reload_conf()").await.expect("the test cluster reloads");
+        eventually("PostgreSQL has TLS", async || {
+            // A new session: settings reach those that exist when they are idle.
+            let client = connect(&cluster.config).await.expect("the test cluster serves");
+            let row = client.query_one("SHOW ssl", &[]).await.expect("a setting can be asked for");
+            row.get::<_, &str>(0) == "on"
+        })
+        .await;
+        cluster
+    }
+
+    /// The port of 127.0.0.1 that it listens on, if it does.
+    pub fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// A cluster of the test's own, as durable as in production.
@@ -55,10 +99,10 @@ impl TestCluster {
     ///
     /// If PostgreSQL can't be started, as when it isn't installed.
     pub async fn durable() -> Self {
-        Self::start(&[]).await
+        Self::start(&[], None).await
     }
 
-    async fn start(settings: &[(&str, &str)]) -> Self {
+    async fn start(settings: &[(&str, &str)], port: Option<u16>) -> Self {
         let data_dir = tempfile::Builder::new()
             .prefix("keypool-test-")
             .permissions(Permissions::from_mode(0o711)) // root's PostgreSQL is another account's
@@ -73,6 +117,7 @@ impl TestCluster {
             .chain(settings)
             .map(|&(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
+        options.port = port;
         let (started, config) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || run(options, started, stopped));
@@ -81,6 +126,7 @@ impl TestCluster {
                 .await
                 .expect("the thread tells how the start went")
                 .unwrap_or_else(|error| panic!("{error}")),
+            port,
             data_dir,
             stop: Some(stop),
             thread: Some(thread),
@@ -142,6 +188,14 @@ fn run(options: Options, started: oneshot::Sender<Started>, stopped: oneshot::Re
                 Err(error) => drop(started.send(Err(error))),
             }
         });
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a port is free")
+        .port()
 }
 
 async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {

@@ -83,9 +83,9 @@ async fn files_are_limited_too() {
 async fn certificates_to_trust_are_needed() {
     let server = JwksServer::start("").await;
     for (ca, said) in [
-        (server.file("empty.pem", ""), "holds no certificate"),
-        (server.file("key.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"), "not a PEM file"),
-        (PathBuf::from("/nowhere"), "not a PEM file"),
+        (server.file("empty.pem", ""), "must hold certificates in PEM"),
+        (server.file("key.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"), "must hold certificates"),
+        (PathBuf::from("/nowhere"), "can't read"),
     ] {
         let error = Source::new(&source_config(server.address(), Some(ca))).unwrap_err();
         let error = error.to_string();

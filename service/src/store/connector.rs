@@ -1,0 +1,137 @@
+use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use std::{fmt, net::IpAddr, sync::Arc};
+use tokio_postgres::{
+    Client, Config, Connection, Error, Socket,
+    config::{Host, SslMode},
+    tls::MakeTlsConnect,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How to connect to one database: in plain text, or by TLS and no other way. Cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+impl Connector {
+    /// In plain text, whatever `sslmode` says.
+    #[must_use]
+    pub fn plain(mut config: Config) -> Self {
+        config.ssl_mode(SslMode::Disable);
+        // Never used, and would trust nobody.
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has the cipher suites of every version")
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        Self { config, tls: MakeRustlsConnect::new(tls) }
+    }
+
+    /// By TLS, whatever `sslmode` says. The settings decide whom to trust, and the name that the server's certificate must
+    /// be for is the host's.
+    #[must_use]
+    pub fn tls(mut config: Config, tls: ClientConfig) -> Self {
+        config.ssl_mode(SslMode::Require);
+        Self { config, tls: MakeRustlsConnect::new(tls) }
+    }
+
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// If the database can't be reached or refuses.
+    pub async fn connect(&self) -> Result<(Client, TlsConnection), Error> {
+        Box::pin(self.config.connect(self.tls.clone())).await
+    }
+
+    /// Whether it connects by TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.config.get_ssl_mode() == SslMode::Require
+    }
+
+    pub(super) fn manager(&self) -> Manager {
+        Manager::from_config(
+            self.config.clone(),
+            self.tls.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        )
+    }
+}
+
+/// What moves messages between a client and the database, by TLS or not.
+pub type TlsConnection = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Whether a database has to be reached by TLS: any over the network unless `sslmode=disable`, one on loopback if
+/// `sslmode=require`. Not one on a unix socket, where PostgreSQL has no TLS.
+///
+/// If one of several hosts has to be, all have.
+#[must_use]
+pub fn needs_tls(config: &Config) -> bool {
+    let is_unix = |host: &Host| matches!(host, Host::Unix(_));
+    let addresses = config.get_hostaddrs();
+    match config.get_ssl_mode() {
+        SslMode::Disable => false,
+        SslMode::Require => !addresses.is_empty() || !config.get_hosts().iter().all(is_unix),
+        _ if addresses.is_empty() => !config.get_hosts().iter().all(is_local),
+        _ => !addresses.iter().all(IpAddr::is_loopback),
+    }
+}
+
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(url: &str) -> bool {
+        needs_tls(&url.parse().unwrap())
+    }
+
+    #[test]
+    fn what_goes_over_the_network_goes_by_tls() {
+        for remote in ["db.example", "10.0.0.1", "[2001:db8::1]", "localhost.example"] {
+            assert!(needs(&format!("postgres://{remote}/keypool")), "{remote}");
+            assert!(needs(&format!("postgres://{remote}/keypool?sslmode=prefer")), "{remote}");
+            assert!(needs(&format!("postgres://{remote}/keypool?sslmode=require")), "{remote}");
+            assert!(!needs(&format!("postgres://{remote}/keypool?sslmode=disable")), "{remote}");
+        }
+        assert!(needs("postgres://localhost,db.example/keypool"));
+        assert!(needs("host=localhost hostaddr=10.0.0.1"));
+    }
+
+    #[test]
+    fn loopback_is_plain_unless_asked_otherwise() {
+        for local in ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"] {
+            assert!(!needs(&format!("postgres://{local}/keypool")), "{local}");
+            assert!(needs(&format!("postgres://{local}/keypool?sslmode=require")), "{local}");
+        }
+        assert!(!needs("host=db.example hostaddr=127.0.0.1"));
+    }
+
+    #[test]
+    fn unix_sockets_are_plain() {
+        assert!(!needs("postgres://%2Frun%2Fpostgresql/keypool"));
+        assert!(!needs("host=/run/postgresql sslmode=require"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let connector = Connector::plain("postgres://me:hunter2@localhost".parse().unwrap());
+        assert!(!format!("{connector:?}").contains("hunter2"));
+    }
+}

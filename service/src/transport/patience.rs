@@ -1,0 +1,174 @@
+//! How long a connection may stay without anything happening on it.
+
+use crate::config::LimitsConfig;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+/// The length of HTTP/2's connection preface (RFC 9113). No request of HTTP/1.1 is shorter.
+const PREFACE: usize = 24;
+
+/// The limits in time of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// From its beginning until it has sent the preface, and before that shaken hands.
+    pub(super) handshake: Duration,
+    /// Without a byte in either direction.
+    pub(super) idle: Duration,
+    /// With something to send that the peer does not take.
+    pub(super) write: Duration,
+}
+
+impl From<&LimitsConfig> for Limits {
+    fn from(config: &LimitsConfig) -> Self {
+        Self {
+            handshake: config.handshake_timeout.unsigned_abs(),
+            idle: config.idle_timeout.unsigned_abs(),
+            write: config.write_timeout.unsigned_abs(),
+        }
+    }
+}
+
+/// Watches what is read and written, and ends a connection that is silent or stuck with [`io::ErrorKind::TimedOut`].
+pub(super) struct Patience {
+    limits: Limits,
+    /// How much of the preface came.
+    received: usize,
+    progress: Instant,
+    silence: Pin<Box<Sleep>>,
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// With a connection that began then.
+    pub(super) fn new(limits: Limits, began: Instant) -> Self {
+        Self {
+            limits,
+            received: 0,
+            progress: began,
+            silence: Box::pin(sleep_until(began + limits.handshake)),
+            stuck: None,
+        }
+    }
+
+    /// Takes notice of a read that gave so many bytes.
+    pub(super) fn read<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+        bytes: usize,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.progress = Instant::now();
+            if self.received < PREFACE {
+                self.received += bytes;
+                if self.received >= PREFACE {
+                    self.silence.as_mut().reset(self.progress + self.limits.idle);
+                }
+            }
+            return result;
+        }
+        while self.silence.as_mut().poll(context).is_ready() {
+            let end = self.progress + self.limits.idle;
+            if self.received < PREFACE || end <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.silence.as_mut().reset(end);
+        }
+        Poll::Pending
+    }
+
+    /// Whether the peer does not take what there is to send.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
+    }
+
+    /// Takes notice of a write, a flush or the end.
+    pub(super) fn write<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.progress = Instant::now();
+            self.stuck = None;
+            return result;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(self.limits.write)));
+        stuck.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// Reads nothing until that is an error.
+    async fn silence(patience: &mut Patience) -> io::ErrorKind {
+        let read = poll_fn(|context| patience.read::<()>(context, Poll::Pending, 0));
+        read.await.unwrap_err().kind()
+    }
+
+    async fn read(patience: &mut Patience, bytes: usize) {
+        poll_fn(|context| patience.read(context, Poll::Ready(Ok(())), bytes)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn silence_at_the_beginning_ends_early_and_later_silence_late() {
+        let early = Limits { handshake: SHORT, idle: LONG, write: LONG };
+        let mut patience = Patience::new(early, Instant::now());
+        read(&mut patience, PREFACE - 1).await;
+        assert_eq!(silence(&mut patience).await, io::ErrorKind::TimedOut);
+
+        let late = Limits { handshake: LONG, idle: SHORT, write: LONG };
+        let mut patience = Patience::new(late, Instant::now());
+        read(&mut patience, PREFACE).await;
+        let read_last = Instant::now();
+        assert_eq!(silence(&mut patience).await, io::ErrorKind::TimedOut);
+        assert!(read_last.elapsed() >= SHORT);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_no_silence() {
+        let idle = Duration::from_millis(200);
+        let limits = Limits { handshake: LONG, idle, write: LONG };
+        let mut patience = Patience::new(limits, Instant::now());
+        read(&mut patience, PREFACE).await;
+        let began = Instant::now();
+        while began.elapsed() < 2 * idle {
+            tokio::task::yield_now().await;
+            poll_fn(|context| patience.write(context, Poll::Ready(Ok(())))).await.unwrap();
+            let pending = poll_fn(|context| {
+                Poll::Ready(patience.read::<()>(context, Poll::Pending, 0).is_pending())
+            });
+            assert!(pending.await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_late_is_not() {
+        let limits = Limits { handshake: LONG, idle: LONG, write: SHORT };
+        let mut patience = Patience::new(limits, Instant::now());
+        let stuck = poll_fn(|context| patience.write::<()>(context, Poll::Pending));
+        assert_eq!(stuck.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        let mut patience = Patience::new(limits, Instant::now());
+        let mut first = true;
+        let late = poll_fn(|context| {
+            let result =
+                if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(Ok(())) };
+            context.waker().wake_by_ref();
+            patience.write(context, result)
+        });
+        late.await.unwrap();
+        assert!(!patience.is_stuck());
+    }
+}
