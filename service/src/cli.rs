@@ -3,6 +3,7 @@
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, ConfigError, LogFormat},
+    logging,
     pool::KeyPackagePool,
     server::{Database, Server, ServerError, require_known_schema},
     store::{Purged, SchemaState, Store},
@@ -10,19 +11,21 @@ use crate::{
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Pools one-time MLS KeyPackages in PostgreSQL and hands each of them out exactly once.
 ///
 /// Without a command it serves. Every flag can also be set in the configuration file, or as a variable: KEYPOOL_LISTEN for
 /// --listen, KEYPOOL_POOL__TARGET for target in the section pool. Flags win over variables, and variables over the file.
+///
+/// KEYPOOL_LOG says what is logged, as in `debug` or `keypool_service::lane=trace`; by default `info`. Below that level
+/// only keypool itself is ever logged, not the libraries it is made of: they would show what passes through them.
 #[derive(Debug, Parser)]
 #[command(name = "keypool", version)]
 pub struct Cli {
@@ -148,7 +151,7 @@ impl Cli {
         };
         let flags = Flags { global: &global.settings, serve: &serve };
         let config = Config::load(global.config.as_deref(), flags)?;
-        start_logging(config.log_format);
+        logging::start(config.log_format);
         match command {
             Command::Serve(_) => self::serve(&config).await,
             Command::Migrate { json } => migrate(&config, json).await,
@@ -178,18 +181,6 @@ struct Flags<'a> {
     global: &'a GlobalSettings,
     #[serde(flatten)]
     serve: &'a ServeFlags,
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("KEYPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let json = match format {
-        LogFormat::Auto => !io::stderr().is_terminal(),
-        LogFormat::Text => false,
-        LogFormat::Json => true,
-    };
-    // A logger that is installed already, as in tests, stays.
-    let _installed = if json { logs.json().try_init() } else { logs.try_init() };
 }
 
 async fn serve(config: &Config) -> Result<(), CliError> {

@@ -24,6 +24,7 @@ pub mod embedded;
 pub mod grpc;
 pub mod lane;
 pub mod limits;
+mod logging;
 pub mod pem;
 pub mod pool;
 pub mod security;

@@ -25,7 +25,11 @@ impl Access {
     pub(super) fn of<T>(request: &Request<T>, method: Method) -> Result<Self, Status> {
         let principal = request.extensions().get::<Principal>().cloned();
         let principal = principal.ok_or_else(|| unauthenticated("no credentials"))?;
-        Ok(Self { principal, method })
+        Ok(Self::new(principal, method))
+    }
+
+    pub(super) fn new(principal: Principal, method: Method) -> Self {
+        Self { principal, method }
     }
 
     /// Lets the caller at a device's pool, or at those of all devices of a user.

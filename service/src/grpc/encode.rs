@@ -53,7 +53,7 @@ fn upload_result(result: UploadResult) -> v1::UploadResult {
         UploadResult::Rejected(Rejection { reason, reference, message }) => v1::UploadResult {
             outcome: v1::UploadOutcome::Rejected.into(),
             key_package_ref: reference.as_ref().map(bytes).unwrap_or_default(),
-            rejection_reason: rejection_reason(reason).into(),
+            rejection_reason: v1::RejectionReason::from(reason).into(),
             message,
         },
     }
@@ -67,31 +67,34 @@ fn present(outcome: v1::UploadOutcome, reference: &KeyPackageRef) -> v1::UploadR
     }
 }
 
-fn rejection_reason(reason: RejectionReason) -> v1::RejectionReason {
-    use RejectionReason as Reason;
-    use v1::RejectionReason as Api;
-    match reason {
-        Reason::Malformed => Api::Malformed,
-        Reason::TooLarge => Api::TooLarge,
-        Reason::UnsupportedProtocolVersion => Api::UnsupportedProtocolVersion,
-        Reason::UnsupportedCipherSuite => Api::UnsupportedCipherSuite,
-        Reason::InvalidSignature => Api::InvalidSignature,
-        Reason::InitKeyEqualsEncryptionKey => Api::InitKeyEqualsEncryptionKey,
-        Reason::InvalidLeafNodeSource => Api::InvalidLeafNodeSource,
-        Reason::NotYetValid => Api::NotYetValid,
-        Reason::Expired => Api::Expired,
-        Reason::InvalidLifetime => Api::InvalidLifetime,
-        Reason::ExtensionNotInCapabilities => Api::ExtensionNotInCapabilities,
-        Reason::CredentialNotInCapabilities => Api::CredentialNotInCapabilities,
-        Reason::CipherSuiteNotInCapabilities => Api::CipherSuiteNotInCapabilities,
-        Reason::UnsupportedCredentialType => Api::UnsupportedCredentialType,
-        Reason::WrongIdentity => Api::WrongIdentity,
-        Reason::InitKeyReused => Api::InitKeyReused,
-        Reason::BelongsToOtherDevice => Api::BelongsToOtherDevice,
-        Reason::AlreadySpent => Api::AlreadySpent,
-        Reason::Revoked => Api::Revoked,
-        Reason::PoolFull => Api::PoolFull,
-        Reason::Invalid => Api::Invalid,
+impl From<RejectionReason> for v1::RejectionReason {
+    /// The reason as the API names it.
+    fn from(reason: RejectionReason) -> Self {
+        use RejectionReason as Reason;
+        use v1::RejectionReason as Api;
+        match reason {
+            Reason::Malformed => Api::Malformed,
+            Reason::TooLarge => Api::TooLarge,
+            Reason::UnsupportedProtocolVersion => Api::UnsupportedProtocolVersion,
+            Reason::UnsupportedCipherSuite => Api::UnsupportedCipherSuite,
+            Reason::InvalidSignature => Api::InvalidSignature,
+            Reason::InitKeyEqualsEncryptionKey => Api::InitKeyEqualsEncryptionKey,
+            Reason::InvalidLeafNodeSource => Api::InvalidLeafNodeSource,
+            Reason::NotYetValid => Api::NotYetValid,
+            Reason::Expired => Api::Expired,
+            Reason::InvalidLifetime => Api::InvalidLifetime,
+            Reason::ExtensionNotInCapabilities => Api::ExtensionNotInCapabilities,
+            Reason::CredentialNotInCapabilities => Api::CredentialNotInCapabilities,
+            Reason::CipherSuiteNotInCapabilities => Api::CipherSuiteNotInCapabilities,
+            Reason::UnsupportedCredentialType => Api::UnsupportedCredentialType,
+            Reason::WrongIdentity => Api::WrongIdentity,
+            Reason::InitKeyReused => Api::InitKeyReused,
+            Reason::BelongsToOtherDevice => Api::BelongsToOtherDevice,
+            Reason::AlreadySpent => Api::AlreadySpent,
+            Reason::Revoked => Api::Revoked,
+            Reason::PoolFull => Api::PoolFull,
+            Reason::Invalid => Api::Invalid,
+        }
     }
 }
 

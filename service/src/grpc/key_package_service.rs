@@ -86,13 +86,7 @@ impl Api for KeyPackageService {
         request: Request<v1::ReconcilePoolRequest>,
     ) -> Result<Response<v1::ReconcilePoolResponse>, Status> {
         let access = Access::of(&request, Method::ReconcilePool)?;
-        let request = request.into_inner();
-        let (user, device, refs) = read(|fields| {
-            let ids = decode::user_and_device(fields, &request.user_id, &request.device_id);
-            let refs = decode::refs(fields, "key_package_refs", &request.key_package_refs, 0);
-            let (user, device) = ids?;
-            Some((user, device, refs?))
-        })?;
+        let (user, device, refs) = read(|fields| decode::reconcile(fields, request.get_ref()))?;
         access.pool(&user, Some(&device))?;
         let report = self.pool.reconcile(&user, &device, refs).await.map_err(pool_status)?;
         Ok(Response::new(encode::reconcile(report)))
@@ -103,14 +97,7 @@ impl Api for KeyPackageService {
         request: Request<v1::RevokeKeyPackagesRequest>,
     ) -> Result<Response<v1::RevokeKeyPackagesResponse>, Status> {
         let access = Access::of(&request, Method::RevokeKeyPackages)?;
-        let request = request.into_inner();
-        let (user, device, selector) = read(|fields| {
-            let (user, device) = (&request.user_id, &request.device_id);
-            let ids = decode::user_and_optional_device(fields, user, device);
-            let selector = decode::selector(fields, request.selector);
-            let (user, device) = ids?;
-            Some((user, device, selector?))
-        })?;
+        let (user, device, selector) = read(|fields| decode::revoke(fields, request.into_inner()))?;
         access.pool(&user, device.as_ref())?;
         let revoked =
             self.pool.revoke(&user, device.as_ref(), selector).await.map_err(pool_status)?;

@@ -27,6 +27,14 @@ pub(super) fn translate(response: Response<Body>) -> Response<Body> {
     }
 }
 
+/// What the caller of a request that can't be decoded is told.
+#[cfg(feature = "testing")]
+pub(super) fn undecodable(error: &prost::DecodeError) -> Status {
+    let status = Status::internal(error.to_string()).into_http();
+    let translated = translate(status);
+    Status::from_header_map(translated.headers()).unwrap_or_else(|| Status::ok(""))
+}
+
 /// The path and the problem. prost writes where it was with the messages' Rust names, the innermost first:
 /// `Target.user_id: ReserveKeyPackagesRequest.targets: invalid string value: …`.
 fn violation(problem: &str) -> (String, String) {

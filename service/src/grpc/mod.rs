@@ -10,6 +10,8 @@ mod encode;
 mod error;
 mod key_package_service;
 mod malformed;
+#[cfg(feature = "testing")]
+pub(crate) mod requests;
 
 pub use audit_service::AuditService;
 pub use authenticate::{Authenticate, AuthenticateLayer};

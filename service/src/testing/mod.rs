@@ -2,6 +2,9 @@
 //! KeyPackages, an issuer of tokens, and a whole service with a clock that can be moved. Start with [`server::TestServer`].
 
 pub mod database;
+pub(crate) mod forge;
+pub mod hostile;
 pub mod issuer;
 pub mod packages;
+pub mod requests;
 pub mod server;

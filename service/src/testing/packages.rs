@@ -3,8 +3,8 @@
 use crate::types::CipherSuite;
 use jiff::Timestamp;
 use openmls::prelude::{
-    BasicCredential, Capabilities, Ciphersuite, CredentialWithKey, ExtensionType, KeyPackage,
-    Lifetime,
+    BasicCredential, Capabilities, Ciphersuite, CredentialWithKey, Extension, ExtensionType,
+    Extensions, KeyPackage, Lifetime, UnknownExtension,
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
@@ -28,7 +28,11 @@ pub struct PackageMaker {
     cipher_suite: Ciphersuite,
     lifetime: Lifetime,
     last_resort: bool,
+    application_data: Option<Vec<u8>>,
 }
+
+/// The type of the extension with application data: one for private use (RFC 9420, section 17.3).
+const APPLICATION_DATA: u16 = 0xF001;
 
 impl PackageMaker {
     /// For a device of a user, spelled `user/device` in its credential (RFC 9420, section 5.3).
@@ -47,6 +51,7 @@ impl PackageMaker {
             cipher_suite,
             lifetime: Lifetime::new(14 * 24 * 60 * 60),
             last_resort: false,
+            application_data: None,
         }
     }
 
@@ -79,6 +84,13 @@ impl PackageMaker {
         self
     }
 
+    /// With an extension of an application's own, also listed in the capabilities.
+    #[must_use]
+    pub fn application_data(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.application_data = Some(data.into());
+        self
+    }
+
     /// A new KeyPackage, TLS-encoded.
     ///
     /// # Panics
@@ -89,6 +101,12 @@ impl PackageMaker {
         let mut builder = KeyPackage::builder()
             .key_package_lifetime(self.lifetime)
             .leaf_node_capabilities(self.capabilities());
+        if let Some(data) = &self.application_data {
+            let extension = Extension::Unknown(APPLICATION_DATA, UnknownExtension(data.clone()));
+            let extensions =
+                Extensions::single(extension).expect("an extension that any package may have");
+            builder = builder.key_package_extensions(extensions);
+        }
         if self.last_resort {
             builder = builder.mark_as_last_resort();
         }
@@ -113,8 +131,15 @@ impl PackageMaker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let extensions: &[_] = if self.last_resort { &[ExtensionType::LastResort] } else { &[] };
-        Capabilities::new(None, Some(&[self.cipher_suite]), Some(extensions), None, None)
+        let application_data = self.application_data.as_ref();
+        let extensions: Vec<_> = [
+            self.last_resort.then_some(ExtensionType::LastResort),
+            application_data.map(|_| ExtensionType::Unknown(APPLICATION_DATA)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        Capabilities::new(None, Some(&[self.cipher_suite]), Some(&extensions), None, None)
     }
 
     fn credential(&self) -> CredentialWithKey {

@@ -1,7 +1,7 @@
 //! Requests that aren't the message they should be.
 
 use super::support::{client, fields, raw, reason, upload_request};
-use keypool_proto::v1::ErrorReason;
+use keypool_proto::v1::{ErrorReason, ReconcilePoolRequest};
 use keypool_service::testing::server::TestServer;
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use tonic::Code;
@@ -108,4 +108,16 @@ async fn a_request_of_too_many_bytes_is_refused() {
     let request = upload_request("bob", "phone", vec![vec![0; 100 * 1024]; 100]);
     let status = client.upload_key_packages(request).await.unwrap_err();
     assert_eq!(fields(&status), [""]);
+}
+
+#[tokio::test]
+async fn a_request_with_a_thousand_faults_is_refused_with_some_of_them() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let key_package_refs = vec![Vec::new(); 1000];
+    let request = ReconcilePoolRequest { key_package_refs, ..ReconcilePoolRequest::default() };
+    let status = client.reconcile_pool(request).await.unwrap_err();
+    let fields = fields(&status);
+    assert_eq!(fields.len(), 16);
+    assert_eq!(fields[..3], ["user_id", "device_id", "key_package_refs[0]"]);
 }

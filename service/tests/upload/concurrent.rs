@@ -1,7 +1,5 @@
 use super::{
-    count, outcomes, send, send_bobs,
-    spoil::bob,
-    start_with_user_credentials,
+    bob, count, outcomes, send, send_bobs, start_with_user_credentials,
     support::{assert_balanced, client, forge::with_init_key_of, pool},
 };
 use keypool_proto::v1::{RejectionReason as Reason, UploadKeyPackagesResponse, UploadOutcome};

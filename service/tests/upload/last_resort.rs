@@ -1,6 +1,5 @@
 use super::{
-    outcomes, send_bobs,
-    spoil::bob,
+    bob, outcomes, send_bobs,
     support::{
         calls::{reference, refs, reserve_one},
         client, pool, upload,

@@ -6,18 +6,25 @@
 mod support;
 
 mod concurrent;
+mod hostile;
 mod last_resort;
 mod rejected;
 mod remembered;
-mod spoil;
 mod stored;
 
 use keypool_proto::v1::{
     RejectionReason, UploadKeyPackagesRequest, UploadKeyPackagesResponse, UploadOutcome,
     UploadResult,
 };
-use keypool_service::{config::Config, testing::server::TestServer};
+use keypool_service::{
+    config::Config,
+    testing::{packages::PackageMaker, server::TestServer},
+};
 use support::{Client, upload_request};
+
+fn bob() -> PackageMaker {
+    PackageMaker::new("bob", "phone")
+}
 
 /// Uploads packages, whatever becomes of them.
 async fn send(

@@ -1,9 +1,7 @@
-//! Packages that are rejected for what they are.
+//! Packages that are rejected for whose they are, and because the pool is full.
 
 use super::{
-    count, outcomes, rejection, send, send_bobs, small_pools,
-    spoil::{bob, has_ref, one_for_each_reason},
-    start_with_user_credentials,
+    bob, count, outcomes, rejection, send, send_bobs, small_pools, start_with_user_credentials,
     support::{
         calls::{ending_in, named, packages, reserve_one},
         client, device, fill, fill_last_resort, pool, reason, reserve, spend, upload,
@@ -11,71 +9,13 @@ use super::{
 };
 use jiff::SignedDuration;
 use keypool_proto::v1::{
-    ErrorReason, GetPoolStatusRequest, PoolHealth, RejectionReason as Reason,
+    ErrorReason, GetPoolStatusRequest, RejectionReason as Reason,
     UploadOutcome::{Accepted, AlreadyPresent, Rejected},
 };
 use keypool_service::{
     testing::{packages::PackageMaker, server::TestServer},
     types::CipherSuite,
 };
-use std::collections::HashMap;
-
-/// Those that the database decides have tests of their own.
-#[tokio::test]
-async fn each_reason_is_told_for_the_package_that_has_it() {
-    let server = TestServer::start().await;
-    let mut client = client(&server).await;
-    for (reason, package) in one_for_each_reason() {
-        let response = send_bobs(&mut client, vec![package]).await;
-        let result = &response.results[0];
-        assert_eq!(rejection(&response), reason, "{}", result.message);
-        assert!(!result.message.is_empty());
-        assert_eq!(!result.key_package_ref.is_empty(), has_ref(reason), "{reason:?}");
-    }
-}
-
-#[tokio::test]
-async fn bad_packages_leave_their_neighbours_stored_each_in_its_place() {
-    let server = TestServer::start().await;
-    let mut client = client(&server).await;
-    let mut sent = vec![bob().make()];
-    for (_, bad) in one_for_each_reason() {
-        sent.extend([bad, bob().make()]);
-    }
-    let response = send_bobs(&mut client, sent.clone()).await;
-
-    let mut by_ref = HashMap::new();
-    for n in 0..sent.len().div_ceil(2) {
-        let held = reserve_one(&mut client, &n.to_string(), "bob", "phone").await.unwrap();
-        by_ref.insert(held.name.unwrap().key_package_ref, held.key_package);
-    }
-    for (n, (result, package)) in response.results.iter().zip(&sent).enumerate() {
-        if n % 2 == 0 {
-            assert_eq!(result.outcome(), Accepted, "{}", result.message);
-            assert_eq!(result.message, "");
-            assert_eq!(&by_ref[&result.key_package_ref], package);
-        } else {
-            assert_eq!(result.outcome(), Rejected);
-        }
-    }
-    let left = reserve(&mut client, "one more", vec![device("bob", "phone")]).await.unwrap_err();
-    assert_eq!(reason(&left), ErrorReason::PoolExhausted);
-}
-
-#[tokio::test]
-async fn an_upload_that_is_rejected_whole_makes_no_device() {
-    let server = TestServer::start().await;
-    let mut client = client(&server).await;
-    let bad: Vec<_> = one_for_each_reason().into_iter().map(|(_, package)| package).collect();
-    let status = send_bobs(&mut client, bad).await.pool_status.unwrap();
-    assert_eq!((status.user_id.as_str(), status.device_id.as_str()), ("bob", "phone"));
-    assert_eq!(status.health(), PoolHealth::Empty);
-    assert!(status.pools.is_empty() && status.last_upload_time.is_none(), "{status:?}");
-
-    let of_phone = GetPoolStatusRequest { user_id: "bob".into(), device_id: "phone".into() };
-    let unknown = client.get_pool_status(of_phone).await.unwrap_err();
-    assert_eq!(reason(&unknown), ErrorReason::UnknownUser);
-}
 
 #[tokio::test]
 async fn packages_of_another_device_are_rejected_and_make_no_device() {

@@ -1,9 +1,7 @@
 //! Packages that are rejected for what became of them before, or of another with their init key.
 
 use super::{
-    outcomes, rejection, send, send_bobs,
-    spoil::bob,
-    start_with_user_credentials,
+    bob, outcomes, rejection, send, send_bobs, start_with_user_credentials,
     support::{
         assert_balanced,
         calls::{named, rejections, reserve_one, revoke_all},

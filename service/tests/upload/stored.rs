@@ -1,6 +1,5 @@
 use super::{
-    outcomes, send_bobs,
-    spoil::bob,
+    bob, outcomes, send_bobs,
     support::{client, fill, upload},
 };
 use jiff::SignedDuration;

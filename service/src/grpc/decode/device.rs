@@ -41,7 +41,27 @@ pub(in crate::grpc) fn upload(
     Some((user, device, request.key_packages))
 }
 
-pub(in crate::grpc) fn refs(
+pub(in crate::grpc) fn reconcile(
+    fields: &mut Fields,
+    request: &v1::ReconcilePoolRequest,
+) -> Option<(UserId, DeviceId, Vec<KeyPackageRef>)> {
+    let ids = user_and_device(fields, &request.user_id, &request.device_id);
+    let refs = refs(fields, "key_package_refs", &request.key_package_refs, 0);
+    let (user, device) = ids?;
+    Some((user, device, refs?))
+}
+
+pub(in crate::grpc) fn revoke(
+    fields: &mut Fields,
+    request: v1::RevokeKeyPackagesRequest,
+) -> Option<(UserId, Option<DeviceId>, Selector)> {
+    let ids = user_and_optional_device(fields, &request.user_id, &request.device_id);
+    let selector = selector(fields, request.selector);
+    let (user, device) = ids?;
+    Some((user, device, selector?))
+}
+
+fn refs(
     fields: &mut Fields,
     path: &str,
     raw: &[Vec<u8>],
@@ -52,7 +72,7 @@ pub(in crate::grpc) fn refs(
     })
 }
 
-pub(in crate::grpc) fn selector(
+fn selector(
     fields: &mut Fields,
     selector: Option<v1::revoke_key_packages_request::Selector>,
 ) -> Option<Selector> {

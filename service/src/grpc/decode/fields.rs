@@ -8,6 +8,9 @@ use tonic::Status;
 /// Where google.protobuf.Timestamp begins: the year 1. Earlier ones could be times that PostgreSQL doesn't know.
 pub(super) const FIRST_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
+/// How many violations are reported: they travel in headers, of which clients take 8 KiB.
+const MAX_VIOLATIONS: usize = 16;
+
 /// Collects what is wrong with a request's fields.
 #[derive(Default)]
 pub(in crate::grpc) struct Fields {
@@ -16,7 +19,7 @@ pub(in crate::grpc) struct Fields {
 }
 
 impl Fields {
-    /// Reads a request: its value, or INVALID_ARGUMENT with every violation found.
+    /// Reads a request: its value, or INVALID_ARGUMENT with the violations found, at most 16 of them.
     pub(in crate::grpc) fn read<T>(
         read: impl FnOnce(&mut Self) -> Option<T>,
     ) -> Result<T, Box<Status>> {
@@ -36,7 +39,9 @@ impl Fields {
 
     /// Notes what is wrong with a field.
     pub(super) fn violation(&mut self, path: impl Into<String>, description: impl Display) {
-        self.violations.push((path.into(), description.to_string()));
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push((path.into(), description.to_string()));
+        }
     }
 
     /// The value, or none with its error noted.
@@ -77,7 +82,7 @@ impl Fields {
             );
             return None;
         }
-        // Every element is read, so that every violation is reported.
+        // Every element is read, so that more than one violation is reported.
         let read: Vec<Option<T>> = raw
             .iter()
             .enumerate()

@@ -4,12 +4,13 @@
 //! cost more than everything else together.
 
 mod identity;
+mod keys;
 mod openmls_checks;
 mod rejection;
 mod rules;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub use identity::{IdentityTemplate, InvalidTemplate};
 pub use rejection::{Rejection, RejectionReason};
@@ -85,8 +86,8 @@ impl fmt::Debug for ValidKeyPackage {
 
 /// Checks a TLS-encoded KeyPackage, uploaded for a device of a user, at a given time.
 ///
-/// Applies RFC 9420, sections 7.2, 7.3, 10 and 10.1, as far as one package alone can tell; whether
-/// its init key is unique, only the pool knows. Takes about 0.2 ms: keep it off async threads.
+/// Applies RFC 9420, sections 5.1, 7.2, 7.3, 10 and 10.1, as far as one package alone can tell;
+/// whether its init key is unique, only the pool knows. Takes about 0.2 ms: keep it off async threads.
 ///
 /// # Errors
 /// Says which rule the package breaks; the cheapest one to find if it breaks several.
@@ -103,9 +104,20 @@ pub fn validate(
         let package = rules::decode(bytes)?;
         let reference = rules::reference(bytes, suite)?;
         let identity = policy.identity.identity_of(user, device);
-        rules::check(&package, suite, &identity, policy, now)
-            .and_then(|lifetime| openmls_checks::verify(bytes, &reference, lifetime))
-            .map_err(|rejection| rejection.of(reference))
+        let (not_before, not_after) = rules::check(&package, suite, &identity, policy, now)
+            .and_then(|lifetime| openmls_checks::verify(bytes).map(|()| lifetime))
+            .map_err(|rejection| rejection.of(reference.clone()))?;
+        Ok(ValidKeyPackage {
+            reference,
+            cipher_suite: CipherSuite(package.cipher_suite),
+            credential: package.leaf_node.credential.encoded()?,
+            last_resort: package.is_last_resort(),
+            init_key: package.init_key.into(),
+            signature_key: package.leaf_node.signature_key.into(),
+            not_before,
+            not_after,
+            bytes: bytes.to_vec(),
+        })
     })
 }
 

@@ -1,7 +1,6 @@
 //! What OpenMLS checks: above all the signatures, and the contents of the extensions it knows.
 
-use super::{Rejection, RejectionReason, ValidKeyPackage, rules::Lifetime};
-use crate::types::{CipherSuite, KeyPackageRef};
+use super::{Rejection, RejectionReason};
 use openmls::{
     prelude::{KeyPackageIn, KeyPackageVerifyError, ProtocolVersion},
     treesync::errors::LifetimeError,
@@ -13,48 +12,23 @@ use tls_codec::{Deserialize, Serialize};
 /// The cryptography that decides which cipher suites there are.
 pub(super) static CRYPTO: LazyLock<RustCrypto> = LazyLock::new(RustCrypto::default);
 
-/// Verifies a package whose structure, reference and lifetime are known already.
-pub(super) fn verify(
-    bytes: &[u8],
-    reference: &KeyPackageRef,
-    (not_before, not_after): Lifetime,
-) -> Result<ValidKeyPackage, Rejection> {
-    let package = KeyPackageIn::tls_deserialize_exact(bytes)
-        .map_err(|_| {
-            let message = "has an extension that is malformed or not allowed in its place";
-            RejectionReason::Invalid.because(message)
-        })?
-        .validate(&*CRYPTO, ProtocolVersion::Mls10)
-        .map_err(|error| rejection_of(&error))?;
+/// Verifies a package that fulfils all of `rules`. Its cost is that of two signatures, whatever the package holds.
+pub(super) fn verify(bytes: &[u8]) -> Result<(), Rejection> {
+    let package = KeyPackageIn::tls_deserialize_exact(bytes).map_err(|_| {
+        let message = "has an extension that is malformed or not allowed in its place";
+        RejectionReason::Invalid.because(message)
+    })?;
     // Inviters hash what they encode themselves: if that differs, their reference would, too.
     if package.tls_serialize_detached().ok().as_deref() != Some(bytes) {
         return Err(RejectionReason::Malformed.because("is not encoded as RFC 9420 demands"));
     }
-    let leaf = package.leaf_node();
-    Ok(ValidKeyPackage {
-        reference: reference.clone(),
-        cipher_suite: CipherSuite(package.ciphersuite().into()),
-        init_key: package.hpke_init_key().as_slice().to_vec(),
-        credential: leaf
-            .credential()
-            .tls_serialize_detached()
-            .map_err(|_| RejectionReason::Malformed)?,
-        signature_key: leaf.signature_key().as_slice().to_vec(),
-        not_before,
-        not_after,
-        last_resort: package.last_resort(),
-        bytes: bytes.to_vec(),
-    })
-}
-
-fn rejection_of(error: &KeyPackageVerifyError) -> Rejection {
-    let reason = reason_of(error);
-    if reason == RejectionReason::ExtensionNotInCapabilities {
-        // Those not listed were found before: OpenMLS 0.9 takes listed GREASE ones for unlisted.
-        let message = "has an extension that OpenMLS does not find listed; leave GREASE out";
-        return reason.because(message);
+    match package.validate(&*CRYPTO, ProtocolVersion::Mls10) {
+        Ok(_) => Ok(()),
+        // OpenMLS 0.9 takes GREASE extensions for unlisted even if they are listed (RFC 9420, section 13.5, allows them).
+        // That those of this package are is known by now, and OpenMLS looks only after the signatures were good.
+        Err(KeyPackageVerifyError::UnsupportedExtension) => Ok(()),
+        Err(error) => Err(reason_of(&error).into()),
     }
-    reason.into()
 }
 
 fn reason_of(error: &KeyPackageVerifyError) -> RejectionReason {

@@ -1,12 +1,9 @@
 //! The cheap checks, and those that OpenMLS leaves to the application.
 
-use super::{Rejection, RejectionReason, ValidationPolicy, openmls_checks::CRYPTO, wire};
+use super::{Rejection, RejectionReason, ValidationPolicy, keys, openmls_checks::CRYPTO, wire};
 use crate::types::KeyPackageRef;
 use jiff::{SignedDuration, Timestamp};
-use openmls_traits::{
-    crypto::OpenMlsCrypto,
-    types::{Ciphersuite, HpkeKemType},
-};
+use openmls_traits::{crypto::OpenMlsCrypto, types::Ciphersuite};
 use std::collections::HashSet;
 use tls_codec::{Deserialize, Serialize, VLByteSlice};
 
@@ -75,36 +72,11 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<Lifetime, Rejection> {
     let lifetime = lifetime(package.lifetime()?, policy, now)?;
-    hpke_keys(package, suite)?;
+    keys::check(package, suite)?;
     capabilities(package)?;
     extensions(package)?;
     credential(&package.leaf_node.credential, identity)?;
     Ok(lifetime)
-}
-
-/// Both HPKE keys must be the suite's, and differ (RFC 9420, sections 10 and 10.1).
-fn hpke_keys(package: &wire::KeyPackage, suite: Ciphersuite) -> Result<(), Rejection> {
-    let init_key = package.init_key.as_slice();
-    let encryption_key = package.leaf_node.encryption_key.as_slice();
-    if init_key == encryption_key {
-        return Err(RejectionReason::InitKeyEqualsEncryptionKey.into());
-    }
-    match public_key_length(suite.hpke_kem_algorithm()) {
-        Some(length) if init_key.len() != length || encryption_key.len() != length => {
-            let message = format!("has HPKE keys that do not have the suite's {length} bytes");
-            Err(RejectionReason::Invalid.because(message))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Npk in RFC 9180, section 7.1, where known.
-fn public_key_length(kem: HpkeKemType) -> Option<usize> {
-    match kem {
-        HpkeKemType::DhKem25519 => Some(32),
-        HpkeKemType::DhKemP256 => Some(65),
-        _ => None,
-    }
 }
 
 /// The capabilities must list what the package itself uses (RFC 9420, sections 7.2 and 7.3).
@@ -172,7 +144,8 @@ fn lifetime(
     let (Some(not_before), Some(not_after)) =
         (timestamp(lifetime.not_before), timestamp(lifetime.not_after))
     else {
-        return Err(RejectionReason::InvalidLifetime.because("has an endless lifetime; end it"));
+        let message = "has a lifetime that no calendar reaches; shorten it";
+        return Err(RejectionReason::InvalidLifetime.because(message));
     };
     let total = not_after.duration_since(not_before);
     if total <= SignedDuration::ZERO {

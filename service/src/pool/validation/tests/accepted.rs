@@ -1,6 +1,5 @@
 use super::{
     super::{IdentityTemplate, openmls_checks::CRYPTO, rules},
-    forge::{extension, forge},
     *,
 };
 use crate::types::CipherSuite;
@@ -62,30 +61,6 @@ fn references_are_as_long_as_the_suites_hash() {
 #[test]
 fn last_resort_packages() {
     assert!(check(&alice().last_resort().make()).unwrap().last_resort);
-}
-
-#[test]
-fn grease_in_every_list_of_capabilities() {
-    let bytes = forge(&alice(), |package| {
-        let listed = &mut package.leaf_node.capabilities;
-        listed.versions.push(GREASE);
-        listed.cipher_suites.insert(0, GREASE);
-        listed.extensions.push(GREASE);
-        listed.proposals.push(GREASE);
-        listed.credentials.insert(0, GREASE);
-    });
-    check(&bytes).unwrap();
-}
-
-#[test]
-fn extensions_that_are_listed_or_need_not_be() {
-    let bytes = forge(&alice(), |package| {
-        package.leaf_node.capabilities.extensions = vec![0xF001, 0xF002, GREASE];
-        package.extensions.push(extension(0xF001, b"unknown to us"));
-        package.leaf_node.extensions =
-            vec![extension(1, b"\x03app"), extension(0xF002, b""), extension(GREASE, b"?")];
-    });
-    check(&bytes).unwrap();
 }
 
 #[test]

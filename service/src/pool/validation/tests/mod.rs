@@ -1,9 +1,9 @@
 //! Every rule, broken: by OpenMLS where it lets us, and by forged packages where it doesn't.
 
 mod accepted;
-mod forge;
 mod hostile;
 mod rejected;
+mod table;
 
 use super::{Rejection, RejectionReason, ValidKeyPackage, ValidationPolicy, validate};
 use crate::{
@@ -13,11 +13,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-
-/// A GREASE value (RFC 9420, section 13.5).
-const GREASE: u16 = 0x3A3A;
 
 fn alice() -> PackageMaker {
     PackageMaker::new("alice", "phone")

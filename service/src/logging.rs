@@ -1,0 +1,61 @@
+//! The log, on standard error.
+
+use crate::config::LogFormat;
+use std::io::{self, IsTerminal};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::filter_fn,
+    fmt::{self, format::JsonFields},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+/// Starts logging what `KEYPOOL_LOG` asks for, in the syntax of [`EnvFilter`], by default what is INFO or weightier.
+///
+/// Below INFO only this project's own targets are ever written, whatever the variable says: there, other crates show what
+/// they handle, as the driver of PostgreSQL does with the parameters of statements.
+pub(crate) fn start(format: LogFormat) {
+    let asked_for =
+        EnvFilter::try_from_env("KEYPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let json = match format {
+        LogFormat::Auto => !io::stderr().is_terminal(),
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = if json {
+        lines.json().fmt_fields(JsonFields::new()).boxed()
+    } else {
+        lines.with_ansi(io::stderr().is_terminal()).boxed()
+    };
+    let logger =
+        tracing_subscriber::registry().with(asked_for).with(filter_fn(may_be_written)).with(lines);
+    // A logger that is installed already, as in tests, stays.
+    let _installed = logger.try_init();
+}
+
+fn may_be_written(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || is_own(metadata.target())
+}
+
+/// Whether a target is a module of this project's.
+fn is_own(target: &str) -> bool {
+    let root = target.split("::").next().unwrap_or_default();
+    root == "keypool" || root.starts_with("keypool_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_targets_are_those_of_this_project() {
+        for own in ["keypool", "keypool_service", "keypool_service::lane::worker", module_path!()] {
+            assert!(is_own(own), "{own}");
+        }
+        for foreign in ["", "h2", "tokio_postgres::query", "keypools", "log", "h2::keypool"] {
+            assert!(!is_own(foreign), "{foreign}");
+        }
+    }
+}
