@@ -22,6 +22,10 @@ pub(super) const RETRY_SOON: Duration = Duration::from_millis(200);
 /// When to try again what waits for holds to end.
 pub(super) const RETRY_LATER: Duration = Duration::from_secs(5);
 
+/// How many violations google.rpc.PreconditionFailure lists, for those who know no message of ours. A status travels in
+/// headers, which clients take few of.
+const MAX_VIOLATIONS: usize = 8;
+
 /// The status code of each reason.
 fn code(reason: ErrorReason) -> Code {
     match reason {
@@ -182,7 +186,7 @@ fn nothing_reserved(missing: &[MissingTarget]) -> Status {
         metadata.insert("device_id".to_owned(), device.to_string());
         details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
     }
-    for target in missing {
+    for target in missing.iter().take(MAX_VIOLATIONS) {
         let device = target.device.as_ref().map(|device| format!("/{device}")).unwrap_or_default();
         details.add_precondition_failure_violation(
             encode::missing_reason(target.reason).as_reason(),
@@ -209,7 +213,7 @@ fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> St
             ("key_package_ref", first.name.reference.to_string()),
         ],
     );
-    for (one, fault) in failed {
+    for (one, fault) in failed.take(MAX_VIOLATIONS) {
         details.add_precondition_failure_violation(
             encode::hold_reason(fault).as_reason(),
             format!("{}/{}/{}", one.name.user, one.name.device, one.name.reference),

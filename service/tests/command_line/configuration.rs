@@ -97,3 +97,22 @@ async fn the_databases_password_is_never_shown() {
         assert!(error.contains("Connection refused") && !error.contains(SECRET), "{error}");
     }
 }
+
+#[tokio::test]
+async fn the_documented_configuration_is_one_and_its_defaults_are_true() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/keypool.toml");
+    let defaults = checked(keypool(&["check-config"])).await;
+    let documented = checked(keypool(&["check-config", "--config", example])).await;
+    for section in ["pool", "validation", "limits", "lanes"] {
+        assert_eq!(documented[section], defaults[section]);
+        let written = std::fs::read_to_string(example).unwrap();
+        for key in defaults[section].as_object().unwrap().keys() {
+            // A setting without a default, which is off.
+            let named = written.contains(key.as_str()) || defaults[section][key].is_null();
+            assert!(named, "{section}.{key} is not in {example}");
+        }
+    }
+    assert_eq!(documented["auth"]["certificates"].as_array().unwrap().len(), 2);
+    assert_eq!(documented["auth"]["tokens"]["audience"], "keypool");
+    assert_eq!(documented["tls"]["client_certificates"], "optional");
+}
