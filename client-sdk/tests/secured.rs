@@ -8,8 +8,8 @@ use std::sync::Mutex;
 
 use keypool_client::mls::{Invite, RefreshError};
 use keypool_client::{
-    BasicIdentity, Client, Error, ErrorReason, Inviter, PoolKeeper, PublishError, Target, TlsConfig,
-    Token,
+    BasicIdentity, Client, Error, ErrorReason, Inviter, PoolKeeper, PublishError, Target,
+    TlsConfig, Token,
 };
 use keypool_service::config::{self, CertificateConfig};
 use keypool_service::testing::{issuer::TestIssuer, server::TestServer};
@@ -37,7 +37,8 @@ impl Secured {
             std::fs::write(&path, content).unwrap();
             path
         };
-        let (certificate, key) = certificate(&authority, SanType::DnsName("localhost".try_into().unwrap()));
+        let (certificate, key) =
+            certificate(&authority, SanType::DnsName("localhost".try_into().unwrap()));
         let mut tls = config::TlsConfig::new(file("tls.crt", &certificate), file("tls.key", &key));
         tls.client_ca = Some(file("ca.crt", &authority.pem()));
         let issuer = TestIssuer::new();
@@ -87,7 +88,7 @@ async fn refresh(client: &Client, device: &Device) -> keypool_client::Result<usi
         .store(device.store.clone())
         .build(&device.provider, device.credential.clone(), &device.signer);
     keeper.refresh().await.map(|refreshed| refreshed.uploaded.len()).map_err(|error| match error {
-        RefreshError::Status(error) => error,
+        RefreshError::Reconcile(error) => error,
         error => panic!("{error:?}"),
     })
 }
@@ -135,7 +136,8 @@ async fn a_back_end_is_known_by_its_certificate() {
 #[tokio::test]
 async fn nobody_is_refused() {
     let secured = Secured::start().await;
-    let error = refresh(&secured.client(None, secured.trusted()), &Device::new("bob", "phone")).await;
+    let error =
+        refresh(&secured.client(None, secured.trusted()), &Device::new("bob", "phone")).await;
     let error = error.unwrap_err();
     assert!(matches!(error, Error::Unauthenticated(_)), "{error:?}");
 }

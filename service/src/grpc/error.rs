@@ -78,7 +78,9 @@ pub(super) fn issuer_unavailable() -> Status {
 
 /// The caller is known, and may not do this.
 pub(super) fn permission_denied(method: Method, roles: Roles) -> Status {
-    let message = format!("Not allowed: {method} on this needs another role than {roles}");
+    let message = format!(
+        "Not allowed: the roles of the caller ({roles}) do not include {method} about this"
+    );
     status(ErrorReason::PermissionDenied, &message, [])
 }
 

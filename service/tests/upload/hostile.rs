@@ -11,9 +11,12 @@ use keypool_proto::v1::{
     ErrorReason, GetPoolStatusRequest, PoolHealth, RejectionReason as Reason,
     UploadOutcome::{Accepted, Rejected},
 };
-use keypool_service::testing::{
-    hostile::{hostile, odd},
-    server::TestServer,
+use keypool_service::{
+    limits::Rates,
+    testing::{
+        hostile::{hostile, odd},
+        server::TestServer,
+    },
 };
 use std::collections::HashMap;
 
@@ -22,7 +25,7 @@ const UPLOAD: usize = 100;
 
 #[tokio::test]
 async fn each_alone_is_rejected_for_its_reason() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(|config| config.limits.rates = Rates::UNLIMITED).await;
     let mut client = client(&server).await;
     for hostile in hostile("bob", "phone") {
         let response = send_bobs(&mut client, vec![hostile.bytes]).await;
@@ -53,7 +56,11 @@ fn can_be_read(reason: Reason) -> bool {
 
 #[tokio::test]
 async fn together_they_leave_their_good_neighbours_stored_each_in_its_place() {
-    let server = TestServer::start_with(|config| config.pool.cap = 1000).await;
+    let server = TestServer::start_with(|config| {
+        config.pool.cap = 1000;
+        config.limits.rates = Rates::UNLIMITED;
+    })
+    .await;
     let mut client = client(&server).await;
     let mut stored = HashMap::new();
     for some in hostile("bob", "phone").chunks(UPLOAD - 4) {
