@@ -2,7 +2,10 @@
 
 #![no_main]
 
-use keypool_service::{pool::Policy, testing::requests::{Method, read}};
+use keypool_service::{
+    pool::Policy,
+    testing::requests::{Method, read},
+};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 

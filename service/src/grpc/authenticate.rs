@@ -22,8 +22,16 @@ const OPEN: &str = "/grpc.health.v1.Health/";
 /// Adds [`Authenticate`] to a service.
 #[derive(Debug, Clone)]
 pub struct AuthenticateLayer {
-    authenticator: Option<Authenticator>,
+    callers: Callers,
     in_flight: InFlight,
+}
+
+#[derive(Debug, Clone)]
+enum Callers {
+    /// They have to prove who they are.
+    Known(Authenticator),
+    /// They are all taken for one that may do anything.
+    Anybody(Principal),
 }
 
 impl AuthenticateLayer {
@@ -31,7 +39,9 @@ impl AuthenticateLayer {
     /// same time.
     #[must_use]
     pub fn new(authenticator: Option<Authenticator>, calls_per_principal: usize) -> Self {
-        Self { authenticator, in_flight: InFlight::new(calls_per_principal) }
+        let callers =
+            authenticator.map_or_else(|| Callers::Anybody(Principal::anonymous()), Callers::Known);
+        Self { callers, in_flight: InFlight::new(calls_per_principal) }
     }
 }
 
@@ -90,7 +100,10 @@ where
 
 impl AuthenticateLayer {
     async fn principal(&self, head: &Parts) -> Result<Principal, Status> {
-        let Some(authenticator) = &self.authenticator else { return Ok(Principal::anonymous()) };
+        let authenticator = match &self.callers {
+            Callers::Known(authenticator) => authenticator,
+            Callers::Anybody(anonymous) => return Ok(anonymous.clone()),
+        };
         let certificate =
             head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
         let names =
