@@ -188,7 +188,7 @@ async fn serve(config: &Config) -> Result<(), CliError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let server = Server::start(config, Arc::new(SystemClock)).await?;
-    greet(&server)?;
+    greet(&server, config)?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -197,7 +197,7 @@ async fn serve(config: &Config) -> Result<(), CliError> {
 }
 
 /// Tells where the service is. The first line is for programs, the others are for people.
-fn greet(server: &Server) -> io::Result<()> {
+fn greet(server: &Server, config: &Config) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let (scheme, address) = (server.scheme(), server.address());
     writeln!(out, "keypool listening on {address}")?;
@@ -213,13 +213,15 @@ fn greet(server: &Server) -> io::Result<()> {
             data_dir.display()
         )?;
     }
-    writeln!(out, "  try, in another terminal:")?;
-    writeln!(
-        out,
-        "    KEYPOOL_ENDPOINT={scheme}://{address} cargo run --release --example invite"
-    )?;
-    let plain = if scheme == "http" { "-plaintext " } else { "" };
-    writeln!(out, "    grpcurl {plain}{address} describe keypool.v1.KeyPackageService")?;
+    if config.auth.is_required() || config.tls.is_some() {
+        let proof = if config.auth.is_required() { "prove who they are" } else { "are anybody" };
+        writeln!(out, "  callers:            connect to {scheme}://{address}, and {proof}")?;
+    } else {
+        writeln!(out, "  try, in another terminal:")?;
+        let example = "cargo run --release --example invite";
+        writeln!(out, "    KEYPOOL_ENDPOINT={scheme}://{address} {example}")?;
+        writeln!(out, "    grpcurl -plaintext {address} describe keypool.v1.KeyPackageService")?;
+    }
     writeln!(out, "  stop with Ctrl-C")?;
     out.flush()
 }
