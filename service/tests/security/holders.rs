@@ -13,7 +13,7 @@ use keypool_service::{
     testing::{issuer::TestIssuer, packages::PackageMaker, server::TestServer},
 };
 use prost::Message;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, transport::Channel};
 
 /// A service with tokens, a client, and a pool of four packages.
 async fn started(configure: impl FnOnce(&mut Config)) -> (TestServer, TestIssuer, Client) {
@@ -117,9 +117,8 @@ async fn no_user_is_taken_for_a_service() {
 
 #[tokio::test]
 async fn health_needs_no_credentials_and_reflection_does() {
-    let (_server, issuer, client) = started(|_| {}).await;
-    let (channel, _) = (_server.endpoint(), client);
-    let channel = tonic::transport::Channel::from_shared(channel).unwrap().connect().await.unwrap();
+    let (server, issuer, _) = started(|_| {}).await;
+    let channel = Channel::from_shared(server.endpoint()).unwrap().connect().await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
     let mut reflection =
@@ -133,7 +132,7 @@ async fn health_needs_no_credentials_and_reflection_does() {
 
 #[tokio::test]
 async fn a_principal_watches_no_more_pools_than_it_may() {
-    let (server, issuer, mut client) =
+    let (_server, issuer, mut client) =
         started(|config| config.limits.watches_per_principal = 2).await;
     let alice = issuer.user("alice", Some("phone"), &["device"]);
     let watch = || v1::WatchPoolRequest { user_id: "alice".into(), device_id: "phone".into() };
@@ -147,7 +146,6 @@ async fn a_principal_watches_no_more_pools_than_it_may() {
     drop(first);
     eventually("there is room", async || client.watch_pool(by(&alice, watch())).await.is_ok())
         .await;
-    drop(server);
 }
 
 #[tokio::test]
@@ -161,9 +159,9 @@ async fn a_principal_has_no_more_calls_under_way_than_it_may() {
     let lock = super::support::locks::lock(&server, "SELECT 1 FROM device").await;
     let waiting = {
         let mut client = client.clone();
-        let backend = issuer.user("carol", Some("phone"), &["device"]);
+        let carol = issuer.user("carol", Some("phone"), &["device"]);
         let packages = PackageMaker::new("carol", "phone").make_many(1);
-        let upload = by(&backend, upload_request("carol", "phone", packages));
+        let upload = by(&carol, upload_request("carol", "phone", packages));
         tokio::spawn(async move { client.upload_key_packages(upload).await })
     };
     super::support::locks::somebody_waits(server.database()).await;
@@ -187,8 +185,7 @@ async fn keys_that_can_not_be_had_yet_are_not_the_callers_fault() {
         }
     })
     .await;
-    let channel =
-        tonic::transport::Channel::from_shared(server.endpoint()).unwrap().connect().await.unwrap();
+    let channel = Channel::from_shared(server.endpoint()).unwrap().connect().await.unwrap();
     let token = issuer.service("chat", &["backend"]);
     let request = v1::GetPoolStatusRequest { user_id: "a".into(), device_id: "b".into() };
     let method = "KeyPackageService/GetPoolStatus";
