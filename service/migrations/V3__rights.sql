@@ -1,5 +1,5 @@
--- What a role that does not own the tables, as the service's own should be, can do with the record of what was handed out,
--- whatever rights it is granted. The database's clock counts here, because the service is what is guarded against.
+-- What a role that does not own the tables, as the service's own should be, can do with rows of the record of what was handed
+-- out. The database's clock counts here, because the service is what is guarded against.
 ALTER TABLE spend_log ENABLE ROW LEVEL SECURITY;
 CREATE POLICY read ON spend_log FOR SELECT USING (true);
 CREATE POLICY append ON spend_log FOR INSERT WITH CHECK (true);

@@ -3,7 +3,8 @@
 use super::{Method, Principal, Role};
 use crate::types::{DeviceId, UserId};
 
-/// What a role may do with a method. A caller of several roles may do what any of them may.
+/// What a role may do with a method. A caller of several roles may do what any of them may, but that it reaches every holder
+/// only if none of its other roles allows the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Grant {
     /// Nothing.

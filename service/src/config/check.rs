@@ -86,10 +86,16 @@ impl Config {
                 rates.iter().all(Rate::is_valid),
                 "limits.rates: burst must be 1 to 1000000, every 1 microsecond to 24 hours",
             ),
+            (
+                limits.calls_per_principal > 0 && limits.watches_per_principal > 0,
+                "limits.calls_per_principal, limits.watches_per_principal: must be at least 1",
+            ),
             (self.sweep_interval > SignedDuration::ZERO, "sweep_interval: must be positive"),
             (
                 [
                     self.drain_timeout,
+                    pool.max_hold,
+                    self.validation.max_lifetime,
                     pool.expiring_soon,
                     pool.revocation_grace,
                     pool.keep_expired,

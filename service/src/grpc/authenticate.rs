@@ -123,9 +123,14 @@ impl AuthenticateLayer {
     }
 }
 
-/// The token of a request (RFC 6750, section 2.1). One that can't be read is a wrong one.
+/// The token of a request (RFC 6750, section 2.1). One that can't be read, or one of several, is a
+/// wrong one.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().unwrap_or_default();
+    if values.next().is_some() {
+        return Some("");
+    }
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim_start() } else { "" })
 }

@@ -194,3 +194,19 @@ async fn a_device_that_uploads_too_often_is_refused() {
     server.clock().advance(MINUTE);
     client.upload_key_packages(upload()).await.unwrap();
 }
+
+#[tokio::test]
+async fn asking_an_empty_pool_uses_nothing_up() {
+    let server = server().await;
+    let mut client = client(&server).await;
+    for n in 0..4 {
+        let request = reserve_request(&format!("r{n}"), vec![device("victim", "watch")]);
+        let request = ReserveKeyPackagesRequest { on_behalf_of: "guest".into(), ..request };
+        let status = client.reserve_key_packages(request).await.unwrap_err();
+        assert_eq!(reason(&status), ErrorReason::UnknownDevice);
+    }
+    fill(&mut client, "victim", "watch", 1).await;
+    let request = reserve_request("now", vec![device("victim", "watch")]);
+    let request = ReserveKeyPackagesRequest { on_behalf_of: "guest".into(), ..request };
+    client.reserve_key_packages(request).await.unwrap();
+}

@@ -124,7 +124,7 @@ impl Round {
         let of_place = |place: usize| &self.wants[wants[place]].want;
         let takers: Vec<&Want> = taken.iter().map(|(place, _)| of_place(*place)).collect();
         let mut excess = self.budget.excess(session, &takers).await?;
-        let mut give_back = Vec::new();
+        let (mut give_back, mut uncharged) = (Vec::new(), Vec::new());
         let mut outcomes = Vec::with_capacity(taken.len());
         for (place, row) in taken {
             let want = of_place(place);
@@ -138,11 +138,15 @@ impl Round {
                         &row,
                     ));
                     Limit::Holds.hit();
+                    uncharged.push(wants[place]);
                     Outcome::Limited
                 }
                 _ => Outcome::Reserved(row),
             };
             outcomes.push((place, kept));
+        }
+        for want in uncharged {
+            self.budget.give_back(&self.wants[want].want, Allowance::OneTime);
         }
         if !give_back.is_empty() {
             session.release(&give_back, self.filter.now).await?;
@@ -235,6 +239,7 @@ impl Round {
         }
         let missing: HashMap<usize, Missing> = numbers.iter().copied().zip(missing).collect();
         for want in self.share(session, numbers).await? {
+            self.budget.give_back(&self.wants[want].want, Allowance::LastResort);
             self.settle(want, Outcome::Missing(missing[&want]));
         }
         Ok(())
