@@ -69,6 +69,24 @@ async fn a_pool_that_runs_low_is_filled_at_once() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_pool_that_the_service_has_quarantined_is_reconciled_at_once() {
+    let server = TestServer::start().await;
+    let client = Client::builder(server.endpoint()).connect().await.unwrap();
+    let keeper = build(builder(&client).0);
+    let keeping = keeper.spawn();
+    let pool = || keeper.status().unwrap().pool.map(|mut pool| pool.pools.remove(0));
+    eventually(|| pool().is_some_and(|pool| pool.available == 32)).await;
+    let reconciled = keeper.status().unwrap().last_refresh;
+
+    server.raise_fence().await;
+    eventually(|| keeper.status().unwrap().last_refresh > reconciled).await;
+    eventually(|| pool().is_some_and(|pool| pool.available == 32 && pool.quarantined == 0)).await;
+    assert_eq!(pool().unwrap().accepted, 32, "none had to be made anew");
+    keeping.stop().await;
+    server.stop().await;
+}
+
 fn healthy() -> DevicePoolStatus {
     let pool = CipherSuitePool {
         cipher_suite: 1,

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod fence;
+
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, ConfigError, LogFormat},
@@ -104,6 +106,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Quarantine packages by hand after the database lost what it knew, or end that
+    Fence {
+        #[command(subcommand)]
+        action: Option<fence::Action>,
+        /// Print a JSON array
+        #[arg(long, global = true)]
+        json: bool,
+    },
     /// Check the configuration, and print it as it is understood
     CheckConfig,
     /// Print a script that completes commands and flags in a shell
@@ -157,6 +167,9 @@ impl Cli {
             Command::Migrate { json } => migrate(&config, json).await,
             Command::Status { json } => status(&config, json).await,
             Command::Sweep { json } => sweep(&config, json).await,
+            Command::Fence { action, json } => {
+                fence::run(&config, action.unwrap_or_default(), json).await
+            }
             Command::CheckConfig => check_config(&config),
             Command::Completions { .. } => Ok(()),
         }
@@ -231,7 +244,7 @@ async fn migrate(config: &Config, json: bool) -> Result<(), CliError> {
     let before = database.migrate().await;
     database.close().await?;
     let migrated = match before? {
-        SchemaState::Current => false,
+        SchemaState::Current | SchemaState::Expanded => false,
         SchemaState::Behind { .. } => true,
         SchemaState::Ahead { found, known } => {
             return Err(ServerError::NewSchema { found, known }.into());

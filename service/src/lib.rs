@@ -10,6 +10,7 @@
 //! | [`auth`] | who calls, and what it may do |
 //! | [`pool`] | the rules: [`pool::KeyPackagePool`], validation, policy; no tonic, no SQL |
 //! | [`lane`] | group commit: calls that wait become one statement |
+//! | [`fence`] | has the database forgotten something? |
 //! | [`store`] | PostgreSQL: one file for each family of statements; no proto types |
 //! | [`types`], [`clock`], [`pem`] | ids, buckets; time; certificates in files |
 //! | [`transport`] | connections: TLS, and limits in number and time |
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod embedded;
+pub mod fence;
 pub mod grpc;
 pub mod lane;
 pub mod limits;

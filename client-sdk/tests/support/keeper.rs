@@ -153,8 +153,9 @@ impl Phone {
             assert!(replaced.contains(revoked), "pooled without private keys: {reconciled:?}");
         }
         let pool = self.pool().await;
-        let known = pool.available + pool.reserved + pool.spent + pool.expired + pool.revoked;
-        assert_eq!(pool.accepted, known + pool.purged, "{pool:?}");
+        let pooled = pool.available + pool.reserved + pool.quarantined;
+        let gone = pool.spent + pool.expired + pool.revoked + pool.purged;
+        assert_eq!(pool.accepted, pooled + gone, "{pool:?}");
         assert!(pool.available + pool.reserved <= 64, "{pool:?}");
     }
 

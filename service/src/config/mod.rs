@@ -57,6 +57,9 @@ pub struct Config {
     pub database_url: Option<DatabaseUrl>,
     /// Connections to the database.
     pub database_connections: usize,
+    /// Whether standbys of the database replicate synchronously: one that takes over has every commit that was acknowledged.
+    /// Without it, a promotion quarantines one-time packages until their devices have reconciled.
+    pub synchronous_standbys: bool,
     /// Whether `serve` brings the schema to its newest version. Without it, `serve` refuses an older schema.
     pub migrate_on_start: bool,
     /// The role that the service runs as, if another one owns the tables. Whoever migrates gives it the rights that it needs,
@@ -99,6 +102,7 @@ impl Default for Config {
             admin_listen: (Ipv4Addr::LOCALHOST, 9090).into(),
             database_url: None,
             database_connections: 16,
+            synchronous_standbys: false,
             migrate_on_start: true,
             runtime_role: None,
             data_dir: None,

@@ -28,6 +28,7 @@ impl Config {
             max_holds_per_device: self.limits.holds_per_holder_and_device,
             max_calls_in_flight: self.limits.calls_in_flight,
             max_watches: self.limits.watches,
+            synchronous_standbys: self.synchronous_standbys,
             rates: self.limits.rates.clone(),
             lanes: self.lanes.clone(),
             validation: ValidationPolicy {

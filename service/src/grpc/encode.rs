@@ -146,6 +146,7 @@ fn cipher_suite_pool(pool: CipherSuiteStatus) -> v1::CipherSuitePool {
         health: health(pool.health).into(),
         recommended_upload_count: pool.recommended_upload_count,
         recommended_action: pool.recommended_action,
+        quarantined: counts.quarantined,
     }
 }
 

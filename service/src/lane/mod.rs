@@ -19,6 +19,7 @@ pub use upload::UploadCall;
 
 use crate::{
     clock::Clock,
+    fence::FenceGuard,
     limits::Limits,
     store::{Session, Store, StoreError, StoredOutcome},
     types::{Bucket, Target},
@@ -79,6 +80,8 @@ pub struct LaneRules {
     pub cap: u32,
     /// What holders have used of their limits.
     pub limits: Arc<Limits>,
+    /// What is remembered of the database.
+    pub fence: Arc<FenceGuard>,
 }
 
 /// All lanes. Cheap to clone; when the last clone is gone they end.
@@ -107,7 +110,8 @@ impl Lanes {
     pub fn start(store: &Store, rules: &LaneRules, options: &LaneOptions) -> Self {
         let closing = CancellationToken::new();
         let mut workers = JoinSet::new();
-        let mut start = Start { store, options, closing: &closing, workers: &mut workers };
+        let mut start =
+            Start { store, options, fence: &rules.fence, closing: &closing, workers: &mut workers };
         let hold = Arc::new(start.family(options.hold, || hold::Hold::new(rules.clone())));
         let reserve =
             start.family(options.reserve, || reserve::Reserve::new(rules.clone(), hold.clone()));
@@ -195,6 +199,7 @@ async fn answer<T>(reply: oneshot::Receiver<Result<T, StoreError>>) -> Result<T,
 struct Start<'a> {
     store: &'a Store,
     options: &'a LaneOptions,
+    fence: &'a Arc<FenceGuard>,
     closing: &'a CancellationToken,
     workers: &'a mut JoinSet<()>,
 }
@@ -207,6 +212,7 @@ impl Start<'_> {
                 work: work(),
                 queue: exit,
                 store: self.store.clone(),
+                fence: self.fence.clone(),
                 batch_limit: self.options.batch_packages,
                 closing: self.closing.clone(),
             };

@@ -4,11 +4,15 @@ use super::{
     Work,
     queue::{Entry, Exit},
 };
-use crate::store::{Session, Store, StoreError};
+use crate::{
+    fence::FenceGuard,
+    store::{Session, Store, StoreError},
+};
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    sync::Arc,
     task::Poll,
     time::Instant,
 };
@@ -24,6 +28,7 @@ pub(super) struct Worker<W: Work> {
     pub(super) work: W,
     pub(super) queue: Exit<W>,
     pub(super) store: Store,
+    pub(super) fence: Arc<FenceGuard>,
     pub(super) batch_limit: usize,
     /// Ends the worker as soon as its queue is empty.
     pub(super) closing: CancellationToken,
@@ -98,6 +103,12 @@ impl<W: Work> Worker<W> {
         }
     }
 
+    async fn connect(&self) -> Result<Session, StoreError> {
+        let mut session = self.store.session().await?;
+        self.fence.admit(&mut session).await?;
+        Ok(session)
+    }
+
     async fn run_once(
         &self,
         open: &mut Option<Session>,
@@ -106,13 +117,14 @@ impl<W: Work> Worker<W> {
         let started = Instant::now();
         let session = match open {
             Some(session) if !session.is_closed() => session,
-            _ => open.insert(self.store.session().await?),
+            _ => open.insert(self.connect().await?),
         };
         let Some(replies) = caught(self.work.run(session, items)).await else {
             *open = None;
             return Err(StoreError::panicked());
         };
         let replies = replies?;
+        self.fence.note_acknowledged();
         let packages: usize = items.iter().map(|item| W::weight(item)).sum();
         #[expect(clippy::cast_precision_loss, reason = "far below the limit")]
         metrics::histogram!("keypool_lane_batch_packages", "lane" => W::NAME)

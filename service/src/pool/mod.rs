@@ -25,6 +25,7 @@ pub use watch::Watch;
 
 use crate::{
     clock::Clock,
+    fence::FenceGuard,
     lane::{LaneRules, Lanes},
     limits::Limits,
     store::{LogFilter, LogPosition, LogRow, Purged, Store},
@@ -61,6 +62,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     policy: Policy,
     limits: Arc<Limits>,
+    fence: Arc<FenceGuard>,
     /// One permit for each call that may wait, in a lane or for a connection of the store's.
     calls: Semaphore,
     validator: Validator,
@@ -73,11 +75,13 @@ impl KeyPackagePool {
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy) -> Self {
         let limits = Arc::new(Limits::new(&policy.rates));
+        let fence = Arc::new(FenceGuard::new(clock.clone(), policy.synchronous_standbys));
         let rules = LaneRules {
             clock: clock.clone(),
             revocation_grace: policy.revocation_grace,
             cap: policy.cap,
             limits: limits.clone(),
+            fence: fence.clone(),
         };
         let inner = Arc::new(Inner {
             lanes: Lanes::start(&store, &rules, &policy.lanes),
@@ -85,6 +89,7 @@ impl KeyPackagePool {
             clock,
             calls: Semaphore::new(policy.max_calls_in_flight),
             limits,
+            fence,
             validator: Validator::start(&policy.validation),
             watches: Watches::new(policy.max_watches),
             policy,
@@ -145,7 +150,15 @@ impl KeyPackagePool {
             let logged_before = now - self.policy().spend_log_retention;
             purged += self.store().purge(&buckets, expired_before, logged_before).await?;
         }
+        self.inner.fence.sweep(self.store()).await?;
         Ok(purged)
+    }
+
+    /// Makes sure, for ever, that the database has not gone back, also while no call asks for anything.
+    pub async fn guard_fence(self) {
+        let (fence, store) = (self.inner.fence.clone(), self.inner.store.clone());
+        drop(self);
+        fence.run(store).await;
     }
 
     /// Ends every watch, so that the server can drain.

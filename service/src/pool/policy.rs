@@ -31,6 +31,8 @@ pub struct Policy {
     pub max_calls_in_flight: usize,
     /// How many pools may be watched at the same time.
     pub max_watches: usize,
+    /// Whether a standby that takes over has all that was acknowledged, so that a promotion quarantines nothing.
+    pub synchronous_standbys: bool,
     /// How often holders may ask, and devices may be asked for.
     pub rates: Rates,
     /// How calls are gathered.
@@ -55,6 +57,7 @@ impl Default for Policy {
             max_holds_per_device: 8,
             max_calls_in_flight: 4096,
             max_watches: 10_000,
+            synchronous_standbys: false,
             rates: Rates::default(),
             lanes: LaneOptions::default(),
             validation: ValidationPolicy::default(),

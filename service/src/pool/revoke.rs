@@ -68,7 +68,7 @@ impl KeyPackagePool {
     }
 
     /// Revokes the device's unspent packages that it doesn't list, and says which of those that it lists can't be
-    /// handed out now.
+    /// handed out now. What was quarantined of those can be handed out again.
     ///
     /// # Errors
     /// If the user or device is unknown.
@@ -83,6 +83,7 @@ impl KeyPackagePool {
         let key = DeviceKey::new(user.clone(), device.clone());
         let lost = RevokeSelector { except: Some(refs.clone()), ..RevokeSelector::default() };
         let revoked = self.store().revoke(user, Some(device), &lost, self.now()).await?;
+        self.store().vouch(&key, &refs, self.now()).await?;
         let unavailable = self.store().unavailable(&key, &refs, self.now()).await?;
         let status = self.device_status(user, device).await?;
         self.inner.watches.touch(&key);

@@ -188,11 +188,13 @@ impl CipherSuiteStatus {
 fn recommended_upload_count(counts: &PoolRow, policy: &Policy) -> u32 {
     let lasting = counts.available.saturating_sub(counts.expiring_soon);
     let wanted = u64::from(policy.target).saturating_sub(lasting);
-    let room = u64::from(policy.cap).saturating_sub(counts.available + counts.reserved);
+    let stored = counts.available + counts.reserved + counts.quarantined;
+    let room = u64::from(policy.cap).saturating_sub(stored);
     u32::try_from(wanted.min(room)).unwrap_or(policy.cap)
 }
 
 fn recommended_action(counts: &PoolRow, health: Health) -> String {
+    let reconcile = (counts.quarantined > 0).then_some("Reconcile key package pool");
     let fill = match health {
         Health::Empty => Some("Upload new key packages immediately"),
         Health::Low => Some("Replenish key package pool"),
@@ -208,7 +210,7 @@ fn recommended_action(counts: &PoolRow, health: Health) -> String {
         }
         Some(_) => None,
     };
-    fill.into_iter().chain(last_resort).collect::<Vec<_>>().join("; ")
+    reconcile.into_iter().chain(fill).chain(last_resort).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -226,6 +228,7 @@ mod tests {
             expired: 0,
             revoked: 0,
             purged: 0,
+            quarantined: 0,
             expiring_soon: 0,
             last_resort: Some(LastResortRow {
                 reference: KeyPackageRef::new([0; 32]).unwrap(),
@@ -266,6 +269,8 @@ mod tests {
         assert_eq!(action(counts(0)), "Upload new key packages immediately");
         assert_eq!(action(counts(3)), "Replenish key package pool");
         assert_eq!(action(counts(32)), "");
+        let fenced = PoolRow { quarantined: 5, ..counts(32) };
+        assert_eq!(action(fenced), "Reconcile key package pool");
         let without = PoolRow { last_resort: None, ..counts(0) };
         assert_eq!(
             action(without),

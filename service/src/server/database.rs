@@ -109,13 +109,13 @@ impl Database {
     }
 }
 
-/// Fails unless the schema is the one that this version knows.
+/// Fails unless the schema is one that serves this version.
 pub(crate) async fn require_known_schema(
     store: &Store,
     clock: &dyn Clock,
 ) -> Result<(), ServerError> {
     match store.check(clock.now()).await?.schema {
-        SchemaState::Current => Ok(()),
+        SchemaState::Current | SchemaState::Expanded => Ok(()),
         SchemaState::Behind { found, known } => Err(ServerError::OldSchema { found, known }),
         SchemaState::Ahead { found, known } => Err(ServerError::NewSchema { found, known }),
     }

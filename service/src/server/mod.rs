@@ -221,6 +221,7 @@ impl Server {
                 }
             }),
             tokio::spawn(admin::upkeep()),
+            tokio::spawn(pool.clone().guard_fence()),
             tokio::spawn(sweeper::run(pool.clone(), config.sweep_interval.unsigned_abs())),
         ];
         background.extend(reloader.map(|reloader| tokio::spawn(reloader.run())));

@@ -67,7 +67,9 @@ async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
         Ok(Ok(check)) if matches!(check.schema, SchemaState::Behind { .. }) => {
             Some("the database's schema is older than this version needs")
         }
-        // A newer schema is one that was expanded for the next version, which still serves this one.
+        Ok(Ok(check)) if matches!(check.schema, SchemaState::Ahead { .. }) => {
+            Some("the database's schema is newer than this version knows")
+        }
         Ok(Ok(_)) => None,
         Ok(Err(_)) | Err(_) => Some("the database does not answer"),
     }

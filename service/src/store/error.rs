@@ -39,7 +39,7 @@ impl StoreError {
         Self::Unavailable(source.into().into())
     }
 
-    pub(super) fn conflict(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn conflict(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Conflict(source.into().into())
     }
 }

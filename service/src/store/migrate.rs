@@ -1,4 +1,5 @@
 use super::{StoreError, get};
+use std::cmp::Ordering;
 use tokio_postgres::Client;
 
 mod embedded {
@@ -37,7 +38,9 @@ pub enum SchemaState {
         /// The version that is known.
         known: i32,
     },
-    /// It is newer: use a newer keypool.
+    /// It is newer, and still serves this version, as while a newer one is rolled out.
+    Expanded,
+    /// It is newer, and does not serve this version any more: use a newer keypool.
     Ahead {
         /// The schema's version.
         found: i32,
@@ -72,8 +75,12 @@ pub async fn schema_state(client: &Client) -> Result<SchemaState, StoreError> {
         0
     };
     Ok(match found.cmp(&known) {
-        std::cmp::Ordering::Equal => SchemaState::Current,
-        std::cmp::Ordering::Less => SchemaState::Behind { found, known },
-        std::cmp::Ordering::Greater => SchemaState::Ahead { found, known },
+        Ordering::Equal => SchemaState::Current,
+        Ordering::Less => SchemaState::Behind { found, known },
+        Ordering::Greater => {
+            let least = "/* keypool: served_schema */ SELECT least FROM served_schema";
+            let least: i32 = get(&client.query_one(least, &[]).await?, 0)?;
+            if least <= known { SchemaState::Expanded } else { SchemaState::Ahead { found, known } }
+        }
     })
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod connector;
 mod error;
+mod fence;
 mod grants;
 mod holds;
 mod migrate;
@@ -20,6 +21,7 @@ mod upload;
 pub use audit::{LogFilter, LogPosition, LogRow};
 pub use connector::{Connector, TlsConnection, needs_tls};
 pub use error::StoreError;
+pub use fence::{FenceRow, Fences, History, NewFence};
 pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
 pub use migrate::{MigrateError, SchemaState, migrate, schema_state};

@@ -16,6 +16,8 @@ pub struct Overview {
     pub reserved: u64,
     /// One-time packages whose lifetime ended unspent.
     pub expired: u64,
+    /// One-time packages that a fence keeps back until their device has reconciled.
+    pub quarantined: u64,
     /// Revoked one-time packages.
     pub revoked: u64,
     /// Spent one-time packages, as far back as the spend log goes.
@@ -38,6 +40,7 @@ impl Store {
             available: count(row, "available")?,
             reserved: count(row, "reserved")?,
             expired: count(row, "expired")?,
+            quarantined: count(row, "quarantined")?,
             revoked: count(row, "revoked")?,
             spent: count(row, "spent")?,
             last_resort: count(row, "last_resort")?,

@@ -1,8 +1,10 @@
 use super::{DeviceKey, Store, StoreError, get, id};
 use crate::types::{Bucket, DeviceId, KeyPackageRef, UserId};
 use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
 
 const REVOKE: &str = include_str!("sql/revoke.sql");
+const VOUCH: &str = include_str!("sql/vouch.sql");
 const RECONCILE: &str = include_str!("sql/reconcile.sql");
 
 /// Which packages to revoke: those that match everything that is set.
@@ -77,6 +79,27 @@ impl Store {
         rows.iter()
             .map(|row| id(KeyPackageRef::new(get::<&[u8]>(row, "key_package_ref")?)))
             .collect()
+    }
+
+    /// Lets quarantined packages be handed out again, of which the device says that it has the private keys.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe.
+    pub async fn vouch(
+        &self,
+        device: &DeviceKey,
+        refs: &[KeyPackageRef],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let refs: Vec<_> = refs.iter().map(KeyPackageRef::as_bytes).collect();
+        let params: [&(dyn ToSql + Sync); 5] = [
+            /* bucket */ &device.bucket.number(),
+            /* user_id */ &device.user.as_str(),
+            /* device_id */ &device.device.as_str(),
+            /* refs */ &refs,
+            /* now */ &now,
+        ];
+        self.rows(VOUCH, &params).await.map(drop)
     }
 
     /// Says which of a device's refs can't be handed out now, and why.

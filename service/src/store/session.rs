@@ -83,11 +83,20 @@ impl Session {
         sql: &'static str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
-        let statement = self.statement(sql).await?;
-        Ok(self.connection.drive(self.client.query(&statement, params)).await?)
+        Ok(self.try_rows(sql, params).await?)
     }
 
-    async fn statement(&mut self, sql: &'static str) -> Result<Statement, StoreError> {
+    /// The same, for a caller that can do something about an error.
+    pub(super) async fn try_rows(
+        &mut self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.statement(sql).await?;
+        self.connection.drive(self.client.query(&statement, params)).await
+    }
+
+    async fn statement(&mut self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }

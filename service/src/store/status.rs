@@ -30,6 +30,7 @@ pub struct PoolRow {
     pub expired: u64,
     pub revoked: u64,
     pub purged: u64,
+    pub quarantined: u64,
     pub expiring_soon: u64,
     pub last_resort: Option<LastResortRow>,
 }
@@ -208,6 +209,7 @@ fn pool(row: &Row) -> Result<Option<PoolRow>, StoreError> {
         expired: count(row, "expired")?,
         revoked: count(row, "revoked")?,
         purged: count(row, "purged")?,
+        quarantined: count(row, "quarantined")?,
         expiring_soon: count(row, "expiring_soon")?,
         last_resort,
     }))

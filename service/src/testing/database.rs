@@ -9,9 +9,11 @@
 //! # }
 //! ```
 
+mod backup;
 mod cluster;
 mod watchdog;
 
+pub use backup::{BaseBackup, Recovery};
 pub use cluster::TestCluster;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -68,23 +70,36 @@ impl TestDatabase {
 
     /// How to connect, as a value for `--database-url`.
     pub fn url(&self) -> String {
+        self.url_at(&[&self.config])
+    }
+
+    /// How to connect to whichever is the primary: the cluster that the database is in, or a standby of it.
+    pub fn url_with_standby(&self, standby: &TestCluster) -> String {
+        let url = self.url_at(&[&self.config, &standby.config()]);
+        url + "?target_session_attrs=read-write"
+    }
+
+    fn url_at(&self, servers: &[&Config]) -> String {
         let user = self.config.get_user().unwrap_or_default().as_bytes();
-        self.url_as(user, self.config.get_password().unwrap_or_default())
+        self.url_of(user, self.config.get_password().unwrap_or_default(), servers)
     }
 
     /// How to connect as another role.
     pub fn url_as(&self, user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> String {
-        let [Host::Unix(socket)] = self.config.get_hosts() else {
-            unreachable!("test clusters have one unix socket")
-        };
-        let [user, password, host, name] = [
-            user.as_ref(),
-            password.as_ref(),
-            socket.as_os_str().as_bytes(),
-            self.name().as_bytes(),
-        ]
-        .map(|part| percent_encode(part, NON_ALPHANUMERIC));
-        format!("postgresql://{user}:{password}@{host}/{name}")
+        self.url_of(user.as_ref(), password.as_ref(), &[&self.config])
+    }
+
+    fn url_of(&self, user: &[u8], password: &[u8], servers: &[&Config]) -> String {
+        let encode = |part| percent_encode(part, NON_ALPHANUMERIC).to_string();
+        let hosts = servers.iter().map(|server| {
+            let [Host::Unix(socket)] = server.get_hosts() else {
+                unreachable!("test clusters have one unix socket")
+            };
+            encode(socket.as_os_str().as_bytes())
+        });
+        let hosts: Vec<String> = hosts.collect();
+        let [user, password, name] = [user, password, self.name().as_bytes()].map(encode);
+        format!("postgresql://{user}:{password}@{}/{name}", hosts.join(","))
     }
 
     fn name(&self) -> &str {

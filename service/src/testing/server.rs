@@ -2,12 +2,16 @@
 
 use super::database::TestDatabase;
 use crate::{
-    clock::ShiftedClock,
+    clock::{Clock, ShiftedClock},
     config::{Config, DatabaseUrl},
     server::Server,
+    store::{Connector, Store},
 };
 use jiff::SignedDuration;
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+/// How long the database may be busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service on a database of its own. Several may share one database.
 #[derive(Debug)]
@@ -43,7 +47,18 @@ impl TestServer {
         database: TestDatabase,
         configure: impl FnOnce(&mut Config),
     ) -> Self {
-        Self::start_on(Arc::new(database), ShiftedClock::default(), configure).await
+        Self::start_with_shared_database(Arc::new(database), configure).await
+    }
+
+    /// Starts a service on a database that outlives it, with changes to the configuration.
+    ///
+    /// # Panics
+    /// If it can't.
+    pub async fn start_with_shared_database(
+        database: Arc<TestDatabase>,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start_on(database, ShiftedClock::default(), configure).await
     }
 
     /// Starts one more service on the same database, with the same clock.
@@ -91,9 +106,19 @@ impl TestServer {
         &self.server
     }
 
+    /// Quarantines all one-time packages that there are, as an operator does.
+    ///
+    /// # Panics
+    /// If the database fails.
+    pub async fn raise_fence(&self) {
+        let store = Store::new(Connector::plain(self.database.config()), 1, PATIENCE);
+        let store = store.expect("a pool can be built");
+        store.raise_fence_by_hand(self.clock.now()).await.expect("the database serves");
+    }
+
     /// Its database.
     #[must_use]
-    pub fn database(&self) -> &TestDatabase {
+    pub fn database(&self) -> &Arc<TestDatabase> {
         &self.database
     }
 

@@ -51,7 +51,7 @@ async fn status_counts_what_there_is() {
     revoke_all(&mut client, "bob", "laptop").await;
 
     let expected = json!({
-        "users": 2, "devices": 3, "available": 4, "reserved": 1, "expired": 0, "revoked": 2,
+        "users": 2, "devices": 3, "available": 4, "reserved": 1, "expired": 0, "quarantined": 0, "revoked": 2,
         "spent": 1, "last_resort": 1,
     });
     assert_eq!(json(server.database(), "status").await, expected);
@@ -97,7 +97,8 @@ async fn a_newer_schema_is_told_with_what_to_do() {
     let server = TestServer::start().await;
     let database = connect(&server.database().config()).await;
     let newer = "UPDATE refinery_schema_history SET version = 1000 \
-                 WHERE version = (SELECT max(version) FROM refinery_schema_history)";
+                 WHERE version = (SELECT max(version) FROM refinery_schema_history); \
+                 UPDATE served_schema SET least = 1000";
     database.batch_execute(newer).await.unwrap();
     for command in ["serve", "migrate", "status", "sweep"] {
         let mut command = on(server.database(), &[command]);

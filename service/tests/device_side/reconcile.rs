@@ -2,36 +2,22 @@ use super::{
     HOUR, assert_unknown, find_unusable,
     support::{
         Client, assert_balanced,
-        calls::{ending_in, refs, reserve_one, revoke_request},
+        calls::{self, ending_in, refs, reserve_one, revoke_request},
         client, fill, fill_last_resort, pool, spend, upload,
     },
     use_one,
 };
 use keypool_proto::v1::{
-    ErrorReason, KeyPackageRefs, ReconcilePoolRequest, ReconcilePoolResponse,
+    ErrorReason, KeyPackageRefs, ReconcilePoolResponse,
     UnavailableState::{self, Expired, Reserved, Revoked, Spent, Superseded, Unknown},
     UnusableReason,
     revoke_key_packages_request::Selector,
 };
 use keypool_service::testing::server::TestServer;
-use tonic::Status;
-
-async fn try_reconcile(
-    client: &mut Client,
-    device: (&str, &str),
-    refs: Vec<Vec<u8>>,
-) -> Result<ReconcilePoolResponse, Status> {
-    let request = ReconcilePoolRequest {
-        user_id: device.0.into(),
-        device_id: device.1.into(),
-        key_package_refs: refs,
-    };
-    Ok(client.reconcile_pool(request).await?.into_inner())
-}
 
 /// Reconciles bob's phone.
 async fn reconcile(client: &mut Client, refs: Vec<Vec<u8>>) -> ReconcilePoolResponse {
-    try_reconcile(client, ("bob", "phone"), refs).await.unwrap()
+    calls::reconcile(client, "bob", "phone", refs).await.unwrap()
 }
 
 fn states(response: &ReconcilePoolResponse) -> Vec<(Vec<u8>, UnavailableState)> {
@@ -174,9 +160,9 @@ async fn unknown_users_and_devices_are_told_apart() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
     fill(&mut client, "bob", "phone", 1).await;
-    let carol = try_reconcile(&mut client, ("carol", "phone"), vec![]).await.unwrap_err();
+    let carol = calls::reconcile(&mut client, "carol", "phone", vec![]).await.unwrap_err();
     assert_unknown(&carol, ErrorReason::UnknownUser, "carol", None);
-    let laptop = try_reconcile(&mut client, ("bob", "laptop"), vec![]).await.unwrap_err();
+    let laptop = calls::reconcile(&mut client, "bob", "laptop", vec![]).await.unwrap_err();
     assert_unknown(&laptop, ErrorReason::UnknownDevice, "bob", Some("laptop"));
     assert_eq!(pool(&mut client, "bob", "phone").await.available, 1);
 }

@@ -31,10 +31,17 @@ async fn add_newer_schema(database: &TestDatabase) {
     client.batch_execute(insert).await.unwrap();
 }
 
+/// Notes that a migration of the future has taken something away.
+async fn stop_serving_older_versions(database: &TestDatabase) {
+    let client = connect(&database.config()).await;
+    client.batch_execute("UPDATE served_schema SET least = 1000").await.unwrap();
+}
+
 #[tokio::test]
-async fn a_newer_schema_is_refused() {
+async fn a_newer_schema_that_takes_something_away_is_refused() {
     let server = TestServer::start().await;
     add_newer_schema(server.database()).await;
+    stop_serving_older_versions(server.database()).await;
     let error = start(&config(server.database())).await.unwrap_err();
     assert!(matches!(error, ServerError::NewSchema { found: 1000, .. }), "{error:?}");
     assert!(error.to_string().contains("use a newer keypool"), "{error}");
@@ -57,6 +64,17 @@ async fn a_service_that_runs_already_goes_on_while_a_newer_one_migrates() {
     database.batch_execute("ALTER TABLE hidden RENAME TO refinery_schema_history").await.unwrap();
     add_newer_schema(server.database()).await;
     ready(200).await;
+    stop_serving_older_versions(server.database()).await;
+    ready(503).await;
+}
+
+#[tokio::test]
+async fn a_service_starts_on_a_newer_schema_that_only_adds_as_in_the_middle_of_an_upgrade() {
+    let server = TestServer::start().await;
+    add_newer_schema(server.database()).await;
+    let older = start(&config(server.database())).await.unwrap();
+    assert_eq!(http::get(older.admin_address(), "/readyz").await.status, 200);
+    older.stop().await.unwrap();
 }
 
 #[tokio::test]

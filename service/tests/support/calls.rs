@@ -4,10 +4,10 @@ use super::{Client, device, pool, reserve};
 use jiff::{SignedDuration, Timestamp};
 use keypool_proto::v1::{
     self, AllKeyPackages, DevicePoolStatus, ExtendReservationRequest, KeyPackageName,
-    ListSpendLogRequest, ReleaseReservationRequest, ReleasedKeyPackage, ReserveKeyPackagesResponse,
-    ReservedKeyPackage, RevokeKeyPackagesRequest, SpendLogEntry, SpendLogFilter, UnusableReason,
-    UploadKeyPackagesResponse, audit_service_client::AuditServiceClient,
-    revoke_key_packages_request::Selector,
+    ListSpendLogRequest, ReconcilePoolRequest, ReconcilePoolResponse, ReleaseReservationRequest,
+    ReleasedKeyPackage, ReserveKeyPackagesResponse, ReservedKeyPackage, RevokeKeyPackagesRequest,
+    SpendLogEntry, SpendLogFilter, UnusableReason, UploadKeyPackagesResponse,
+    audit_service_client::AuditServiceClient, revoke_key_packages_request::Selector,
 };
 use keypool_service::{
     clock::{Clock, SystemClock},
@@ -131,6 +131,21 @@ pub fn revoke_request(user: &str, device: &str, selector: Selector) -> RevokeKey
 pub async fn revoke_all(client: &mut Client, user: &str, device: &str) -> u32 {
     let request = revoke_request(user, device, Selector::All(AllKeyPackages {}));
     client.revoke_key_packages(request).await.unwrap().into_inner().revoked_count
+}
+
+/// Says which packages a device has the private keys of.
+pub async fn reconcile(
+    client: &mut Client,
+    user: &str,
+    device: &str,
+    refs: Vec<Vec<u8>>,
+) -> Result<ReconcilePoolResponse, Status> {
+    let request = ReconcilePoolRequest {
+        user_id: user.into(),
+        device_id: device.into(),
+        key_package_refs: refs,
+    };
+    Ok(client.reconcile_pool(request).await?.into_inner())
 }
 
 /// The states of all devices of a user.

@@ -136,8 +136,13 @@ pub async fn pool(client: &mut Client, user: &str, device: &str) -> v1::CipherSu
 
 /// Checks promise 7 on a pool.
 pub fn assert_balanced(pool: &v1::CipherSuitePool) {
-    let sum =
-        pool.available + pool.reserved + pool.spent + pool.expired + pool.revoked + pool.purged;
+    let sum = pool.available
+        + pool.reserved
+        + pool.quarantined
+        + pool.spent
+        + pool.expired
+        + pool.revoked
+        + pool.purged;
     assert_eq!(pool.accepted, sum, "the books don't balance: {pool:?}");
 }
 

@@ -13,6 +13,7 @@ SELECT
         WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.not_after > $6 AND ($7::int4[] IS NULL OR o.cipher_suite = ANY ($7))
           AND (o.held_until IS NULL OR o.held_until <= $5)
+          AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
         OFFSET 0
     ) AS takable,
     EXISTS (
@@ -26,6 +27,7 @@ SELECT
         WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.not_after > $5 AND o.not_after <= $6 AND ($7::int4[] IS NULL OR o.cipher_suite = ANY ($7))
           AND (o.held_until IS NULL OR o.held_until <= $5)
+          AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
         OFFSET 0
     ) OR EXISTS (
         SELECT FROM last_resort l

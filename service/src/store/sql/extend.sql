@@ -12,6 +12,7 @@ one_time_hold AS (
       AND o.user_id = i.user_id AND o.device_id = i.device_id
       AND o.reservation_id = i.reservation_id AND o.holder = i.holder
       AND o.not_after > $9
+      AND (o.held_until > $9 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
     RETURNING i.item, o.held_until
 ),
 revoked_hold AS (

@@ -11,4 +11,5 @@ SET held_until = CASE WHEN o.held_until > $7 THEN o.held_until ELSE w.held_until
 FROM want w
 WHERE o.bucket = w.bucket AND o.key_package_ref = w.key_package_ref
   AND o.reservation_id = w.reservation_id AND o.group_id = w.group_id AND o.holder = w.holder
+  AND (o.held_until > $7 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
 RETURNING (w.item - 1)::int4 AS item, o.held_until, o.asked_at

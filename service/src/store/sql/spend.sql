@@ -11,6 +11,8 @@ spent AS (
       AND o.user_id = i.user_id AND o.device_id = i.device_id
       AND o.reservation_id = i.reservation_id AND o.group_id = i.group_id AND o.holder = i.holder
       AND o.not_after > $10
+      -- Nobody knows who took a quarantined package when its hold had lapsed.
+      AND (o.held_until > $10 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
     RETURNING i.*, o.cipher_suite
 ),
 logged AS (

@@ -42,6 +42,7 @@ WITH pick AS MATERIALIZED (
           AND o.not_after > $8::timestamptz
           AND ($9::int4[] IS NULL OR o.cipher_suite = ANY ($9))
           AND (o.held_until IS NULL OR o.held_until <= $7::timestamptz)
+          AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
         ORDER BY o.not_after
         LIMIT d.wanted
         FOR UPDATE SKIP LOCKED

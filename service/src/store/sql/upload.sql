@@ -96,8 +96,9 @@ accepted AS (
     SELECT f.* FROM fresh f JOIN stored s USING (bucket, key_package_ref)
 ),
 one_time_row AS (
-    INSERT INTO one_time (bucket, user_id, device_id, key_package_ref, cipher_suite, not_after)
-    SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after
+    INSERT INTO one_time (bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, fence)
+    SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after,
+           (SELECT COALESCE(max(f.number), 0) FROM fence f)
     FROM accepted
     WHERE NOT last_resort
 ),

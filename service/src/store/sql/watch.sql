@@ -18,7 +18,10 @@ JOIN pool p ON p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i
 CROSS JOIN LATERAL (
     SELECT
         count(*) AS stored,
-        count(*) FILTER (WHERE o.not_after > $5 AND (o.held_until IS NULL OR o.held_until <= $5)) AS available
+        count(*) FILTER (
+            WHERE o.not_after > $5 AND (o.held_until IS NULL OR o.held_until <= $5)
+              AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
+        ) AS available
     FROM one_time o
     WHERE o.bucket = p.bucket AND o.user_id = p.user_id AND o.device_id = p.device_id
       AND o.cipher_suite = p.cipher_suite

@@ -33,10 +33,17 @@ type Started = Result<Config, EmbeddedError>;
 pub struct TestCluster {
     config: Config,
     port: Option<u16>,
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
+    options: Options,
+    running: Option<Running>,
+    _watchdog: Watchdog,
+}
+
+/// A PostgreSQL that runs on a thread. Stopped when dropped.
+#[derive(Debug)]
+struct Running {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    _watchdog: Watchdog,
 }
 
 impl TestCluster {
@@ -103,12 +110,15 @@ impl TestCluster {
     }
 
     async fn start(settings: &[(&str, &str)], port: Option<u16>) -> Self {
-        let data_dir = tempfile::Builder::new()
-            .prefix("keypool-test-")
-            .permissions(Permissions::from_mode(0o711)) // root's PostgreSQL is another account's
-            .tempdir()
-            .expect("the temporary folder is writable")
-            .keep();
+        Self::start_in(data_dir(), settings, port).await
+    }
+
+    /// Starts PostgreSQL on the data that is in the folder, or on new data.
+    pub(super) async fn start_in(
+        data_dir: PathBuf,
+        settings: &[(&str, &str)],
+        port: Option<u16>,
+    ) -> Self {
         let watchdog = Watchdog::over(&data_dir);
 
         let mut options = Options::new(&data_dir);
@@ -118,20 +128,17 @@ impl TestCluster {
             .map(|&(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         options.port = port;
-        let (started, config) = oneshot::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || run(options, started, stopped));
-        Self {
-            config: config
-                .await
-                .expect("the thread tells how the start went")
-                .unwrap_or_else(|error| panic!("{error}")),
-            port,
-            data_dir,
-            stop: Some(stop),
-            thread: Some(thread),
-            _watchdog: watchdog,
-        }
+        let (config, running) = Running::start(options.clone()).await;
+        Self { config, port, data_dir, options, running: Some(running), _watchdog: watchdog }
+    }
+
+    /// Stops PostgreSQL, does something to its data, and starts it again. It listens where it did.
+    pub(super) async fn stopped(&mut self, change: impl FnOnce()) {
+        drop(self.running.take());
+        change();
+        let (config, running) = Running::start(self.options.clone()).await;
+        assert_eq!(config, self.config, "it is where it was");
+        self.running = Some(running);
     }
 
     /// How to connect, to a database that is nobody's.
@@ -162,7 +169,20 @@ impl TestCluster {
     }
 }
 
-impl Drop for TestCluster {
+impl Running {
+    async fn start(options: Options) -> (Config, Self) {
+        let (started, config) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || run(options, started, stopped));
+        let config = config
+            .await
+            .expect("the thread tells how the start went")
+            .unwrap_or_else(|error| panic!("{error}"));
+        (config, Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -190,6 +210,16 @@ fn run(options: Options, started: oneshot::Sender<Started>, stopped: oneshot::Re
         });
 }
 
+/// A folder for a cluster's data, which its watchdog removes.
+pub(super) fn data_dir() -> PathBuf {
+    tempfile::Builder::new()
+        .prefix("keypool-test-")
+        .permissions(Permissions::from_mode(0o711)) // root's PostgreSQL is another account's
+        .tempdir()
+        .expect("the temporary folder is writable")
+        .keep()
+}
+
 /// A port that nobody listens on.
 fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -198,7 +228,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
             sleep(Duration::from_millis(10)).await;

@@ -1,0 +1,174 @@
+//! Finds out that the database has forgotten something, and keeps back what may have been handed out already.
+//!
+//! A database that was restored from a backup, or whose standby took over before it had everything, would hand spent packages
+//! out again. Each connection is asked, before anything is taken by it, whether the database is still the one that this replica
+//! knows: the same cluster, on the same timeline, with this replica's last beat. If it isn't, a fence is raised: one-time packages
+//! of before are quarantined, until their device has said that it still has their private keys. docs/decisions/0018-fence.md says
+//! what this finds and what it can't.
+
+mod judge;
+
+use crate::{
+    clock::Clock,
+    store::{NewFence, Session, Store, StoreError},
+};
+use jiff::{SignedDuration, Timestamp};
+use judge::{Cause, Remembered, judge};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// How often a replica makes sure that the database is still the one it knows.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a replica beats although nothing was changed by it.
+const IDLE_BEAT: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long the beats of a replica that is gone are kept. Far longer than one that is there is silent.
+const KEEP_BEATS: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How often it is tried to raise a fence while others do the same.
+const ATTEMPTS: usize = 5;
+
+/// What one replica remembers of its database. Cheap to share; it forgets all when the process ends.
+pub struct FenceGuard {
+    /// The replica's name, drawn when it starts.
+    replica: String,
+    clock: Arc<dyn Clock>,
+    /// Whether a standby that takes over has all that was acknowledged.
+    synchronous_standbys: bool,
+    remembered: Mutex<Option<Remembered>>,
+    /// Whether something was acknowledged since the last beat.
+    acknowledged: AtomicBool,
+}
+
+impl fmt::Debug for FenceGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FenceGuard").field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+impl FenceGuard {
+    /// A guard that remembers nothing yet. With `synchronous_standbys`, a new timeline alone raises no fence.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, synchronous_standbys: bool) -> Self {
+        Self {
+            replica: Uuid::new_v4().to_string(),
+            clock,
+            synchronous_standbys,
+            remembered: Mutex::default(),
+            acknowledged: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes sure that nothing is handed out by a new connection that the database has only forgotten to have handed out:
+    /// raises a fence if need be.
+    ///
+    /// # Errors
+    /// If the database fails, or is a standby.
+    pub async fn admit(&self, session: &mut Session) -> Result<(), StoreError> {
+        self.check(session).await.map(drop)
+    }
+
+    /// Notes that callers were told of something that the database has committed.
+    pub fn note_acknowledged(&self) {
+        // Looked at first: most of the time it is set, and need not be written.
+        if !self.acknowledged.load(Ordering::Relaxed) {
+            self.acknowledged.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Beats for ever, on a connection of its own, and so finds out within a second that the database has gone back behind
+    /// connections that did not break, as a pooler's.
+    pub async fn run(self: Arc<Self>, store: Store) {
+        let mut session = None;
+        let mut last_beat = Timestamp::MIN;
+        loop {
+            if let Err(error) = self.beat(&store, &mut session, &mut last_beat).await {
+                tracing::debug!(?error, "no beat");
+                session = None;
+            }
+            tokio::time::sleep(BEAT_INTERVAL).await;
+        }
+    }
+
+    /// Purges the beats of replicas that are gone.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn sweep(&self, store: &Store) -> Result<(), StoreError> {
+        store.purge_beats(self.clock.now() - KEEP_BEATS).await
+    }
+
+    async fn beat(
+        &self,
+        store: &Store,
+        session: &mut Option<Session>,
+        last_beat: &mut Timestamp,
+    ) -> Result<(), StoreError> {
+        let session = match session {
+            Some(session) if !session.is_closed() => session,
+            _ => session.insert(store.session().await?),
+        };
+        let newest_fence = self.check(session).await?;
+        let now = self.clock.now();
+        let is_due = now.duration_since(*last_beat).abs() >= IDLE_BEAT;
+        let known = self.remembered().is_some_and(|known| known.newest_fence == newest_fence);
+        if self.acknowledged.swap(false, Ordering::Relaxed) || is_due || !known {
+            let beat = self.remembered().map_or(1, |known| known.beat + 1);
+            let noted = session.beat(&self.replica, beat, now).await;
+            if noted.is_err() {
+                self.acknowledged.store(true, Ordering::Relaxed);
+            }
+            noted?;
+            *last_beat = now;
+            *self.lock() = Some(Remembered { beat, newest_fence });
+        }
+        Ok(())
+    }
+
+    /// Raises a fence if need be, and returns the newest.
+    async fn check(&self, session: &mut Session) -> Result<i32, StoreError> {
+        for _ in 0..ATTEMPTS {
+            // Before the database is asked: a beat that it acknowledges meanwhile is none that it has forgotten.
+            let remembered = self.remembered();
+            let history = session.history().await?;
+            let fences = session.fences(&self.replica).await?;
+            let newest = fences.newest.map(|(number, _)| number);
+            let Some(cause) = judge(history, &fences, remembered) else {
+                metrics::gauge!("keypool_fence").set(fences.up);
+                return Ok(newest.unwrap_or_default());
+            };
+            let up = match cause {
+                Cause::First => false,
+                Cause::OtherTimeline => !self.synchronous_standbys,
+                Cause::OtherCluster | Cause::FellBack => true,
+            };
+            let number = newest.map_or(0, |newest| newest.saturating_add(1));
+            let fence = NewFence { number, cause: cause.as_str(), history, up };
+            if session.raise_fence(&fence, self.clock.now()).await? && up {
+                let cause = fence.cause;
+                tracing::error!(
+                    number,
+                    cause,
+                    "the database may have forgotten hand-outs: packages of before are quarantined"
+                );
+            }
+        }
+        Err(StoreError::conflict("fences were raised again and again"))
+    }
+
+    fn remembered(&self) -> Option<Remembered> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,182 @@
+//! Fences: moments before which the database may have forgotten what was handed out.
+
+use super::{Session, Store, StoreError, get};
+use jiff::Timestamp;
+use tokio_postgres::{Row, error::SqlState, types::ToSql};
+
+const HISTORY: &str = include_str!("sql/history.sql");
+const FENCES: &str = include_str!("sql/fences.sql");
+const RAISE_FENCE: &str = include_str!("sql/raise_fence.sql");
+const RAISE_FENCE_BY_HAND: &str = include_str!("sql/raise_fence_by_hand.sql");
+const LIFT_FENCES: &str = include_str!("sql/lift_fences.sql");
+const LIST_FENCES: &str = include_str!("sql/list_fences.sql");
+const BEAT: &str = include_str!("sql/beat.sql");
+const PURGE_BEATS: &str = include_str!("sql/purge_beats.sql");
+
+/// Which history a database has. Two histories have nothing in common but their beginning, if that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// PostgreSQL's identifier of the cluster, drawn when it was made.
+    pub system_identifier: i64,
+    /// The timeline: a promotion, or a recovery to a point in time, begins a new one.
+    pub timeline: i32,
+}
+
+/// What a database says of its fences, and of the beats of one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fences {
+    /// The newest fence, up or not, and the history that the database had then, if it could tell; none if no service has ever
+    /// looked.
+    pub newest: Option<(i32, Option<History>)>,
+    /// The newest fence that is up; 0 if there is none. A package that was vouched for before it is quarantined.
+    pub up: i32,
+    /// The replica's last beat that the database knows.
+    pub beat: Option<i64>,
+}
+
+/// A fence to raise.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFence {
+    /// Its number: that of the newest fence, and one more.
+    pub number: i32,
+    /// Why it is raised.
+    pub cause: &'static str,
+    /// The history that the database has now, if it can tell.
+    pub history: Option<History>,
+    /// Whether it keeps anything back; else it only notes the history.
+    pub up: bool,
+}
+
+/// A fence, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FenceRow {
+    /// Its number.
+    pub number: i32,
+    /// Why it was raised.
+    pub cause: String,
+    /// When it was raised.
+    pub raised_at: Timestamp,
+    /// When it was lifted; none if it is up.
+    pub lifted_at: Option<Timestamp>,
+}
+
+impl Session {
+    /// The database's history; none if it can't tell, as a database that only speaks PostgreSQL's protocol.
+    ///
+    /// # Errors
+    /// If the database fails, or is a standby: nothing can be written there.
+    pub async fn history(&mut self) -> Result<Option<History>, StoreError> {
+        let rows = match self.try_rows(HISTORY, &[]).await {
+            Err(error) if error.code().is_some_and(cannot_tell) => return Ok(None),
+            rows => rows?,
+        };
+        let Some(row) = rows.first() else { return Ok(None) };
+        let timeline: Option<i32> = get(row, "timeline")?;
+        let timeline = timeline.ok_or_else(|| StoreError::unavailable("it is a standby"))?;
+        Ok(Some(History { system_identifier: get(row, "system_identifier")?, timeline }))
+    }
+
+    /// What the database says of its fences, and of a replica's beats.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn fences(&mut self, replica: &str) -> Result<Fences, StoreError> {
+        let rows = self.rows(FENCES, &[&replica]).await?;
+        let row = rows.first().ok_or_else(|| StoreError::internal("no row of fences"))?;
+        let newest = match get::<Option<i32>>(row, "newest")? {
+            Some(number) => Some((number, history(row)?)),
+            None => None,
+        };
+        Ok(Fences { newest, up: get(row, "up")?, beat: get(row, "beat")? })
+    }
+
+    /// Raises a fence, unless there is one of its number already: then it returns false.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn raise_fence(
+        &mut self,
+        fence: &NewFence,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (system_identifier, timeline) =
+            fence.history.map(|history| (history.system_identifier, history.timeline)).unzip();
+        let params: [&(dyn ToSql + Sync); 6] =
+            [&fence.number, &now, &fence.cause, &system_identifier, &timeline, &fence.up];
+        Ok(!self.rows(RAISE_FENCE, &params).await?.is_empty())
+    }
+
+    /// Notes a replica's beat.
+    ///
+    /// # Errors
+    /// If the database fails. Then the beat may have been noted or not.
+    pub async fn beat(
+        &mut self,
+        replica: &str,
+        number: i64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.rows(BEAT, &[&replica, &number, &now]).await.map(drop)
+    }
+}
+
+impl Store {
+    /// Raises a fence by hand. In a database that no service has ever looked at there is nothing to keep back.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn raise_fence_by_hand(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.rows(RAISE_FENCE_BY_HAND, &[&now]).await.map(drop)
+    }
+
+    /// Lifts every fence that is up.
+    ///
+    /// # Errors
+    /// If the database fails, or its role may not.
+    pub async fn lift_fences(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.rows(LIFT_FENCES, &[&now]).await.map(drop)
+    }
+
+    /// Lists the fences, the newest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn list_fences(&self) -> Result<Vec<FenceRow>, StoreError> {
+        let fence = |row: &Row| {
+            Ok(FenceRow {
+                number: get(row, "number")?,
+                cause: get(row, "cause")?,
+                raised_at: get(row, "raised_at")?,
+                lifted_at: get(row, "lifted_at")?,
+            })
+        };
+        self.rows(LIST_FENCES, &[]).await?.iter().map(fence).collect()
+    }
+
+    /// Purges the beats of replicas that have not beaten since.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn purge_beats(&self, beaten_before: Timestamp) -> Result<(), StoreError> {
+        self.rows(PURGE_BEATS, &[&beaten_before]).await.map(drop)
+    }
+}
+
+/// Whether a database refused to tell its history because it has none to tell, or tells it to others only.
+fn cannot_tell(code: &SqlState) -> bool {
+    [
+        SqlState::FEATURE_NOT_SUPPORTED,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::UNDEFINED_TABLE,
+    ]
+    .contains(code)
+}
+
+fn history(row: &Row) -> Result<Option<History>, StoreError> {
+    let system_identifier: Option<i64> = get(row, "system_identifier")?;
+    let timeline: Option<i32> = get(row, "timeline")?;
+    Ok(system_identifier
+        .zip(timeline)
+        .map(|(system_identifier, timeline)| History { system_identifier, timeline }))
+}

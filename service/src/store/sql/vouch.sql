@@ -1,0 +1,14 @@
+/* keypool: vouch */
+-- A device has the private keys of these packages: those that are quarantined may be handed out again. A hold that lapsed is
+-- forgotten: others may have held the package since, of whom this database knows nothing.
+UPDATE one_time o
+SET fence = f.number,
+    held_until = CASE WHEN o.held_until > $5 THEN o.held_until END,
+    reservation_id = CASE WHEN o.held_until > $5 THEN o.reservation_id END,
+    group_id = CASE WHEN o.held_until > $5 THEN o.group_id END,
+    holder = CASE WHEN o.held_until > $5 THEN o.holder END,
+    asked_at = CASE WHEN o.held_until > $5 THEN o.asked_at END
+FROM (SELECT max(n.number) AS number FROM fence n) f
+WHERE o.bucket = $1 AND o.user_id = $2 AND o.device_id = $3 AND o.key_package_ref = ANY ($4)
+  AND o.fence < (SELECT COALESCE(max(u.number), 0) FROM fence u WHERE u.lifted_at IS NULL)
+RETURNING 1
