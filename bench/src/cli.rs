@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Compare(CompareOptions),
     /// Measure the same reserve with more and more packages stored
     Scale(ScaleOptions),
+    /// Offer several times of what keypool can do, and see how much it does
+    Overload(OverloadOptions),
     /// Drive a keypool that runs elsewhere, through the SDK
     Load(LoadOptions),
     /// Be the service that is measured
@@ -134,6 +136,39 @@ pub(crate) struct ScaleOptions {
     pub(crate) bench: BenchOptions,
 }
 
+/// Flags of `overload`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OverloadOptions {
+    /// How many times the peak is offered, by time and whatever becomes of it
+    #[arg(long, value_name = "NUMBER", default_value_t = 3.0, value_parser = times)]
+    pub(crate) times: f64,
+    /// Calls in flight at which the peak is looked for, each sending when it was answered
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [256, 1024],
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) in_flight: Vec<u32>,
+    /// How long after it was due a call must be answered
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) deadline: Duration,
+    /// HTTP/2 connections, in place of --connections: so many that they keep nothing back
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) senders: u32,
+    /// Let load generator, service and database share all cores; else each side has half of them for itself
+    #[arg(long)]
+    pub(crate) together: bool,
+    /// How often peak and overload are measured; medians are given
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) rounds: u32,
+    /// How long each measurement lasts
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub(crate) window: Duration,
+    /// Packages that are stored: 32 for each user
+    #[arg(long, value_name = "COUNT", default_value_t = 320_000, value_parser = clap::value_parser!(u32).range(32_000..))]
+    pub(crate) packages: u32,
+    /// Where and with what.
+    #[command(flatten)]
+    pub(crate) bench: BenchOptions,
+}
+
 /// Flags of `load`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoadOptions {
@@ -182,6 +217,14 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Reads how many times something is done.
+fn times(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|times| (0.1..=100.0).contains(times))
+        .ok_or_else(|| "must be a number from 0.1 to 100".to_owned())
+}
+
 /// Reads a time like `5s`, `1500ms` or `2m`.
 fn time(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text.parse().map_err(|_| "must be a time like 5s or 1500ms")?;
@@ -220,6 +263,7 @@ mod tests {
             "compare --packages 10",
             "compare --database-url x --data-dir y",
             "scale --sizes 1",
+            "overload --times 0",
             "load --mix nonsense",
         ] {
             let line = format!("keypool-bench {wrong}");

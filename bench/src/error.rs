@@ -54,12 +54,6 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
-    /// A process that was started ended at once.
-    #[error("{what} did not start: its log is above")]
-    Child {
-        /// Which one.
-        what: &'static str,
-    },
     /// Calls did not end.
     #[error("calls did not end within {0:?}")]
     Hang(Duration),

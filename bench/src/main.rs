@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`cli`] | commands and flags |
-//! | [`compare`], [`scale`], [`load`] | the commands |
+//! | [`compare`], [`scale`], [`overload`], [`load`] | the commands |
 //! | [`subject`] | what is measured: callers, each of which makes one call after another |
 //! | [`drive`] | measures callers: calls in flight, latency, CPU time, WAL |
 //! | [`check`] | keypool's promises, checked on every answer, and the books at the end |
@@ -19,6 +19,7 @@ mod database;
 mod drive;
 mod error;
 mod load;
+mod overload;
 mod report;
 mod rig;
 mod scale;
@@ -59,6 +60,7 @@ async fn run(command: Command) -> Result<Outcome, Error> {
     match command {
         Command::Compare(options) => until_interrupted(compare::run(options)).await,
         Command::Scale(options) => until_interrupted(scale::run(options)).await,
+        Command::Overload(options) => until_interrupted(overload::run(options)).await,
         Command::Load(options) => until_interrupted(load::run(options)).await,
         // These know themselves when to end.
         Command::ServeKeypool => child::keypool::serve().await,

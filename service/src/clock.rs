@@ -6,6 +6,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// How far the clocks of service and database may be apart.
+pub const MAX_SKEW: SignedDuration = SignedDuration::from_secs(2);
+
 /// A source of the current time. Passed as a parameter everywhere, so that tests can set it.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current time.

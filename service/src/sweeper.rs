@@ -10,9 +10,10 @@ pub async fn run(pool: KeyPackagePool, interval: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match pool.sweep().await {
-            Ok(purged) if purged == Default::default() => {}
-            Ok(purged) => tracing::info!(
+        match pool.sweep_if_clocks_agree().await {
+            Ok(None) => tracing::warn!("the clocks of service and database differ: did not sweep"),
+            Ok(Some(purged)) if purged == Default::default() => {}
+            Ok(Some(purged)) => tracing::info!(
                 key_packages = purged.key_packages,
                 spend_log_entries = purged.spend_log_entries,
                 "purged"

@@ -1,11 +1,12 @@
 //! A bare tonic server that answers every reserve with the same bytes: the ceiling of gRPC on this machine.
 
-use super::{Child, leash};
+use super::Child;
 use crate::error::{Error, Outcome};
 use keypool_proto::v1::{
     self, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse,
     key_package_service_server::{KeyPackageService, KeyPackageServiceServer},
 };
+use keypool_service::testing::process::leash;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use prost::Message;
 use std::io::{self, Write};
@@ -27,7 +28,7 @@ pub(crate) async fn start(answer: &ReserveKeyPackagesResponse) -> Result<Child, 
 
 /// Is the echo.
 pub(crate) async fn serve(answer: &str) -> Result<Outcome, Error> {
-    leash::attach();
+    leash(|_| {});
     let bytes: Vec<u8> = percent_decode_str(answer).collect();
     let answer = ReserveKeyPackagesResponse::decode(bytes.as_slice())
         .map_err(|error| Error::Usage(format!("--answer: {error}")))?;

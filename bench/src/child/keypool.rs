@@ -1,9 +1,9 @@
 //! keypool itself, as its users run it.
 
-use super::{Child, leash};
+use super::Child;
 use crate::error::{Error, Outcome};
 use clap::Parser;
-use keypool_service::cli::Cli;
+use keypool_service::{cli::Cli, testing::process::leash};
 use std::env;
 
 /// What the variables begin with that configure the service.
@@ -48,7 +48,7 @@ fn variable(setting: &str) -> String {
 
 /// Is the service.
 pub(crate) async fn serve() -> Result<Outcome, Error> {
-    leash::attach();
+    leash(|_| {});
     let free = "127.0.0.1:0";
     Cli::parse_from(["keypool", "serve", "--listen", free, "--admin-listen", free]).run().await?;
     Ok(Outcome::Kept)

@@ -3,11 +3,13 @@
 mod latency;
 mod measured;
 mod meter;
+mod offer;
 mod usage;
 
 pub(crate) use latency::Latencies;
 pub(crate) use measured::Measured;
 pub(crate) use meter::Meter;
+pub(crate) use offer::{Answer, Offer, Sender, Taken, offer};
 pub(crate) use usage::{memory_peak, memory_used};
 
 use crate::error::Error;

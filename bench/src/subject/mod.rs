@@ -3,6 +3,7 @@
 mod channels;
 mod database;
 mod echo;
+mod offered;
 mod requests;
 mod reserve;
 mod reserver;
@@ -12,6 +13,7 @@ mod upload;
 pub(crate) use channels::{Channels, Clients};
 pub(crate) use database::{Connections, DeleteOnRead, SingleStatement};
 pub(crate) use echo::Echo;
+pub(crate) use offered::Offered;
 pub(crate) use requests::{Requests, Users};
 pub(crate) use reserve::Reserve;
 pub(crate) use reserver::Reserver;

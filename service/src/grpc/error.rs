@@ -12,7 +12,7 @@ use keypool_proto::{
     v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
 };
 use prost::{Message, Name};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
@@ -92,6 +92,14 @@ pub(super) fn rate_limited(retry_after: Duration) -> Status {
     Status::with_error_details(code(ErrorReason::RateLimited), message, details)
 }
 
+/// Too much waits. Made once: who has too much to do must not do more for each that it refuses.
+fn overloaded() -> Status {
+    static OVERLOADED: LazyLock<Status> = LazyLock::new(|| {
+        status(ErrorReason::Overloaded, "The service is overloaded: try again", [])
+    });
+    OVERLOADED.clone()
+}
+
 /// The caller's deadline passed.
 pub(super) fn deadline_exceeded() -> Status {
     let message = "The deadline passed: repeating the call word for word is safe";
@@ -127,9 +135,7 @@ pub(super) fn pool_status(error: PoolError) -> Status {
         PoolError::ShuttingDown => {
             status(ErrorReason::ShuttingDown, "The service stops: call again", [])
         }
-        PoolError::Overloaded | PoolError::Store(StoreError::Busy) => {
-            status(ErrorReason::Overloaded, "The service is overloaded: try again", [])
-        }
+        PoolError::Overloaded | PoolError::Store(StoreError::Busy) => overloaded(),
         PoolError::Store(
             error @ (StoreError::Lost(_) | StoreError::Unavailable(_) | StoreError::Conflict(_)),
         ) => {

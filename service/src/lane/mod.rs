@@ -39,7 +39,7 @@ use worker::Worker;
 /// Why a lane did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
-    /// Too much waits already. Nothing was done.
+    /// Too much waits already, or for too long. Nothing was done.
     #[error("the lane is full")]
     Full,
     /// The service stops. Nothing was done.
@@ -207,13 +207,12 @@ struct Start<'a> {
 impl Start<'_> {
     fn family<W: Work>(&mut self, lanes: usize, mut work: impl FnMut() -> W) -> Family<W> {
         let entrances = (0..lanes).map(|_| {
-            let (entrance, exit) = queue(self.options.queue_packages);
+            let (entrance, exit) = queue(self.options.queue_packages, self.options.batch_packages);
             let worker = Worker {
                 work: work(),
                 queue: exit,
                 store: self.store.clone(),
                 fence: self.fence.clone(),
-                batch_limit: self.options.batch_packages,
                 closing: self.closing.clone(),
             };
             self.workers.spawn(worker.run());

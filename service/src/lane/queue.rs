@@ -2,8 +2,45 @@
 
 use super::{LaneError, Work};
 use crate::store::StoreError;
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+
+/// How long an item may have to wait for its batch. One that would wait longer is refused while its caller still has the time
+/// to go elsewhere: a long queue serves callers that are about to leave, and nobody sooner.
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+
+/// So many batches may wait however long they take.
+const ALWAYS_WAIT: usize = 2;
+
+/// What the latest batch weighs in the average of how long batches take: one part in so many.
+const MEMORY: u64 = 4;
+
+/// How long a batch takes, as a lane has seen it of late.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pace(Arc<AtomicU64>);
+
+impl Pace {
+    /// Notes how long a batch took. Only the worker does.
+    pub(super) fn note(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(before - before / MEMORY + took / MEMORY, Ordering::Relaxed);
+    }
+
+    /// Whether what comes after so many batches would wait too long.
+    fn is_too_slow_for(&self, batches: usize) -> bool {
+        let batch = Duration::from_nanos(self.0.load(Ordering::Relaxed));
+        let wait = batch.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX));
+        batches >= ALWAYS_WAIT && wait > LONGEST_WAIT
+    }
+}
 
 type Answer<W> = Result<<W as Work>::Reply, StoreError>;
 
@@ -36,25 +73,35 @@ pub(super) struct Entrance<W: Work> {
     queue: mpsc::UnboundedSender<Entry<W>>,
     room: Arc<Semaphore>,
     capacity: usize,
+    batch_limit: usize,
+    pace: Pace,
 }
 
 /// The end of a queue where a worker takes them.
 pub(super) struct Exit<W: Work> {
     queue: mpsc::UnboundedReceiver<Entry<W>>,
     waiting: VecDeque<Entry<W>>,
+    batch_limit: usize,
+    pace: Pace,
 }
 
-/// A queue for items that together weigh `capacity` at most.
-pub(super) fn queue<W: Work>(capacity: usize) -> (Entrance<W>, Exit<W>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+/// A queue for items that together weigh `capacity` at most, in batches of `batch_limit`.
+pub(super) fn queue<W: Work>(capacity: usize, batch_limit: usize) -> (Entrance<W>, Exit<W>) {
+    let (queue, receiver) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(capacity));
-    (Entrance { queue: sender, room, capacity }, Exit { queue: receiver, waiting: VecDeque::new() })
+    let pace = Pace::default();
+    let entrance = Entrance { queue, room, capacity, batch_limit, pace: pace.clone() };
+    (entrance, Exit { queue: receiver, waiting: VecDeque::new(), batch_limit, pace })
 }
 
 impl<W: Work> Entrance<W> {
     /// Lets an item wait for its batch; its answer comes through what this returns. Dropping that before the batch begins
     /// takes the item back.
     pub(super) fn push(&self, item: W::Item) -> Result<oneshot::Receiver<Answer<W>>, LaneError> {
+        let waiting = self.capacity - self.room.available_permits().min(self.capacity);
+        if self.pace.is_too_slow_for(waiting / self.batch_limit) && !self.room.is_closed() {
+            return Err(LaneError::Full);
+        }
         let (sender, receiver) = oneshot::channel();
         self.enqueue(item, Some(sender))?;
         Ok(receiver)
@@ -89,29 +136,64 @@ impl<W: Work> Entrance<W> {
 }
 
 impl<W: Work> Exit<W> {
-    /// Waits until there is something, and takes all that waits, up to a weight of `limit`. None once the queue is closed
-    /// and empty.
-    pub(super) async fn next_batch(&mut self, limit: usize) -> Option<Vec<Entry<W>>> {
+    /// Waits until there is something, and takes all that waits, up to a batch, but for what nobody waits for any more. None
+    /// once the queue is closed and empty.
+    pub(super) async fn next_batch(&mut self) -> Option<Vec<Entry<W>>> {
         if self.waiting.is_empty() {
             self.waiting.push_back(self.queue.recv().await?);
         }
-        while self.waiting.len() < limit
+        self.waiting.retain(|entry| !entry.is_abandoned());
+        while self.waiting.len() < self.batch_limit
             && let Ok(entry) = self.queue.try_recv()
         {
-            self.waiting.push_back(entry);
+            if !entry.is_abandoned() {
+                self.waiting.push_back(entry);
+            }
         }
         let mut weight = 0;
         let fitting = self.waiting.iter().take_while(|entry| {
             let first = weight == 0;
             weight += entry.weight;
-            first || weight <= limit
+            first || weight <= self.batch_limit
         });
         let fitting = fitting.count();
         Some(self.waiting.drain(..fitting).collect())
     }
 
+    /// Where the worker notes how long batches take.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// Lets nothing more in. What waits is still to be had.
     pub(super) fn close(&mut self) {
         self.queue.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_wait_too_long_is_refused() {
+        let pace = Pace::default();
+        assert!(!pace.is_too_slow_for(1_000_000), "nothing is known yet");
+        for _ in 0..100 {
+            pace.note(Duration::from_millis(10));
+        }
+        assert!(!pace.is_too_slow_for(20));
+        assert!(pace.is_too_slow_for(30));
+    }
+
+    #[test]
+    fn one_slow_batch_is_soon_forgotten() {
+        let pace = Pace::default();
+        pace.note(Duration::from_secs(10));
+        assert!(pace.is_too_slow_for(ALWAYS_WAIT) && !pace.is_too_slow_for(ALWAYS_WAIT - 1));
+        for _ in 0..20 {
+            pace.note(Duration::from_millis(10));
+        }
+        assert!(!pace.is_too_slow_for(10));
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     fence::FenceGuard,
-    store::{Session, Store, StoreError},
+    store::{Session, Silence, Store, StoreError},
 };
 use std::{
     future::{Future, poll_fn},
@@ -29,18 +29,30 @@ pub(super) struct Worker<W: Work> {
     pub(super) queue: Exit<W>,
     pub(super) store: Store,
     pub(super) fence: Arc<FenceGuard>,
-    pub(super) batch_limit: usize,
     /// Ends the worker as soon as its queue is empty.
     pub(super) closing: CancellationToken,
 }
 
+/// The connection of a lane, made when it is needed.
+struct Line {
+    session: Option<Session>,
+    silence: Silence,
+}
+
+impl Line {
+    fn new(store: &Store) -> Self {
+        Self { session: None, silence: store.silence() }
+    }
+}
+
 impl<W: Work> Worker<W> {
     pub(super) async fn run(mut self) {
-        let mut session = None;
+        let mut line = Line::new(&self.store);
         while let Some(batch) = self.next_batch().await {
-            let batch: Vec<_> = batch.into_iter().filter(|entry| !entry.is_abandoned()).collect();
             if !batch.is_empty() {
-                self.settle(&mut session, batch).await;
+                let started = Instant::now();
+                self.settle(&mut line, batch).await;
+                self.queue.pace().note(started.elapsed());
             }
         }
     }
@@ -48,19 +60,19 @@ impl<W: Work> Worker<W> {
     async fn next_batch(&mut self) -> Option<Vec<Entry<W>>> {
         if !self.closing.is_cancelled() {
             tokio::select! {
-                batch = self.queue.next_batch(self.batch_limit) => return batch,
+                batch = self.queue.next_batch() => return batch,
                 () = self.closing.cancelled() => {}
             }
         }
         self.queue.close();
-        self.queue.next_batch(self.batch_limit).await
+        self.queue.next_batch().await
     }
 
     /// Answers every entry. A batch that fails for what is in it is halved, until the fault is alone.
-    async fn settle(&self, session: &mut Option<Session>, batch: Vec<Entry<W>>) {
+    async fn settle(&self, line: &mut Line, batch: Vec<Entry<W>>) {
         let mut batches = vec![batch];
         while let Some(mut batch) = batches.pop() {
-            match self.run_again(session, &batch).await {
+            match self.run_again(line, &batch).await {
                 Ok(replies) => {
                     for (entry, reply) in batch.into_iter().zip(replies) {
                         entry.answer(Ok(reply));
@@ -82,16 +94,16 @@ impl<W: Work> Worker<W> {
     /// Runs a batch, again if it lost a deadlock or its connection: running it again is safe.
     async fn run_again(
         &self,
-        session: &mut Option<Session>,
+        line: &mut Line,
         batch: &[Entry<W>],
     ) -> Result<Vec<W::Reply>, StoreError> {
         let items: Vec<&W::Item> = batch.iter().map(|entry| &entry.item).collect();
         let (mut conflicts, mut losses) = (0, 0);
         loop {
-            match self.run_once(session, &items).await {
+            match self.run_once(line, &items).await {
                 Err(StoreError::Conflict(_)) if conflicts < CONFLICT_RETRIES => conflicts += 1,
                 Err(StoreError::Lost(error)) => {
-                    *session = None;
+                    line.session = None;
                     if losses == LOST_RETRIES {
                         return Err(StoreError::Lost(error));
                     }
@@ -111,15 +123,22 @@ impl<W: Work> Worker<W> {
 
     async fn run_once(
         &self,
-        open: &mut Option<Session>,
+        line: &mut Line,
         items: &[&W::Item],
     ) -> Result<Vec<W::Reply>, StoreError> {
         let started = Instant::now();
-        let session = match open {
-            Some(session) if !session.is_closed() => session,
-            _ => open.insert(self.connect().await?),
-        };
-        let Some(replies) = caught(self.work.run(session, items)).await else {
+        let Line { session: open, silence } = line;
+        if silence.passed() {
+            *open = None;
+        }
+        let run = silence.or(async {
+            let session = match open {
+                Some(session) if !session.is_closed() => session,
+                _ => open.insert(self.connect().await?),
+            };
+            Ok(caught(self.work.run(session, items)).await)
+        });
+        let Some(replies) = run.await? else {
             *open = None;
             return Err(StoreError::panicked());
         };

@@ -24,7 +24,7 @@ pub use upload::{UploadReport, UploadResult};
 pub use watch::Watch;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, MAX_SKEW},
     fence::FenceGuard,
     lane::{LaneRules, Lanes},
     limits::Limits,
@@ -143,7 +143,23 @@ impl KeyPackagePool {
     /// # Errors
     /// If the database fails.
     pub async fn sweep(&self) -> Result<Purged, PoolError> {
+        self.sweep_at(self.now()).await
+    }
+
+    /// The same, but nothing if the clocks of service and database differ: by a clock that is ahead, tombstones would be
+    /// purged of packages that others still accept.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn sweep_if_clocks_agree(&self) -> Result<Option<Purged>, PoolError> {
         let now = self.now();
+        if self.store().check(now).await?.clock_skew.abs() > MAX_SKEW {
+            return Ok(None);
+        }
+        self.sweep_at(now).await.map(Some)
+    }
+
+    async fn sweep_at(&self, now: jiff::Timestamp) -> Result<Purged, PoolError> {
         let mut purged = Purged::default();
         for buckets in crate::store::Bucketful::all() {
             let expired_before = now - self.policy().keep_expired;

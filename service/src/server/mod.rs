@@ -37,16 +37,13 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// How long a caller waits for a database connection before it is told that the service is overloaded.
-const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// How long a caller waits for a database connection before it is told that the service is overloaded. Longer than it takes to
+/// find out that the database is away, which is another answer.
+const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 
 /// How often HTTP/2 connections are pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How many calls of a connection may be cancelled before they were begun. More are an attack ("rapid reset"), which ends the
-/// connection.
-const MAX_PENDING_RESETS: usize = 64;
 
 /// Why the service did not start or stop as it should.
 #[derive(Debug, thiserror::Error)]
@@ -306,13 +303,17 @@ impl Server {
 fn http_server(limits: &LimitsConfig) -> tonic::transport::Server {
     // Often enough that a peer which answers is never idle.
     let ping_interval = PING_INTERVAL.min(limits.idle_timeout.unsigned_abs() / 2);
+    // How many calls of a connection may be cancelled before they were begun. Those of a client whose calls are all late are,
+    // several times over; beyond is an attack ("rapid reset"), which ends the connection.
+    let resets = usize::try_from(limits.streams_per_connection).unwrap_or(usize::MAX);
+    let resets = resets.saturating_mul(4).max(64);
     let server = tonic::transport::Server::builder()
         .accept_http1(true)
         .http2_keepalive_interval(Some(ping_interval))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_max_header_list_size(limits.header_bytes)
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS));
+        .http2_max_pending_accept_reset_streams(Some(resets));
     // Without tonic's grace, with which it would not ask the peer but only end the connection.
     match limits.connection_age {
         Some(age) => server.max_connection_age(age.unsigned_abs()),

@@ -1,22 +1,20 @@
 //! Whether the service is ready, told by gRPC health and on the admin address.
 
-use super::CONNECTION_WAIT;
 use crate::{
     admin::Readiness,
-    clock::Clock,
+    clock::{Clock, MAX_SKEW},
     store::{SchemaState, Store},
 };
-use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// How often readiness is checked.
-const READINESS_INTERVAL: Duration = Duration::from_secs(1);
+const READINESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How far the clocks of service and database may be apart.
-const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
+/// How often it is checked whether the database is back.
+const RETURN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The names under which health is asked for: the whole server, and each service.
 const HEALTH_NAMES: [&str; 3] = ["", "keypool.v1.KeyPackageService", "keypool.v1.AuditService"];
@@ -50,8 +48,9 @@ pub(super) async fn watch_readiness(
                 if found.is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
             set_health(&health, status).await;
         }
+        let pause = if found.is_none() { READINESS_INTERVAL } else { RETURN_INTERVAL };
         tokio::select! {
-            () = tokio::time::sleep(READINESS_INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
             () = drain.cancelled() => break,
         }
     }
@@ -59,18 +58,17 @@ pub(super) async fn watch_readiness(
 }
 
 async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
-    let check = tokio::time::timeout(CONNECTION_WAIT, store.check(clock.now())).await;
-    match check {
-        Ok(Ok(check)) if check.clock_skew.abs() > MAX_CLOCK_SKEW => {
+    match store.check(clock.now()).await {
+        Ok(check) if check.clock_skew.abs() > MAX_SKEW => {
             Some("the clocks of service and database differ by more than 2 s")
         }
-        Ok(Ok(check)) if matches!(check.schema, SchemaState::Behind { .. }) => {
+        Ok(check) if matches!(check.schema, SchemaState::Behind { .. }) => {
             Some("the database's schema is older than this version needs")
         }
-        Ok(Ok(check)) if matches!(check.schema, SchemaState::Ahead { .. }) => {
+        Ok(check) if matches!(check.schema, SchemaState::Ahead { .. }) => {
             Some("the database's schema is newer than this version knows")
         }
-        Ok(Ok(_)) => None,
-        Ok(Err(_)) | Err(_) => Some("the database does not answer"),
+        Ok(_) => None,
+        Err(_) => Some("the database does not answer"),
     }
 }

@@ -1,12 +1,24 @@
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use tokio_postgres::{
     Client, Config, Connection, Error, Socket,
     config::{Host, SslMode},
     tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long the database may take for the simplest answer, or to connect, for each host that may have to be tried.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How long a host may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After how long without a word TCP asks whether the other end is still there, and how often after that.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+
+/// How long what was sent may stay without acknowledgement before the connection counts as broken. Linux only.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
 /// How to connect to one database: in plain text, or by TLS and no other way. Cheap to clone.
 #[derive(Clone)]
@@ -26,7 +38,7 @@ impl Connector {
             .expect("ring has the cipher suites of every version")
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        Self { config, tls: MakeRustlsConnect::new(tls) }
+        Self::new(config, tls)
     }
 
     /// By TLS, whatever `sslmode` says. The settings decide whom to trust, and the name that the server's certificate must
@@ -34,7 +46,31 @@ impl Connector {
     #[must_use]
     pub fn tls(mut config: Config, tls: ClientConfig) -> Self {
         config.ssl_mode(SslMode::Require);
+        Self::new(config, tls)
+    }
+
+    /// Sees to it that a connection which dies without a word is found out, where the configuration does not say how.
+    fn new(mut config: Config, tls: ClientConfig) -> Self {
+        let unset = Config::new();
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNACKNOWLEDGED);
+        }
+        if config.get_keepalives_idle() == unset.get_keepalives_idle() {
+            config.keepalives_idle(KEEPALIVE.0);
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(KEEPALIVE.1);
+        }
         Self { config, tls: MakeRustlsConnect::new(tls) }
+    }
+
+    /// How long connecting may take, or the simplest answer.
+    pub(super) fn patience(&self) -> Duration {
+        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
+        PATIENCE * u32::try_from(hosts).unwrap_or(u32::MAX)
     }
 
     /// Makes a connection.
@@ -127,6 +163,25 @@ mod tests {
     fn unix_sockets_are_plain() {
         assert!(!needs("postgres://%2Frun%2Fpostgresql/keypool"));
         assert!(!needs("host=/run/postgresql sslmode=require"));
+    }
+
+    #[test]
+    fn connections_that_die_without_a_word_are_found_out() {
+        let config = |url: &str| Connector::plain(url.parse().unwrap()).config;
+        let plain = config("postgres://db.example");
+        assert!(plain.get_keepalives() && plain.get_keepalives_idle() == KEEPALIVE.0);
+        assert_eq!(plain.get_keepalives_interval(), Some(KEEPALIVE.1));
+        assert_eq!(plain.get_tcp_user_timeout(), Some(&UNACKNOWLEDGED));
+        assert_eq!(plain.get_connect_timeout(), Some(&CONNECT_TIMEOUT));
+        let own = config("postgres://db.example?keepalives_idle=60&tcp_user_timeout=9");
+        assert_eq!(own.get_keepalives_idle(), Duration::from_secs(60));
+        assert_eq!(own.get_tcp_user_timeout(), Some(&Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn each_host_has_its_time() {
+        let patience = |url: &str| Connector::plain(url.parse().unwrap()).patience();
+        assert_eq!(patience("postgres://a,b/keypool"), 2 * patience("postgres://a/keypool"));
     }
 
     #[test]

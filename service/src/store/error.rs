@@ -35,6 +35,12 @@ impl StoreError {
         Self::internal("a panic, which the log shows")
     }
 
+    /// The database does not answer.
+    pub(super) fn silent() -> Self {
+        let silent: Box<dyn Error + Send + Sync> = "the database does not answer".into();
+        Self::Lost(silent.into())
+    }
+
     pub(super) fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unavailable(source.into().into())
     }

@@ -2,6 +2,7 @@
 
 use super::{Session, Store, StoreError, get};
 use jiff::Timestamp;
+use std::error::Error;
 use tokio_postgres::{Row, error::SqlState, types::ToSql};
 
 const HISTORY: &str = include_str!("sql/history.sql");
@@ -66,8 +67,8 @@ impl Session {
     /// # Errors
     /// If the database fails, or is a standby: nothing can be written there.
     pub async fn history(&mut self) -> Result<Option<History>, StoreError> {
-        let rows = match self.try_rows(HISTORY, &[]).await {
-            Err(error) if error.code().is_some_and(cannot_tell) => return Ok(None),
+        let rows = match self.rows(HISTORY, &[]).await {
+            Err(StoreError::Internal(source)) if cannot_tell(&*source) => return Ok(None),
             rows => rows?,
         };
         let Some(row) = rows.first() else { return Ok(None) };
@@ -163,14 +164,15 @@ impl Store {
 }
 
 /// Whether a database refused to tell its history because it has none to tell, or tells it to others only.
-fn cannot_tell(code: &SqlState) -> bool {
-    [
+fn cannot_tell(refusal: &(dyn Error + Send + Sync + 'static)) -> bool {
+    let code = refusal.downcast_ref().and_then(tokio_postgres::Error::code);
+    let codes = [
         SqlState::FEATURE_NOT_SUPPORTED,
         SqlState::INSUFFICIENT_PRIVILEGE,
         SqlState::UNDEFINED_FUNCTION,
         SqlState::UNDEFINED_TABLE,
-    ]
-    .contains(code)
+    ];
+    code.is_some_and(|code| codes.contains(code))
 }
 
 fn history(row: &Row) -> Result<Option<History>, StoreError> {

@@ -4,11 +4,13 @@
 //! connection; starts with a comment that names it; and takes the time as a parameter.
 
 mod audit;
+mod circuit;
 mod connector;
 mod error;
 mod fence;
 mod grants;
 mod holds;
+mod lent;
 mod migrate;
 mod overview;
 mod reserve;
@@ -17,6 +19,8 @@ mod session;
 mod status;
 mod sweep;
 mod upload;
+
+pub(crate) use circuit::Silence;
 
 pub use audit::{LogFilter, LogPosition, LogRow};
 pub use connector::{Connector, TlsConnection, needs_tls};
@@ -34,9 +38,17 @@ pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem};
 
 use crate::types::{Bucket, DeviceId, UserId};
+use circuit::Circuit;
 use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
 use jiff::Timestamp;
-use std::{fmt, future::Future, time::Duration};
+use lent::Lent;
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
 use tokio_postgres::{Row, types::ToSql};
 
 /// Settings of each connection. No statement waits for ever, whatever happened to its caller. Statements are planned once,
@@ -46,6 +58,9 @@ const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; 
                        SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
                        SET jit = off";
 
+/// How long a statement of the pool may take, with some time for its answer to arrive.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(32);
+
 /// How often a statement that lost a deadlock or a serialization conflict is run again.
 const CONFLICT_RETRIES: usize = 5;
 
@@ -54,6 +69,9 @@ const CONFLICT_RETRIES: usize = 5;
 pub struct Store {
     connector: Connector,
     pool: Pool,
+    circuit: Circuit,
+    /// The connection of [`Self::check`]: the pool's may all be busy.
+    checking: Arc<Mutex<Option<Session>>>,
 }
 
 impl fmt::Debug for Store {
@@ -94,7 +112,11 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let pool = Pool::builder(connector.manager())
             .max_size(connections)
-            .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
+            .timeouts(Timeouts {
+                wait: Some(wait),
+                create: Some(connector.patience()),
+                recycle: Some(connector.patience()),
+            })
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .post_create(Hook::async_fn(|client, _| {
                 Box::pin(
@@ -103,15 +125,29 @@ impl Store {
             }))
             .build()
             .map_err(StoreError::internal)?;
-        Ok(Self { connector, pool })
+        // Longer than an attempt to connect, and what passes between two checks.
+        let circuit = Circuit::new(connector.patience() + Duration::from_millis(500));
+        Ok(Self { connector, pool, circuit, checking: Arc::default() })
     }
 
     /// Makes a connection of its own, beside the pool's.
     ///
     /// # Errors
-    /// If the database can't be reached.
+    /// If the database can't be reached: at once, if another has found out a moment ago.
     pub async fn session(&self) -> Result<Session, StoreError> {
-        Session::connect(&self.connector).await
+        self.circuit.ask()?;
+        self.connect().await
+    }
+
+    async fn connect(&self) -> Result<Session, StoreError> {
+        let session = Session::connect(&self.connector).await;
+        self.circuit.note(&session);
+        session
+    }
+
+    /// Tells whoever has a [`Session`] when it is of no use any more.
+    pub(crate) fn silence(&self) -> Silence {
+        self.circuit.silence()
     }
 
     /// Closes every connection of the pool; callers that wait for one fail.
@@ -121,14 +157,48 @@ impl Store {
 
     /// How far the database's clock is from `now`, and whether the schema is the one that this version knows.
     ///
+    /// Asked again and again, it also finds out when the database is away and when it is back. One that does not answer in
+    /// time has fallen silent: whatever waits for it is given up, and fails.
+    ///
     /// # Errors
     /// If the database can't be asked.
     pub async fn check(&self, now: Timestamp) -> Result<Check, StoreError> {
-        let row = self.rows("/* keypool: check */ SELECT clock_timestamp()", &[]).await?;
-        let database: Timestamp = row.first().map_or(Ok(now), |row| get(row, 0))?;
-        let client = self.pool.get().await?;
-        let schema = schema_state(&client).await?;
-        Ok(Check { clock_skew: database.duration_since(now), schema })
+        let (began, patience) = (Instant::now(), self.connector.patience());
+        let looked = timeout(patience, self.look())
+            .await
+            .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)));
+        if let Err(error) = &looked
+            && began.elapsed() >= patience
+        {
+            self.circuit.fell_silent(error.clone());
+            self.pool.retain(|_, _| false);
+        }
+        let (time, schema) = looked?;
+        Ok(Check { clock_skew: time.duration_since(now), schema })
+    }
+
+    async fn look(&self) -> Result<(Timestamp, SchemaState), StoreError> {
+        // Not put back unless all went well.
+        let open = self.checking().take();
+        let mut session = match open {
+            Some(session) if !session.is_closed() => session,
+            _ => self.connect().await?,
+        };
+        let looked = match session.look().await {
+            // It broke while nobody looked, which says nothing of now.
+            Err(StoreError::Lost(_)) => {
+                session = self.connect().await?;
+                session.look().await?
+            }
+            looked => looked?,
+        };
+        *self.checking() = Some(session);
+        Ok(looked)
+    }
+
+    fn checking(&self) -> MutexGuard<'_, Option<Session>> {
+        // Every change is one assignment: a panic leaves nothing half done.
+        self.checking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a prepared statement, again if it lost a conflict with another.
@@ -138,11 +208,24 @@ impl Store {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
         retry_conflicts(|| async {
-            let client = self.pool.get().await?;
-            let statement = client.prepare_cached(sql).await?;
-            Ok(client.query(&statement, params).await?)
+            let mut silence = self.silence();
+            let lent = silence.clone();
+            silence.or(async { self.lend(lent).await?.rows(sql, params).await }).await
         })
         .await
+    }
+
+    /// Takes a connection from the pool.
+    async fn lend(&self, silence: Silence) -> Result<Lent, StoreError> {
+        let pool = self.pool.status();
+        if pool.available == 0 && pool.size < pool.max_size {
+            self.circuit.ask()?;
+        }
+        let client = self.pool.get().await.map_err(StoreError::from);
+        if matches!(client, Err(StoreError::Unavailable(_))) {
+            self.circuit.note(&client);
+        }
+        Ok(Lent::new(client?, silence))
     }
 }
 

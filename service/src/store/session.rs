@@ -1,4 +1,5 @@
-use super::{Connector, SESSION, StoreError};
+use super::{Connector, SESSION, SchemaState, StoreError, schema_state};
+use jiff::Timestamp;
 use std::{
     collections::HashMap,
     fmt,
@@ -7,10 +8,15 @@ use std::{
     task::Poll,
     time::Duration,
 };
+use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What lanes set beside [`SESSION`]: a batch keeps others waiting.
+const LANE_SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'";
+
+/// How long a statement waits for its answer. PostgreSQL says so when it has ended one, so that a connection which says nothing
+/// for longer has died.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// A connection of a lane's own, with its prepared statements.
 ///
@@ -26,6 +32,17 @@ pub struct Session {
 struct Connection(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Connection {
+    /// Waits for an answer to the client, as long as there can be one.
+    async fn answer<T, E: Into<StoreError>>(
+        &mut self,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, StoreError> {
+        match self.drive(timeout(ANSWER_TIMEOUT, answer)).await {
+            Ok(answer) => answer.map_err(Into::into),
+            Err(_elapsed) => Err(StoreError::silent()),
+        }
+    }
+
     /// Waits for a result of the client's, and moves its messages meanwhile.
     async fn drive<T>(&mut self, result: impl Future<Output = T>) -> T {
         let mut result = pin!(result);
@@ -63,10 +80,11 @@ impl Session {
                     tracing::debug!(%error, "a lane's connection ended");
                 }
             }));
-            connection.drive(client.batch_execute(SESSION)).await?;
+            let settings = format!("{SESSION}; {LANE_SESSION}");
+            connection.drive(client.batch_execute(&settings)).await?;
             Ok(Self { client, connection, statements: HashMap::new() })
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, connect)
+        timeout(connector.patience(), connect)
             .await
             .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
     }
@@ -83,24 +101,15 @@ impl Session {
         sql: &'static str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
-        Ok(self.try_rows(sql, params).await?)
-    }
-
-    /// The same, for a caller that can do something about an error.
-    pub(super) async fn try_rows(
-        &mut self,
-        sql: &'static str,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let statement = self.statement(sql).await?;
-        self.connection.drive(self.client.query(&statement, params)).await
+        self.connection.answer(self.client.query(&statement, params)).await
     }
 
-    async fn statement(&mut self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
+    async fn statement(&mut self, sql: &'static str) -> Result<Statement, StoreError> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.connection.drive(self.client.prepare(sql)).await?;
+        let statement = self.connection.answer(self.client.prepare(sql)).await?;
         self.statements.insert(sql, statement.clone());
         Ok(statement)
     }
@@ -123,8 +132,18 @@ impl Session {
             } else {
                 transaction.rollback().await?;
             }
-            Ok(result)
+            Ok::<_, StoreError>(result)
         };
-        self.connection.drive(transaction).await
+        self.connection.answer(transaction).await
+    }
+
+    /// The time of the database, and its schema compared with the one that this version knows.
+    pub(super) async fn look(&mut self) -> Result<(Timestamp, SchemaState), StoreError> {
+        let clock = "/* keypool: check */ SELECT clock_timestamp()";
+        let look = async {
+            let time = self.client.query_one(clock, &[]).await?.try_get(0)?;
+            Ok::<_, StoreError>((time, schema_state(&self.client).await?))
+        };
+        self.connection.answer(look).await
     }
 }

@@ -6,5 +6,6 @@ pub(crate) mod forge;
 pub mod hostile;
 pub mod issuer;
 pub mod packages;
+pub mod process;
 pub mod requests;
 pub mod server;

@@ -72,8 +72,7 @@ impl PackageMaker {
     /// If one of its ends lies before 1970.
     #[must_use]
     pub fn lifetime(mut self, not_before: Timestamp, not_after: Timestamp) -> Self {
-        let seconds = |time: Timestamp| u64::try_from(time.as_second()).expect("a time after 1970");
-        self.lifetime = Lifetime::init(seconds(not_before), seconds(not_after));
+        self.lifetime = between(not_before, not_after);
         self
     }
 
@@ -97,9 +96,22 @@ impl PackageMaker {
     /// If OpenMLS can't make it.
     #[must_use]
     pub fn make(&self) -> Vec<u8> {
+        self.make_with(self.lifetime)
+    }
+
+    /// A new KeyPackage with a lifetime of its own, TLS-encoded.
+    ///
+    /// # Panics
+    /// If OpenMLS can't make it, or one of the lifetime's ends lies before 1970.
+    #[must_use]
+    pub fn make_living(&self, not_before: Timestamp, not_after: Timestamp) -> Vec<u8> {
+        self.make_with(between(not_before, not_after))
+    }
+
+    fn make_with(&self, lifetime: Lifetime) -> Vec<u8> {
         let provider = OpenMlsRustCrypto::default();
         let mut builder = KeyPackage::builder()
-            .key_package_lifetime(self.lifetime)
+            .key_package_lifetime(lifetime)
             .leaf_node_capabilities(self.capabilities());
         if let Some(data) = &self.application_data {
             let extension = Extension::Unknown(APPLICATION_DATA, UnknownExtension(data.clone()));
@@ -148,6 +160,11 @@ impl PackageMaker {
             signature_key: self.signer.public().into(),
         }
     }
+}
+
+fn between(not_before: Timestamp, not_after: Timestamp) -> Lifetime {
+    let seconds = |time: Timestamp| u64::try_from(time.as_second()).expect("a time after 1970");
+    Lifetime::init(seconds(not_before), seconds(not_after))
 }
 
 fn new_signer(suite: Ciphersuite) -> SignatureKeyPair {

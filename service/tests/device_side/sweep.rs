@@ -36,6 +36,18 @@ async fn nothing_that_may_be_needed_is_purged() {
 }
 
 #[tokio::test]
+async fn nothing_is_purged_by_a_clock_that_is_ahead() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    upload(&mut client, "bob", "phone", ending_in("bob", "phone", HOUR).make_many(2)).await;
+    let pool = server.server().pool();
+    assert_eq!(pool.sweep_if_clocks_agree().await.unwrap(), Some(Purged::default()));
+    server.clock().advance(DAY + 2 * HOUR);
+    assert_eq!(pool.sweep_if_clocks_agree().await.unwrap(), None);
+    assert_eq!(sweep(&server).await, (2, 0), "there is something to purge");
+}
+
+#[tokio::test]
 async fn expired_and_revoked_packages_are_purged_a_day_after_their_end() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
@@ -125,12 +137,14 @@ async fn replicas_that_sweep_at_once_count_nothing_twice() {
 async fn the_service_sweeps_by_itself() {
     let server = TestServer::start_with(|config| {
         config.sweep_interval = SignedDuration::from_millis(50);
+        config.pool.keep_expired = SignedDuration::ZERO;
+        config.validation.min_remaining = SignedDuration::ZERO;
     })
     .await;
     let mut client = client(&server).await;
-    let maker = ending_in("bob", "phone", HOUR);
+    // Its clock is not moved: then it would not sweep.
+    let maker = ending_in("bob", "phone", SignedDuration::from_secs(3));
     upload(&mut client, "bob", "phone", maker.make_many(3)).await;
-    server.clock().advance(2 * DAY);
     eventually("the sweeper purges", async || {
         pool(&mut client.clone(), "bob", "phone").await.purged == 3
     })

@@ -117,6 +117,38 @@ async fn what_a_repeat_has_asked_for_is_not_given_back() {
 }
 
 #[tokio::test]
+async fn what_a_late_try_has_found_is_not_given_back() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "bob", "phone", 1).await;
+    let pool = server.server().pool();
+    let answered = pool.reserve(request("r", &["bob"])).await.unwrap().reservation;
+    // Another try of the same call, which is executed when nobody waits for it any more.
+    let blocked = super::Blocked::start(&server).await;
+    let late = begin(&server, request("r", &["bob"]));
+    lane_waits(&server).await;
+    leave(late).await;
+    blocked.end().await;
+    eventually("the late try was executed", async || {
+        number(
+            &server,
+            "SELECT count(*) FROM one_time WHERE asked_at > held_until - interval '60 s'",
+        )
+        .await
+            == 1
+    })
+    .await;
+    // Whatever was to be given back is by now: the hold lane serves one after the other.
+    let name = vec![keypool_proto::v1::KeyPackageName {
+        user_id: "bob".into(),
+        device_id: "phone".into(),
+        key_package_ref: answered.packages[0].package.reference.as_bytes().to_vec(),
+    }];
+    super::support::calls::release(&mut client, "somebody-else", name).await.unwrap();
+    assert_eq!(number(&server, HELD).await, 1, "the answered call's hold stays");
+}
+
+#[tokio::test]
 async fn giving_back_spares_what_was_asked_for_again() {
     let server = TestServer::start_with(one_lane).await;
     fill(&mut client(&server).await, "bob", "phone", 1).await;

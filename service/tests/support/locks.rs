@@ -21,7 +21,7 @@ pub async fn lock(server: &TestServer, query: &str) -> Client {
 pub async fn somebody_waits(database: &TestDatabase) -> i32 {
     let client = connect(&database.config()).await;
     let query = "SELECT pid FROM pg_stat_activity \
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+                 WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 1";
     let mut waiting = None;
     eventually("a statement waits for a lock", async || {
         waiting = client.query_opt(query, &[]).await.unwrap().map(|row| row.get(0));

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod forge;
 pub mod http;
 pub mod locks;
+pub mod network;
 pub mod process;
 pub mod proxy;
 pub mod raw;

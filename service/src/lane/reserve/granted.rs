@@ -11,7 +11,8 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// What a reserve reached. Dropped before it is claimed, it gives back what nobody has asked for again since.
+/// What a reserve reached. Dropped before it is claimed, it gives back what it has taken and nobody has asked for since. What
+/// it has found stays: an earlier try may have been answered with it, and this one may have come late.
 pub struct Granted {
     call: Arc<ReserveCall>,
     outcomes: Vec<DeviceOutcome>,
@@ -48,7 +49,7 @@ impl Granted {
     /// # Errors
     /// If the database fails; then the holds end with their time.
     pub async fn give_back(self, lanes: &Lanes) -> Result<(), LaneError> {
-        let items = self.releases();
+        let items = self.releases(|_| true);
         let _outcomes = self.claim();
         if !items.is_empty() {
             lanes.hold(HoldCall::Release(items)).await?;
@@ -56,13 +57,13 @@ impl Granted {
         Ok(())
     }
 
-    fn releases(&self) -> Vec<ReleaseItem> {
+    fn releases(&self, which: impl Fn(&ReservedRow) -> bool) -> Vec<ReleaseItem> {
         let release = |one: &DeviceOutcome| {
             let (Outcome::Reserved(row), Some(device)) = (&one.outcome, &one.device) else {
                 return None;
             };
             let device = DeviceKey::new(one.user.clone(), device.clone());
-            (!row.spent)
+            (!row.spent && which(row))
                 .then(|| release_item(&device, &self.call.reservation, &self.call.holder, row))
         };
         self.outcomes.iter().filter_map(release).collect()
@@ -91,8 +92,8 @@ pub(super) fn release_item(
 impl Drop for Granted {
     fn drop(&mut self) {
         // Last-resort packages are shared: a hold on one keeps nobody waiting.
-        let items = self.releases().into_iter().filter(|item| item.asked_at.is_some());
-        for (lane, _, call) in HoldCall::Release(items.collect()).split(&self.hold) {
+        let items = self.releases(|row| row.asked_at.is_some() && !row.found);
+        for (lane, _, call) in HoldCall::Release(items).split(&self.hold) {
             // In vain if the lanes are full or closed: then the holds end with their time.
             let _ = self.hold.lane(lane).push_unattended(call);
         }

@@ -22,6 +22,8 @@ pub struct ReservedRow {
     pub held_until: Option<Timestamp>,
     /// When the reservation asked for it; none unless it is held for this reservation alone.
     pub asked_at: Option<Timestamp>,
+    /// Whether the reservation had it before the call that asked.
+    pub found: bool,
     /// Whether it is a last-resort package.
     pub last_resort: bool,
     /// Whether the reservation has spent it.
@@ -77,6 +79,7 @@ pub(super) fn reserved(row: &Row) -> Result<ReservedRow, StoreError> {
         not_after: get(row, "not_after")?,
         held_until: get(row, "held_until")?,
         asked_at: None,
+        found: false,
         last_resort: false,
         spent: false,
     })

@@ -2,9 +2,9 @@
 
 use super::{connect, watchdog::Watchdog};
 use crate::embedded::{EmbeddedError, EmbeddedPostgres, Options, postmaster_pid};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    fs::Permissions,
+    fs::{self, Permissions},
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -106,7 +106,16 @@ impl TestCluster {
     ///
     /// If PostgreSQL can't be started, as when it isn't installed.
     pub async fn durable() -> Self {
-        Self::start(&[], None).await
+        Self::durable_with(&[]).await
+    }
+
+    /// The same, with settings of PostgreSQL, as in `("max_connections", "50")`.
+    ///
+    /// # Panics
+    ///
+    /// If PostgreSQL can't be started, as when it isn't installed.
+    pub async fn durable_with(settings: &[(&str, &str)]) -> Self {
+        Self::start(settings, None).await
     }
 
     async fn start(settings: &[(&str, &str)], port: Option<u16>) -> Self {
@@ -157,6 +166,23 @@ impl TestCluster {
         kill_process(pid, Signal::KILL).expect("PostgreSQL can be killed");
         eventually("PostgreSQL dies", async || rustix::process::test_kill_process(pid).is_err())
             .await;
+    }
+
+    /// PostgreSQL's processes, the main one first; none while it is down. Where the system has no `/proc`, the main one only.
+    pub fn processes(&self) -> Vec<Pid> {
+        let Some(main) = postmaster_pid(&self.data_dir.join("postgres")) else {
+            return Vec::new();
+        };
+        let parent = main.as_raw_nonzero().to_string();
+        let child = |entry: fs::DirEntry| {
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // After the name, which is in parentheses: the state, and the parent.
+            let (_, fields) = stat.rsplit_once(") ")?;
+            (fields.split(' ').nth(1)? == parent)
+                .then(|| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))?
+        };
+        let children = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(child);
+        [main].into_iter().chain(children).collect()
     }
 
     /// Waits until PostgreSQL serves, as after a [`kill_9`](Self::kill_9).

@@ -12,6 +12,7 @@ const SCRIPT: &str = r#"
     pid_file="$1/postgres/postmaster.pid"
     if pid=$(head -n 1 "$pid_file"); then
         kill -QUIT "$pid"
+        kill -CONT "$pid" # it may be frozen
         while [ -e "$pid_file" ] && kill -0 "$pid"; do sleep 0.05; done
     fi
     rm -rf "$1"

@@ -1,0 +1,82 @@
+//! More load than keypool can carry.
+
+mod cores;
+mod report;
+
+use crate::{
+    child::Child,
+    cli::OverloadOptions,
+    database::fill::{PACKAGES_PER_USER, Packages},
+    drive::{Offer, Window, memory_peak, offer},
+    error::{Error, Outcome},
+    rig::{Demand, Rig},
+    subject::{Channels, Offered, TTL, Users},
+};
+use report::{Report, Round};
+use std::time::Duration;
+
+/// How the names of users begin.
+const USERS: &str = "user-";
+
+/// The share of a measurement that passes before anything is counted.
+const WARM_UP: f64 = 0.3;
+
+/// How long an overloaded service is left alone before it is measured again.
+const REST: Duration = Duration::from_secs(1);
+
+/// Runs `overload`.
+pub(crate) async fn run(mut options: OverloadOptions) -> Result<Outcome, Error> {
+    // A call costs more where many connections have few each: peak and overload come by the same number.
+    options.bench.run.connections = options.senders;
+    let rig = Rig::start(&options.bench).await?;
+    rig.database
+        .fill_pools(&Packages {
+            prefix: USERS,
+            users: 1..=options.packages / PACKAGES_PER_USER,
+            copies: 1..=PACKAGES_PER_USER,
+            bytes: options.bench.package_bytes,
+        })
+        .await?;
+    rig.database.settle().await?;
+    let service = rig.service().await?;
+    let share = cores::share(&options, &rig, &service)?;
+    eprintln!("{share}");
+    let mut rounds = Vec::new();
+    for number in 1..=options.rounds {
+        let round = Box::pin(round(&rig, &service, &options)).await?;
+        eprintln!("round {number} of {}: {round}", options.rounds);
+        rounds.push(round);
+        tokio::time::sleep(REST).await;
+    }
+    let memory = service.pid().and_then(memory_peak);
+    service.stop().await?;
+    let outcome = rig.verdict().await?;
+    let report = Report::new(&options, &rig, rounds, memory, share);
+    rig.database.close().await?;
+    report.tell(options.bench.run.json)?;
+    Ok(outcome)
+}
+
+/// Looks for the peak, and offers several times of it.
+async fn round(rig: &Rig, service: &Child, options: &OverloadOptions) -> Result<Round, Error> {
+    let users = Users { prefix: USERS, count: options.packages / PACKAGES_PER_USER, turn: None };
+    let demand = |in_flight| Demand { users: users.clone(), targets: 1, ttl: TTL, in_flight };
+    let window = Window { warm_up: options.window.mul_f64(WARM_UP), length: options.window };
+    let mut peak = 0_f64;
+    for &in_flight in &options.in_flight {
+        let demand = demand(in_flight);
+        let measured = Box::pin(rig.measure_reserves(&demand, window, &[service])).await?;
+        peak = peak.max(measured.per_second());
+    }
+    let channels =
+        Channels::connect(&[service.endpoint()], options.senders, options.senders).await?;
+    let senders = (0..options.senders).map(|number| Offered {
+        client: channels.client(number as usize),
+        requests: rig.requests(&demand(1)),
+        checker: rig.checker.clone(),
+        package_bytes: rig.options.package_bytes as usize,
+    });
+    let what = Offer { per_second: options.times * peak, deadline: options.deadline, window };
+    let taken = offer(senders.collect(), what, &rig.meter(&[service]), &rig.failures).await?;
+    Ok(Round { peak, taken })
+}

@@ -1,0 +1,59 @@
+//! When a call can have had its effect.
+//!
+//! The SDK tries a call again when it hears nothing. What an earlier try has asked for may still be done after the call has
+//! returned: by a replica that was frozen, or a database that was. It may not be done later than the fault that kept it.
+
+use crate::history::{Fault, Kind, Micros, Record};
+use std::time::Duration;
+
+/// How long after a fault is healed its effects last: connections are made again, queues are emptied.
+const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// A call that took so long may have had several tries even without a fault. The shortest try takes longer.
+const SLOW: Duration = Duration::from_millis(350);
+
+/// How long after a clock jumped back into place statements may still have its time.
+const CLOCK_AFTERMATH: Duration = Duration::from_secs(5);
+
+/// The faults of a history, to be asked about.
+#[derive(Debug)]
+pub(super) struct Calm {
+    faults: Vec<Fault>,
+    jumps: Vec<(Micros, Micros)>,
+}
+
+impl Calm {
+    pub(super) fn of(faults: &[Fault]) -> Self {
+        let mut faults = faults.to_vec();
+        faults.sort_by_key(|fault| fault.from);
+        let jump = |fault: &Fault| (fault.from, fault.to.after(CLOCK_AFTERMATH));
+        let jumps = faults.iter().filter(|fault| fault.kind == Kind::Clock).map(jump).collect();
+        Self { faults, jumps }
+    }
+
+    /// Whether the call had one try, which was over when it returned.
+    pub(super) fn is_calm(&self, record: &Record) -> bool {
+        record.replied.since(record.invoked) < SLOW
+            && self.during(record.invoked, record.replied).next().is_none()
+    }
+
+    /// The moment from which on no try of the call can have an effect any more.
+    pub(super) fn settled(&self, record: &Record) -> Micros {
+        if self.is_calm(record) {
+            return record.replied;
+        }
+        let ends = self.during(record.invoked, record.replied).map(|fault| fault.to);
+        ends.fold(record.replied, Ord::max).after(AFTERMATH)
+    }
+
+    /// Whether some clock may have been off at some moment of this time.
+    pub(super) fn is_off_clock(&self, from: Micros, to: Micros) -> bool {
+        self.jumps.iter().any(|(jumped, settled)| *jumped <= to && *settled >= from)
+    }
+
+    /// The faults whose effects some moment of this time may have seen.
+    fn during(&self, from: Micros, to: Micros) -> impl Iterator<Item = &Fault> {
+        let begun = self.faults.partition_point(|fault| fault.from <= to);
+        self.faults[..begun].iter().filter(move |fault| fault.to.after(AFTERMATH) >= from)
+    }
+}

@@ -1,0 +1,69 @@
+//! Decides whether a history is explained by pools that hand each package out once and lose nothing.
+//!
+//! Only what is certain is called a violation: a call has its effect at some moment between its begin and its end, or, if it had
+//! several tries or its outcome is unknown, later than that, or never.
+
+mod answers;
+mod books;
+mod calm;
+mod exhausted;
+mod holds;
+mod index;
+mod repeats;
+mod spends;
+#[cfg(test)]
+mod tests;
+mod violation;
+mod visible;
+
+pub(crate) use violation::{Broken, Harm, Violation};
+
+use crate::history::History;
+use index::Index;
+
+/// What is found in a history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// The broken promises.
+    pub(crate) violations: Vec<Violation>,
+    /// What is no violation, but worth knowing.
+    pub(crate) remarks: Remarks,
+}
+
+/// What is no violation, but worth knowing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Remarks {
+    /// Holds of a package that began before another's end, by a clock that had jumped.
+    pub(crate) early_by_clock: u64,
+    /// Repeated reserves that found another of two packages which tries on two replicas had taken.
+    pub(crate) taken_by_two_tries: u64,
+    /// Answers "exhausted", or with the last resort, that could be checked against what the pool must have had.
+    pub(crate) checked_exhausted: u64,
+    /// Repeated reserves that could be checked.
+    pub(crate) checked_repeats: u64,
+}
+
+impl Verdict {
+    /// How many broken promises do such harm.
+    pub(crate) fn count(&self, harm: Harm) -> usize {
+        self.violations.iter().filter(|violation| violation.broken.harm() == harm).count()
+    }
+
+    fn note(&mut self, broken: Broken, what: String) {
+        self.violations.push(Violation { broken, what });
+    }
+}
+
+/// Checks a history.
+pub(crate) fn check(history: &History) -> Verdict {
+    let index = Index::of(history);
+    let mut verdict = Verdict::default();
+    holds::check(&index, &mut verdict);
+    spends::check(&index, &mut verdict);
+    answers::check(&index, &mut verdict);
+    repeats::check(&index, &mut verdict);
+    exhausted::check(&index, &mut verdict);
+    books::check(&index, &mut verdict);
+    visible::check(history, &mut verdict);
+    verdict
+}

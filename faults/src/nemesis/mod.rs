@@ -1,0 +1,89 @@
+//! What breaks things: one fault after the other, each of which is injected, lasts, and is healed.
+
+mod clock;
+mod database;
+mod network;
+mod processes;
+mod schedule;
+mod upgrade;
+
+pub(crate) use schedule::run;
+
+use crate::{
+    error::Error,
+    history::{Fault, Kind, Micros},
+    processes::{Postgres, Program, Replica},
+};
+use rand::{Rng, rngs::SmallRng};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// What can be broken, and what is chosen by.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    /// The database.
+    pub(crate) postgres: Postgres,
+    /// The replicas.
+    pub(crate) replicas: Vec<Replica>,
+    /// What replicas run after an upgrade.
+    pub(crate) next: Program,
+    /// What chooses.
+    pub(crate) random: SmallRng,
+}
+
+impl Rig {
+    /// Injects a fault, lets it last, heals it, and says what was done.
+    async fn suffer(&mut self, kind: Kind) -> Result<Fault, Error> {
+        let from = Micros::now();
+        let what = match kind {
+            Kind::KillService => self.kill_service().await?,
+            Kind::FreezeService => self.freeze_service().await?,
+            Kind::RestartService => self.restart_service().await?,
+            Kind::Rolling => self.roll().await?,
+            Kind::Upgrade => self.upgrade().await?,
+            Kind::KillDatabase => self.kill_database().await?,
+            Kind::FreezeDatabase => self.freeze_database().await,
+            Kind::Cut
+            | Kind::CutDatabase
+            | Kind::Delay
+            | Kind::DelayDatabase
+            | Kind::LoseReplies
+            | Kind::LoseDatabaseReplies
+            | Kind::BlackHole
+            | Kind::BlackHoleDatabase => self.fail_network(kind).await,
+            Kind::Clock => self.jump_clock().await?,
+            Kind::Connections => self.use_up_connections().await?,
+            Kind::FullDisk => self.fail_statements(&["53100"]).await?,
+            Kind::Statements => self.fail_statements(&["57014", "55P03", "40P01"]).await?,
+            Kind::Locked => self.lock_table().await?,
+        };
+        Ok(Fault { kind, what, from, to: Micros::now() })
+    }
+
+    /// Lets a fault last.
+    async fn last(&mut self, milliseconds: std::ops::Range<u64>) -> Duration {
+        let time = Duration::from_millis(self.random.random_range(milliseconds));
+        sleep(time).await;
+        time
+    }
+
+    /// A replica at random.
+    fn any(&mut self) -> usize {
+        self.random.random_range(0..self.replicas.len())
+    }
+
+    /// One replica at random, or all.
+    fn some(&mut self) -> Vec<usize> {
+        if self.random.random_ratio(1, 3) {
+            (0..self.replicas.len()).collect()
+        } else {
+            vec![self.any()]
+        }
+    }
+
+    /// Several replicas in words.
+    fn names(&self, replicas: &[usize]) -> String {
+        let names: Vec<String> = replicas.iter().map(|n| self.replicas[*n].name()).collect();
+        names.join(" and ")
+    }
+}

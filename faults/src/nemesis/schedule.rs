@@ -1,0 +1,41 @@
+//! When which fault comes.
+
+use super::Rig;
+use crate::{
+    error::Error,
+    history::{Fault, Kind},
+};
+use rand::{Rng, seq::SliceRandom};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long there is peace before each fault, in milliseconds.
+const PEACE: std::ops::Range<u64> = 300..1200;
+
+/// How long clients go on after the last fault, at least: all must be well again.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+
+/// Lets the rig suffer faults of these kinds until the end, each as often as the others and at least once, and returns them. All
+/// are healed.
+pub(crate) async fn run(rig: &mut Rig, kinds: &[Kind], end: Instant) -> Result<Vec<Fault>, Error> {
+    let mut faults = Vec::new();
+    let mut order: Vec<Kind> = Vec::new();
+    loop {
+        let peace = Duration::from_millis(rig.random.random_range(PEACE));
+        if faults.len() >= kinds.len() && Instant::now() + peace >= end {
+            let left = end.saturating_duration_since(Instant::now());
+            sleep(left.max(AFTERWARDS)).await;
+            return Ok(faults);
+        }
+        sleep(peace).await;
+        if order.is_empty() {
+            order = kinds.to_vec();
+            order.shuffle(&mut rig.random);
+        }
+        let Some(kind) = order.pop() else { continue };
+        let fault = rig.suffer(kind).await?;
+        let seconds = fault.to.since(fault.from).as_secs_f64();
+        eprintln!("{:>22}  {seconds:>6.1} s  {}", kind.name(), fault.what);
+        faults.push(fault);
+    }
+}

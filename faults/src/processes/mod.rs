@@ -1,0 +1,10 @@
+//! The processes of a run: two replicas, and a PostgreSQL of its own.
+
+mod books;
+mod postgres;
+mod replica;
+pub(crate) mod serve;
+
+pub(crate) use books::read_books;
+pub(crate) use postgres::Postgres;
+pub(crate) use replica::{Program, Replica};

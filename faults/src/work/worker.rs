@@ -1,0 +1,121 @@
+//! One client, which makes one call after another.
+
+use super::{
+    board::Board,
+    choose::choose,
+    inviter::{Open, Step},
+};
+use crate::history::{Log, Reserve};
+use keypool_client::Client;
+use rand::{Rng, rngs::SmallRng};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// How long it thinks before a call, at most.
+const THOUGHT: u64 = 60;
+
+/// How many reservations it has open at the same time.
+const OPEN: usize = 3;
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Its number.
+    pub(super) number: u32,
+    /// What it calls with.
+    pub(super) client: Client,
+    /// What it chooses by.
+    pub(super) random: SmallRng,
+    /// What all know.
+    pub(super) board: Arc<Board>,
+    /// Where its calls are written down.
+    pub(super) log: Arc<Log>,
+    /// Reservations with which something will be done.
+    pub(super) open: Vec<Open>,
+    /// Reservations that will be spent when their holds have lapsed.
+    pub(super) late: Vec<(Instant, Open)>,
+    /// Reserves of which nobody knows what came: to be made again.
+    pub(super) unsure: Vec<Reserve>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    Reserve,
+    GoOn,
+    Upload,
+    Revoke,
+    Reconcile,
+    Status,
+}
+
+impl Worker {
+    pub(super) fn new(
+        number: u32,
+        client: Client,
+        random: SmallRng,
+        board: Arc<Board>,
+        log: Arc<Log>,
+    ) -> Self {
+        let (open, late, unsure) = (Vec::new(), Vec::new(), Vec::new());
+        Self { number, client, random, board, log, open, late, unsure }
+    }
+
+    /// Fills the pools of these numbers.
+    pub(super) async fn fill(mut self, pools: Vec<usize>) -> Self {
+        for number in pools {
+            let board = self.board.clone();
+            self.fill_up(board.pool(number)).await;
+        }
+        self
+    }
+
+    /// Works until it is enough.
+    pub(super) async fn run(mut self, enough: CancellationToken) {
+        while !enough.is_cancelled() {
+            let thought = Duration::from_millis(self.random.random_range(0..THOUGHT));
+            tokio::select! {
+                () = sleep(thought) => self.step().await,
+                () = enough.cancelled() => {}
+            }
+        }
+    }
+
+    async fn step(&mut self) {
+        let now = Instant::now();
+        if let Some(due) = self.late.iter().position(|(when, _)| *when <= now) {
+            let (_, open) = self.late.swap_remove(due);
+            return self.act(open, Step::SpendAll).await;
+        }
+        if let Some(reserve) = self.unsure.pop() {
+            return self.reserve(reserve).await;
+        }
+        let choices = [
+            (45, Next::Reserve),
+            (35, Next::GoOn),
+            (14, Next::Upload),
+            (1, Next::Revoke),
+            (1, Next::Reconcile),
+            (4, Next::Status),
+        ];
+        match choose(&mut self.random, &choices) {
+            Some(Next::Reserve) if self.open.len() < OPEN => {
+                let reserve = self.new_reserve();
+                self.reserve(reserve).await;
+            }
+            Some(Next::Upload) => self.upload().await,
+            Some(Next::Revoke) => self.revoke().await,
+            Some(Next::Reconcile) => self.reconcile().await,
+            Some(Next::Status) => self.status().await,
+            Some(Next::Reserve | Next::GoOn) | None => {
+                if !self.open.is_empty() {
+                    let place = self.random.random_range(0..self.open.len());
+                    let open = self.open.swap_remove(place);
+                    let step = Step::any(&mut self.random);
+                    self.act(open, step).await;
+                }
+            }
+        }
+    }
+}

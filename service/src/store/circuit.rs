@@ -1,0 +1,144 @@
+//! Whether the database can be reached, as lanes and pool know it together.
+//!
+//! Nobody waits for a connection that another has just failed to make, and nobody waits for an answer of a database that
+//! has fallen silent.
+
+use super::StoreError;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// The last attempt to connect, and how often the database fell silent. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Circuit {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// For how long after a failed attempt nobody asks for another.
+    pause: Duration,
+    /// When and why the last attempt to connect failed; none if it did not.
+    failed: Mutex<Option<(Instant, StoreError)>>,
+    silences: watch::Sender<u64>,
+}
+
+impl Circuit {
+    /// Nothing has failed yet. After a failed attempt to connect one of those that ask may make another each `pause`, which
+    /// is longer than an attempt takes. The check of readiness, which makes several in that time, does not ask.
+    pub(super) fn new(pause: Duration) -> Self {
+        let silences = watch::Sender::new(0);
+        Self { inner: Arc::new(Inner { pause, failed: Mutex::default(), silences }) }
+    }
+
+    /// Lets a connection be made.
+    ///
+    /// # Errors
+    /// If the last attempt failed, and another is under way or was a moment ago: why it failed.
+    pub(super) fn ask(&self) -> Result<(), StoreError> {
+        match &mut *self.failed() {
+            Some((at, error)) if at.elapsed() < self.inner.pause => Err(error.clone()),
+            Some((at, _)) => {
+                *at = Instant::now();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Notes how an attempt to connect ended.
+    pub(super) fn note<T>(&self, attempt: &Result<T, StoreError>) {
+        let failed = attempt.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        *self.failed() = failed;
+    }
+
+    /// The database does not answer even the simplest question: whatever waits for it is given up, no connection is used
+    /// again, and until one can be made nobody waits.
+    pub(super) fn fell_silent(&self, error: StoreError) {
+        *self.failed() = Some((Instant::now(), error));
+        self.inner.silences.send_modify(|silences| *silences += 1);
+    }
+
+    /// Tells of silences from now on.
+    pub(super) fn silence(&self) -> Silence {
+        Silence(self.inner.silences.subscribe())
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
+        // Every change is one assignment: a panic leaves nothing half done.
+        self.inner.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells when the database falls silent.
+#[derive(Debug, Clone)]
+pub(crate) struct Silence(watch::Receiver<u64>);
+
+impl Silence {
+    /// Whether it fell silent since this was last asked: then connections made before are dead.
+    pub(crate) fn passed(&mut self) -> bool {
+        let passed = self.0.has_changed().unwrap_or_default();
+        self.0.mark_unchanged();
+        passed
+    }
+
+    /// Waits for an answer of the database.
+    ///
+    /// # Errors
+    /// If it fell silent since [`Self::passed`] was last asked.
+    pub(crate) async fn or<T>(
+        &mut self,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            Ok(()) = self.0.changed() => Err(StoreError::silent()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> StoreError {
+        StoreError::unavailable("refused")
+    }
+
+    #[test]
+    fn who_follows_a_failed_attempt_fails_at_once_until_one_succeeds() {
+        let circuit = Circuit::new(Duration::from_secs(3600));
+        assert!(circuit.ask().is_ok());
+        circuit.note::<()>(&Err(refused()));
+        assert!(circuit.ask().is_err());
+        circuit.note(&Ok(()));
+        assert!(circuit.ask().is_ok());
+    }
+
+    #[test]
+    fn where_nothing_checks_one_call_tries_again() {
+        let pause = Duration::from_secs(3600);
+        let circuit = Circuit::new(pause);
+        let long_ago = Instant::now().checked_sub(pause).unwrap();
+        *circuit.failed() = Some((long_ago, refused()));
+        assert!(circuit.ask().is_ok());
+        assert!(circuit.ask().is_err(), "the others wait for what it finds");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_of_silence() {
+        let circuit = Circuit::new(Duration::ZERO);
+        let mut silence = circuit.silence();
+        assert!(!silence.passed());
+        assert!(silence.or(async { Ok(1) }).await.is_ok());
+        let never = std::future::pending::<Result<(), StoreError>>();
+        let fall = async { circuit.fell_silent(refused()) };
+        let (given_up, ()) = tokio::join!(silence.or(never), fall);
+        assert!(matches!(given_up, Err(StoreError::Lost(_))));
+        circuit.fell_silent(refused());
+        assert!(silence.passed() && !silence.passed());
+    }
+}

@@ -1,0 +1,51 @@
+//! Connections of the pool, each of which goes back once its statement has ended.
+
+use super::{STATEMENT_LIMIT, StoreError, circuit::Silence};
+use deadpool_postgres::{Client, Object};
+use tokio::{runtime::Handle, time::timeout};
+use tokio_postgres::{Row, types::ToSql};
+
+/// A connection for one statement.
+///
+/// A caller that leaves before the answer drops this. Its statement goes on, and those of others would wait behind it, each
+/// of them abandoned in turn and none of them ever counted. So the connection is nobody's until the answer has come.
+pub(super) struct Lent {
+    client: Option<Client>,
+    silence: Silence,
+}
+
+impl Lent {
+    /// Takes a connection, which is not used again once the database fell silent since this was heard of.
+    pub(super) fn new(client: Client, silence: Silence) -> Self {
+        Self { client: Some(client), silence }
+    }
+
+    /// Runs a prepared statement.
+    pub(super) async fn rows(
+        mut self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let client = self.client.as_ref().expect("it is there until this is dropped");
+        let statement = client.prepare_cached(sql).await?;
+        let rows = client.query(&statement, params).await?;
+        self.client = None;
+        Ok(rows)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let (Some(client), Ok(runtime)) = (self.client.take(), Handle::try_current()) else {
+            return;
+        };
+        let mut silence = self.silence.clone();
+        runtime.spawn(async move {
+            // This is answered after whatever was asked before.
+            let ended = silence.or(async { Ok(client.check_connection().await?) });
+            if !matches!(timeout(STATEMENT_LIMIT, ended).await, Ok(Ok(()))) {
+                drop(Object::take(client));
+            }
+        });
+    }
+}
