@@ -20,9 +20,16 @@ pub(super) struct Circuit {
 struct Inner {
     /// For how long after a failed attempt nobody asks for another.
     pause: Duration,
-    /// When and why the last attempt to connect failed; none if it did not.
-    failed: Mutex<Option<(Instant, StoreError)>>,
+    state: Mutex<State>,
     silences: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When and why the last attempt to connect failed; none if it did not.
+    failed: Option<(Instant, StoreError)>,
+    /// When the database was last heard of.
+    heard: Option<Instant>,
 }
 
 impl Circuit {
@@ -30,7 +37,7 @@ impl Circuit {
     /// is longer than an attempt takes. The check of readiness, which makes several in that time, does not ask.
     pub(super) fn new(pause: Duration) -> Self {
         let silences = watch::Sender::new(0);
-        Self { inner: Arc::new(Inner { pause, failed: Mutex::default(), silences }) }
+        Self { inner: Arc::new(Inner { pause, state: Mutex::default(), silences }) }
     }
 
     /// Lets a connection be made.
@@ -38,7 +45,7 @@ impl Circuit {
     /// # Errors
     /// If the last attempt failed, and another is under way or was a moment ago: why it failed.
     pub(super) fn ask(&self) -> Result<(), StoreError> {
-        match &mut *self.failed() {
+        match &mut self.state().failed {
             Some((at, error)) if at.elapsed() < self.inner.pause => Err(error.clone()),
             Some((at, _)) => {
                 *at = Instant::now();
@@ -48,16 +55,22 @@ impl Circuit {
         }
     }
 
-    /// Notes how an attempt to connect ended.
-    pub(super) fn note<T>(&self, attempt: &Result<T, StoreError>) {
-        let failed = attempt.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        *self.failed() = failed;
+    /// Notes how an attempt to connect ended. One that failed says nothing if the database was heard of since it began.
+    pub(super) fn note<T>(&self, began: Instant, attempt: &Result<T, StoreError>) {
+        let mut state = self.state();
+        match attempt {
+            Ok(_) => *state = State { failed: None, heard: Some(Instant::now()) },
+            Err(error) if state.heard.is_none_or(|heard| heard < began) => {
+                state.failed = Some((Instant::now(), error.clone()));
+            }
+            Err(_) => {}
+        }
     }
 
     /// The database does not answer even the simplest question: whatever waits for it is given up, no connection is used
     /// again, and until one can be made nobody waits.
     pub(super) fn fell_silent(&self, error: StoreError) {
-        *self.failed() = Some((Instant::now(), error));
+        self.state().failed = Some((Instant::now(), error));
         self.inner.silences.send_modify(|silences| *silences += 1);
     }
 
@@ -66,9 +79,9 @@ impl Circuit {
         Silence(self.inner.silences.subscribe())
     }
 
-    fn failed(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Every change is one assignment: a panic leaves nothing half done.
-        self.inner.failed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,9 +125,18 @@ mod tests {
     fn who_follows_a_failed_attempt_fails_at_once_until_one_succeeds() {
         let circuit = Circuit::new(Duration::from_secs(3600));
         assert!(circuit.ask().is_ok());
-        circuit.note::<()>(&Err(refused()));
+        circuit.note::<()>(Instant::now(), &Err(refused()));
         assert!(circuit.ask().is_err());
-        circuit.note(&Ok(()));
+        circuit.note(Instant::now(), &Ok(()));
+        assert!(circuit.ask().is_ok());
+    }
+
+    #[test]
+    fn an_attempt_that_failed_late_says_nothing_of_a_database_that_is_back() {
+        let circuit = Circuit::new(Duration::from_secs(3600));
+        let began = Instant::now();
+        circuit.note(began, &Ok(()));
+        circuit.note::<()>(began, &Err(refused()));
         assert!(circuit.ask().is_ok());
     }
 
@@ -123,7 +145,7 @@ mod tests {
         let pause = Duration::from_secs(3600);
         let circuit = Circuit::new(pause);
         let long_ago = Instant::now().checked_sub(pause).unwrap();
-        *circuit.failed() = Some((long_ago, refused()));
+        circuit.state().failed = Some((long_ago, refused()));
         assert!(circuit.ask().is_ok());
         assert!(circuit.ask().is_err(), "the others wait for what it finds");
     }

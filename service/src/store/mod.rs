@@ -140,8 +140,9 @@ impl Store {
     }
 
     async fn connect(&self) -> Result<Session, StoreError> {
+        let began = Instant::now();
         let session = Session::connect(&self.connector).await;
-        self.circuit.note(&session);
+        self.circuit.note(began, &session);
         session
     }
 
@@ -210,7 +211,9 @@ impl Store {
         retry_conflicts(|| async {
             let mut silence = self.silence();
             let lent = silence.clone();
-            silence.or(async { self.lend(lent).await?.rows(sql, params).await }).await
+            let rows = silence.or(async { self.lend(lent).await?.rows(sql, params).await }).await?;
+            self.circuit.note(Instant::now(), &Ok(()));
+            Ok(rows)
         })
         .await
     }
@@ -221,9 +224,10 @@ impl Store {
         if pool.available == 0 && pool.size < pool.max_size {
             self.circuit.ask()?;
         }
+        let began = Instant::now();
         let client = self.pool.get().await.map_err(StoreError::from);
         if matches!(client, Err(StoreError::Unavailable(_))) {
-            self.circuit.note(&client);
+            self.circuit.note(began, &client);
         }
         Ok(Lent::new(client?, silence))
     }
