@@ -132,6 +132,11 @@ pub enum CliError {
     /// The service or its database failed.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The clocks of this machine and of the database differ too much.
+    #[error(
+        "the clocks of this machine and of the database differ by more than 2 s: set them right first, or what is still needed is purged"
+    )]
+    Clocks,
     /// Standard output or signals failed.
     #[error("input or output failed")]
     Io(#[from] io::Error),
@@ -270,7 +275,8 @@ async fn sweep(config: &Config, json: bool) -> Result<(), CliError> {
         let pool = KeyPackagePool::new(store, Arc::new(SystemClock), policy);
         let mut total = Purged::default();
         loop {
-            let purged = pool.sweep().await.map_err(sweep_error)?;
+            let purged = pool.sweep_if_clocks_agree().await.map_err(sweep_error)?;
+            let purged = purged.ok_or(CliError::Clocks)?;
             total += purged;
             if purged == Purged::default() {
                 return Ok(total);

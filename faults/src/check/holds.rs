@@ -5,12 +5,8 @@ use super::{
     index::{Held, Index, Story},
 };
 use crate::history::Package;
-use std::time::Duration;
 
-/// How far times of one clock may be off: they are rounded on their way.
-const ROUNDING: Duration = Duration::from_millis(1);
-
-/// Compares the holds of each package. Their times are those that the service gave, by clocks that agree unless one jumped.
+/// Compares the holds of each package. Their ends are those that the service gave, by clocks that agree unless one jumped.
 pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     for (package, story) in &index.packages {
         for (place, one) in story.holds.iter().enumerate() {
@@ -19,9 +15,7 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
                     .calm
                     .is_off_clock(one.invoked.min(other.invoked), one.replied.max(other.replied))
                 {
-                    let acknowledged = one.replied.max(other.replied);
-                    let at_once = acknowledged < one.end.min(other.end);
-                    verdict.remarks.early_by_clock += u64::from(at_once);
+                    verdict.remarks.early_by_clock += 1;
                 } else {
                     verdict.note(Broken::HeldTwice, describe(*package, one, other));
                 }
@@ -30,20 +24,21 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     }
 }
 
-/// Whether both lasted at the same time, and both were acknowledged before any of the reservations asked to end its hold.
+/// Whether both were acknowledged before either ended, or was asked to end.
 ///
-/// By when the service has executed what ends a hold, its times don't tell: a batch that waits for another has the time at
-/// which it began.
+/// Before that nothing is certain: a batch has the time at which it began, and may be executed when others have held the
+/// package since and given it back.
 fn collide(story: &Story, one: &Held, other: &Held) -> bool {
     let ended = story.ended_by(one.reservation).min(story.ended_by(other.reservation));
+    let acknowledged = one.replied.max(other.replied);
     one.reservation != other.reservation
-        && one.start.max(other.start).after(ROUNDING) < one.end.min(other.end)
-        && one.replied.max(other.replied) < ended
+        && acknowledged < one.end.min(other.end)
+        && acknowledged < ended
 }
 
 fn describe(package: Package, one: &Held, other: &Held) -> String {
     format!(
-        "{package} by {} from {} to {}, and by {} from {} to {}",
-        one.reservation, one.start.0, one.end.0, other.reservation, other.start.0, other.end.0
+        "{package} by {} until {}, and by {} until {}",
+        one.reservation, one.end.0, other.reservation, other.end.0
     )
 }

@@ -20,8 +20,7 @@ pub(super) struct Held {
     /// When the call was made, and when it was answered.
     pub(super) invoked: Micros,
     pub(super) replied: Micros,
-    /// From when until when, by the clock of the service.
-    pub(super) start: Micros,
+    /// Until when, by the clock of the service.
     pub(super) end: Micros,
 }
 
@@ -176,7 +175,6 @@ impl<'a> Index<'a> {
                 reservation: reserve.reservation,
                 invoked: record.invoked,
                 replied: record.replied,
-                start: end.before(reserve.ttl),
                 end,
             });
         }
@@ -213,7 +211,7 @@ impl<'a> Index<'a> {
                         story.revocations.push(Revocation { invoked: record.invoked, done: None });
                     }
                 }
-                Action::Extend(ttl) => {
+                Action::Extend(_) => {
                     let is_last_resort =
                         story.uploaded.is_some_and(|(_, uploaded)| uploaded.last_resort);
                     if let (Some(true), Some(end), false) = (done, until, is_last_resort) {
@@ -221,7 +219,6 @@ impl<'a> Index<'a> {
                             reservation: hold.reservation,
                             invoked: record.invoked,
                             replied: record.replied,
-                            start: end.before(ttl),
                             end,
                         });
                     }

@@ -4,6 +4,10 @@ use super::Rig;
 use crate::{history::Kind, network::Link};
 use rand::Rng;
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// How long connections last while they are cut.
+const BETWEEN_CUTS: Duration = Duration::from_millis(50);
 
 impl Rig {
     pub(super) async fn fail_network(&mut self, kind: Kind) -> String {
@@ -28,10 +32,17 @@ impl Rig {
             Kind::LoseReplies | Kind::LoseDatabaseReplies => link.lose_replies(),
             _ => link.swallow(),
         };
-        for victim in &victims {
-            fail(self.link(*victim, is_back));
+        let away = Duration::from_millis(self.random.random_range(300..2500));
+        let is_cut = matches!(kind, Kind::Cut | Kind::CutDatabase);
+        let end = Instant::now() + away;
+        while Instant::now() < end {
+            for victim in &victims {
+                fail(self.link(*victim, is_back));
+            }
+            // Connections that were made anew break again: one cut may hit a moment without a call.
+            let next = if is_cut { Instant::now() + BETWEEN_CUTS } else { end };
+            sleep_until(next.min(end)).await;
         }
-        let away = self.last(300..2500).await;
         for victim in &victims {
             self.link(*victim, is_back).heal();
         }
