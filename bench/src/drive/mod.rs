@@ -13,6 +13,7 @@ pub(crate) use offer::{Answer, Offer, Sender, Taken, offer};
 pub(crate) use usage::{memory_peak, memory_used};
 
 use crate::error::Error;
+use keypool_proto::v1::ErrorReason;
 use std::{
     future::Future,
     sync::{
@@ -25,6 +26,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tonic_types::StatusExt;
 
 /// How long the calls that are under way at the end may take.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -46,21 +48,39 @@ pub(crate) trait Caller: Send + 'static {
     }
 }
 
-/// Why a call failed that must not.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct CallError(pub(crate) String);
+pub(crate) enum CallError {
+    /// The service refused it as OVERLOADED.
+    #[error("refused as OVERLOADED")]
+    Overloaded,
+    /// Otherwise.
+    #[error("{0}")]
+    Failed(String),
+}
 
 impl From<tonic::Status> for CallError {
     fn from(status: tonic::Status) -> Self {
-        Self(format!("{:?}: {}", status.code(), status.message()))
+        if is_overloaded(&status) {
+            return Self::Overloaded;
+        }
+        Self::Failed(format!("{:?}: {}", status.code(), status.message()))
     }
+}
+
+/// Whether the service refused a call because too much waits.
+pub(crate) fn is_overloaded(status: &tonic::Status) -> bool {
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    reason.as_deref() == Some(ErrorReason::Overloaded.as_reason())
 }
 
 impl From<tokio_postgres::Error> for CallError {
     fn from(error: tokio_postgres::Error) -> Self {
         let detail = error.as_db_error().map(ToString::to_string);
-        Self(format!("{error}{}", detail.map(|detail| format!(": {detail}")).unwrap_or_default()))
+        Self::Failed(format!(
+            "{error}{}",
+            detail.map(|detail| format!(": {detail}")).unwrap_or_default()
+        ))
     }
 }
 
@@ -76,13 +96,22 @@ pub(crate) struct Window {
 /// Calls that failed and must not. Shared by all measurements of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
+    may_be_overloaded: bool,
     count: AtomicU64,
     first: Mutex<Vec<String>>,
 }
 
 impl Failures {
+    /// Refusals as OVERLOADED are no failures: what is measured is how much is too much.
+    pub(crate) fn of_overload() -> Self {
+        Self { may_be_overloaded: true, ..Self::default() }
+    }
+
     /// Notes one.
     fn note(&self, error: &CallError) {
+        if self.may_be_overloaded && matches!(error, CallError::Overloaded) {
+            return;
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if first.len() < ERRORS_SHOWN {
@@ -222,7 +251,7 @@ mod tests {
             sleep(Duration::from_millis(1)).await;
             self.0 += 1;
             match self.0 {
-                3 => Err(CallError("third".to_owned())),
+                3 => Err(CallError::Failed("third".to_owned())),
                 calls if calls > self.1 => Ok(None),
                 _ => Ok(Some(2)),
             }

@@ -90,7 +90,7 @@ impl Worker {
     async fn upload(&mut self, user: String) -> Result<(), CallError> {
         let upload = tokio::task::spawn_blocking(move || make_upload(user, 1))
             .await
-            .map_err(|error| CallError(error.to_string()))?;
+            .map_err(|error| CallError::Failed(error.to_string()))?;
         let begun = Instant::now();
         let client = &self.client;
         let uploaded = client.upload(upload.user_id, upload.device_id, upload.key_packages).await;
@@ -101,7 +101,7 @@ impl Worker {
                 self.counts.of(Operation::Upload).refused(self.number, begun.elapsed());
                 Ok(())
             }
-            Ok(Some(UploadOutcome::Rejected { message, .. })) => Err(CallError(message)),
+            Ok(Some(UploadOutcome::Rejected { message, .. })) => Err(CallError::Failed(message)),
             other => self.noted(Operation::Upload, begun, other).map(drop),
         }
     }
@@ -121,7 +121,7 @@ impl Worker {
         match reservation.ensure().await {
             Ok(()) => {}
             Err(error) if is_good_reason(&error) => return Ok(()),
-            Err(error) => return Err(CallError(error.to_string())),
+            Err(error) => return Err(CallError::Failed(error.to_string())),
         }
         self.check(reservation);
         let lapsed = |(one, again): (&ReservedPackage, &ReservedPackage)| {
@@ -162,7 +162,7 @@ impl Worker {
                 count.refused(self.number, begun.elapsed());
                 Ok(None)
             }
-            Err(error) => Err(CallError(error.to_string())),
+            Err(error) => Err(CallError::Failed(error.to_string())),
         }
     }
 }

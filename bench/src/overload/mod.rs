@@ -7,13 +7,13 @@ use crate::{
     child::Child,
     cli::OverloadOptions,
     database::fill::{PACKAGES_PER_USER, Packages},
-    drive::{Offer, Window, memory_peak, offer},
+    drive::{Failures, Offer, Window, memory_peak, offer},
     error::{Error, Outcome},
     rig::{Demand, Rig},
     subject::{Channels, Offered, TTL, Users},
 };
 use report::{Report, Round};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How the names of users begin.
 const USERS: &str = "user-";
@@ -28,7 +28,8 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) async fn run(mut options: OverloadOptions) -> Result<Outcome, Error> {
     // A call costs more where many connections have few each: peak and overload come by the same number.
     options.bench.run.connections = options.senders;
-    let rig = Rig::start(&options.bench).await?;
+    let mut rig = Rig::start(&options.bench).await?;
+    rig.failures = Arc::new(Failures::of_overload());
     rig.database
         .fill_pools(&Packages {
             prefix: USERS,

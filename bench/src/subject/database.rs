@@ -41,7 +41,7 @@ impl Connections {
 
     /// Runs the statement on a free connection, once there is one.
     async fn query(&self, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, CallError> {
-        let gone = || CallError("the connections are gone".to_owned());
+        let gone = || CallError::Failed("the connections are gone".to_owned());
         let _permit = self.permits.acquire().await.map_err(|_| gone())?;
         let connection = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = connection.ok_or_else(gone)?;
@@ -68,7 +68,7 @@ impl SingleStatement {
 impl Caller for SingleStatement {
     async fn call(&mut self) -> Result<Option<u64>, CallError> {
         let user = self.requests.user();
-        let id = UserId::new(&user).map_err(|error| CallError(error.to_string()))?;
+        let id = UserId::new(&user).map_err(|error| CallError::Failed(error.to_string()))?;
         let bucket = Bucket::of(&id).number();
         let now = SystemClock.now();
         let (reservation_id, _) = self.requests.reservation_id();
@@ -119,10 +119,10 @@ impl Caller for DeleteOnRead {
 /// Makes sure that a statement returned one package, and reads it.
 fn one_package(rows: &[Row], column: &str) -> Result<(), CallError> {
     let [row] = rows else {
-        return Err(CallError(format!("{} packages in place of one", rows.len())));
+        return Err(CallError::Failed(format!("{} packages in place of one", rows.len())));
     };
     match row.try_get::<_, &[u8]>(column)? {
-        [] => Err(CallError("a package without bytes".to_owned())),
+        [] => Err(CallError::Failed("a package without bytes".to_owned())),
         _ => Ok(()),
     }
 }

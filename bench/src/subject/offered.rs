@@ -3,12 +3,10 @@
 use super::{Clients, Requests};
 use crate::{
     check::{Checker, Expected},
-    drive::{Answer, Sender},
+    drive::{Answer, Sender, is_overloaded},
 };
-use keypool_proto::v1::ErrorReason;
 use std::{sync::Arc, time::Duration};
 use tonic::{Code, Request, Status};
-use tonic_types::StatusExt;
 
 /// Sends reserves to keypool with deadlines, as the SDK does, and checks the answers.
 #[derive(Debug)]
@@ -48,12 +46,8 @@ fn refusal(status: Status, checker: &Checker) -> Answer {
     if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) {
         return Answer::Late;
     }
-    let reason = status.get_details_error_info().map(|info| info.reason);
-    if reason.as_deref() == Some(ErrorReason::Overloaded.as_reason()) {
-        return Answer::Overloaded;
-    }
-    if checker.refused(&status) {
-        return Answer::Overloaded; // which the checker has noted as a violation
+    if is_overloaded(&status) || checker.refused(&status) {
+        return Answer::Overloaded; // or exhausted, which the checker has noted as a violation
     }
     Answer::Failed(status.into())
 }

@@ -86,7 +86,9 @@ impl Caller for Upload {
         let accepted = |outcome: i32| outcome == i32::from(UploadOutcome::Accepted);
         match answer.results.iter().filter(|result| accepted(result.outcome)).count() {
             accepted if accepted == count => Ok(Some(count as u64)),
-            accepted => Err(CallError(format!("{accepted} of {count} packages were accepted"))),
+            accepted => {
+                Err(CallError::Failed(format!("{accepted} of {count} packages were accepted")))
+            }
         }
     }
 }
@@ -105,20 +107,20 @@ impl Caller for Validation {
         };
         tokio::task::spawn_blocking(move || validate_all(&upload))
             .await
-            .map_err(|error| CallError(error.to_string()))?
+            .map_err(|error| CallError::Failed(error.to_string()))?
             .map(Some)
     }
 }
 
 /// Validates the packages of one upload.
 fn validate_all(upload: &UploadKeyPackagesRequest) -> Result<u64, CallError> {
-    let invalid = |error: keypool_service::types::InvalidId| CallError(error.to_string());
+    let invalid = |error: keypool_service::types::InvalidId| CallError::Failed(error.to_string());
     let user = UserId::new(&upload.user_id).map_err(invalid)?;
     let device = DeviceId::new(&upload.device_id).map_err(invalid)?;
     let policy = ValidationPolicy::default();
     for package in &upload.key_packages {
         validate(package, &user, &device, &policy, SystemClock.now())
-            .map_err(|rejection| CallError(rejection.message))?;
+            .map_err(|rejection| CallError::Failed(rejection.message))?;
     }
     Ok(upload.key_packages.len() as u64)
 }
