@@ -5,10 +5,10 @@ mod fence;
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, ConfigError, LogFormat},
-    logging,
     pool::KeyPackagePool,
     server::{Database, Server, ServerError, require_known_schema},
     store::{Purged, SchemaState, Store},
+    telemetry::{Telemetry, TraceError},
 };
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
@@ -137,6 +137,9 @@ pub enum CliError {
         "the clocks of this machine and of the database differ by more than 2 s: set them right first, or what is still needed is purged"
     )]
     Clocks,
+    /// Traces can't be sent.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// Standard output or signals failed.
     #[error("input or output failed")]
     Io(#[from] io::Error),
@@ -166,17 +169,25 @@ impl Cli {
         };
         let flags = Flags { global: &global.settings, serve: &serve };
         let config = Config::load(global.config.as_deref(), flags)?;
-        logging::start(config.log_format);
-        match command {
-            Command::Serve(_) => self::serve(&config).await,
-            Command::Migrate { json } => migrate(&config, json).await,
-            Command::Status { json } => status(&config, json).await,
-            Command::Sweep { json } => sweep(&config, json).await,
-            Command::Fence { action, json } => {
-                fence::run(&config, action.unwrap_or_default(), json).await
+        let telemetry = Telemetry::start(&config)?;
+        let result = command.run(&config).await;
+        telemetry.stop().await;
+        result
+    }
+}
+
+impl Command {
+    async fn run(self, config: &Config) -> Result<(), CliError> {
+        match self {
+            Self::Serve(_) => serve(config).await,
+            Self::Migrate { json } => migrate(config, json).await,
+            Self::Status { json } => status(config, json).await,
+            Self::Sweep { json } => sweep(config, json).await,
+            Self::Fence { action, json } => {
+                fence::run(config, action.unwrap_or_default(), json).await
             }
-            Command::CheckConfig => check_config(&config),
-            Command::Completions { .. } => Ok(()),
+            Self::CheckConfig => check_config(config),
+            Self::Completions { .. } => Ok(()),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | [`store`] | PostgreSQL: one file for each family of statements; no proto types |
 //! | [`types`], [`clock`], [`pem`] | ids, buckets; time; certificates in files |
 //! | [`transport`] | connections: TLS, and limits in number and time |
+//! | [`telemetry`], [`survey`] | metrics, traces, the log; what the whole database holds |
 //! | [`server`], [`config`], [`embedded`] | the whole of it, started and stopped as one |
 
 pub mod admin;
@@ -26,13 +27,14 @@ pub mod fence;
 pub mod grpc;
 pub mod lane;
 pub mod limits;
-mod logging;
 pub mod pem;
 pub mod pool;
 pub mod security;
 pub mod server;
 pub mod store;
+pub mod survey;
 pub mod sweeper;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;

@@ -1,6 +1,6 @@
 //! Events that may be an attack, under stable names for alerts: in the log, and counted.
 
-use metrics::counter;
+use crate::telemetry::catalogue;
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -43,7 +43,7 @@ impl Event {
 
     /// Counts it.
     pub fn count(self) {
-        counter!("keypool_security_events_total", "event" => self.name()).increment(1);
+        catalogue::SECURITY_EVENTS.count([self.name()]);
     }
 
     /// Counts it, and says whether to log it too.

@@ -97,8 +97,7 @@ impl Authenticator {
             (None, None) => ("none", Err(AuthenticationError::NoCredentials)),
         };
         let label = result.as_ref().map_or_else(AuthenticationError::label, |_principal| "ok");
-        metrics::counter!("keypool_authentications_total", "kind" => kind, "result" => label)
-            .increment(1);
+        crate::telemetry::catalogue::AUTHENTICATIONS.count([kind, label]);
         result
     }
 

@@ -71,6 +71,16 @@ impl Config {
                 .all(a_while),
                 "limits.call_timeout, limits.handshake_timeout, limits.idle_timeout, limits.write_timeout, limits.connection_age: must be positive and at most a day",
             ),
+            (
+                self.telemetry.otlp_endpoint.as_ref().is_none_or(|endpoint| {
+                    endpoint.starts_with("http://") || endpoint.starts_with("https://")
+                }),
+                "telemetry.otlp_endpoint: must be like http://collector:4317",
+            ),
+            (
+                (0.0..=1.0).contains(&self.telemetry.trace_sample_ratio),
+                "telemetry.trace_sample_ratio: must be 0 to 1",
+            ),
             (self.database_connections > 0, "database_connections: must be at least 1"),
             (pool.low_watermark <= pool.target, "pool.low_watermark: must be at most pool.target"),
             (pool.target <= pool.cap, "pool.target: must be at most pool.cap"),

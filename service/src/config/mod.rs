@@ -9,6 +9,7 @@ mod limits;
 mod log_format;
 mod policy;
 mod pool;
+mod telemetry;
 mod tls;
 mod validation;
 
@@ -21,6 +22,7 @@ pub use error::ConfigError;
 pub use limits::LimitsConfig;
 pub use log_format::LogFormat;
 pub use pool::PoolConfig;
+pub use telemetry::TelemetryConfig;
 pub use tls::{ClientCertificates, TlsConfig};
 pub use validation::ValidationConfig;
 
@@ -93,6 +95,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// TLS to PostgreSQL.
     pub database_tls: DatabaseTlsConfig,
+    /// Where traces go.
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for Config {
@@ -119,6 +123,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             tls: None,
             database_tls: DatabaseTlsConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }

@@ -142,7 +142,7 @@ impl FenceGuard {
             let fences = session.fences(&self.replica).await?;
             let newest = fences.newest.map(|(number, _)| number);
             let Some(cause) = judge(history, &fences, remembered) else {
-                metrics::gauge!("keypool_fence").set(fences.up);
+                crate::telemetry::catalogue::FENCE.with([]).set(fences.up);
                 return Ok(newest.unwrap_or_default());
             };
             let up = match cause {

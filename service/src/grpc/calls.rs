@@ -1,20 +1,23 @@
 //! What happens around every call: it gets a span with a request id, in which the call notes whom it is about; it ends at
-//! its deadline; and it is counted and timed by method and status code.
+//! its deadline; and it is counted and timed by method and status code. It goes on with its caller's trace.
 
 use super::{deadline, malformed};
-use crate::auth::Method;
+use crate::{
+    auth::Method,
+    telemetry::{catalogue, continue_trace, sampled},
+};
 use http::{Request, Response};
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 use std::{
     future::Future,
     pin::Pin,
-    sync::OnceLock,
+    sync::{LazyLock, OnceLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::{Instrument, field};
+use tracing::{Instrument, Span, field};
 
 /// Adds [`Calls`] to a service.
 #[derive(Debug, Clone, Copy)]
@@ -62,16 +65,29 @@ where
         let method = Method::of(request.uri().path());
         let span = tracing::info_span!(
             "call",
+            otel.name = label(method),
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            rpc.system = "grpc",
+            rpc.grpc.status_code = field::Empty,
             method = label(method),
             request_id = %uuid::Uuid::now_v7(),
+            trace_id = field::Empty,
             reservation_id = field::Empty,
             user_id = field::Empty,
             device_id = field::Empty,
         );
+        continue_trace(&span, request.headers());
+        let under_way = UnderWay::begin();
         let started = Instant::now();
         let timeout = deadline::timeout(request.headers(), self.longest);
         let response = self.inner.call(request);
         let call = async move {
+            let _under_way = under_way;
+            let span = Span::current();
+            if let Some(trace) = sampled(&span) {
+                span.record("trace_id", field::display(trace));
+            }
             let response = malformed::translate(deadline::within(timeout, response).await?);
             observe(method, started, &response);
             Ok(response)
@@ -80,10 +96,36 @@ where
     }
 }
 
+/// A call that has not ended yet.
+struct UnderWay;
+
+impl UnderWay {
+    fn begin() -> Self {
+        Self::gauge().increment(1.0);
+        Self
+    }
+
+    fn gauge() -> &'static Gauge {
+        static GAUGE: LazyLock<Gauge> = LazyLock::new(|| catalogue::GRPC_CALLS_IN_FLIGHT.with([]));
+        &GAUGE
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        Self::gauge().decrement(1.0);
+    }
+}
+
 /// Counts and times a call.
 fn observe(method: Option<Method>, started: Instant, response: &Response<Body>) {
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     let seconds = started.elapsed().as_secs_f64();
+    let span = Span::current();
+    span.record("rpc.grpc.status_code", code as i32);
+    if is_fault(code) {
+        span.record("otel.status_code", "ERROR");
+    }
     tracing::debug!(code = code_name(code), seconds, "done");
     let metrics = MethodMetrics::of(method);
     match code {
@@ -112,16 +154,25 @@ impl MethodMetrics {
         let place = method.map_or(Method::ALL.len(), |method| method as usize);
         METRICS[place].get_or_init(|| Self {
             ok: counter(method, Code::Ok),
-            duration: metrics::histogram!(
-                "keypool_grpc_call_duration_seconds", "method" => label(method)
-            ),
+            duration: catalogue::GRPC_CALL_DURATION.with([label(method)]),
         })
     }
 }
 
 fn counter(method: Option<Method>, code: Code) -> Counter {
-    metrics::counter!(
-        "keypool_grpc_calls_total", "method" => label(method), "code" => code_name(code)
+    catalogue::GRPC_CALLS.with([label(method), code_name(code)])
+}
+
+/// Whether a code says that the service is at fault, as OpenTelemetry's conventions for gRPC servers have it.
+fn is_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
     )
 }
 

@@ -1,5 +1,6 @@
 use super::{
     access::Access,
+    counts,
     decode::{self, Fields},
     encode,
     error::pool_status,
@@ -8,6 +9,7 @@ use crate::{
     auth::Method,
     limits::{InFlight, InFlightPermit},
     pool::{KeyPackagePool, Policy, PoolError},
+    telemetry::catalogue::{WATCH_STATUSES, WATCH_STREAMS},
 };
 use keypool_proto::v1::{self, key_package_service_server::KeyPackageService as Api};
 use std::pin::Pin;
@@ -46,6 +48,7 @@ impl Api for KeyPackageService {
         let (user, device, packages) = read(|fields| decode::upload(fields, request.into_inner()))?;
         access.pool(&user, Some(&device))?;
         let report = self.pool.upload(&user, &device, packages).await.map_err(pool_status)?;
+        counts::upload(&report);
         Ok(Response::new(encode::upload(report)))
     }
 
@@ -89,6 +92,7 @@ impl Api for KeyPackageService {
         let (user, device, refs) = read(|fields| decode::reconcile(fields, request.get_ref()))?;
         access.pool(&user, Some(&device))?;
         let report = self.pool.reconcile(&user, &device, refs).await.map_err(pool_status)?;
+        counts::revoked("reconcile", report.revoked.len());
         Ok(Response::new(encode::reconcile(report)))
     }
 
@@ -101,6 +105,7 @@ impl Api for KeyPackageService {
         access.pool(&user, device.as_ref())?;
         let revoked =
             self.pool.revoke(&user, device.as_ref(), selector).await.map_err(pool_status)?;
+        counts::revoked("revoke", revoked);
         let revoked_count = u32::try_from(revoked).unwrap_or(u32::MAX);
         Ok(Response::new(v1::RevokeKeyPackagesResponse { revoked_count }))
     }
@@ -113,8 +118,9 @@ impl Api for KeyPackageService {
         let request =
             read(|fields| decode::reserve(fields, request.get_ref(), &access, &self.policy))?;
         Span::current().record("reservation_id", request.reservation.as_str());
-        let report = self.pool.reserve(request).await.map_err(pool_status)?;
-        Ok(Response::new(encode::reserve(report)))
+        let report = self.pool.reserve(request).await;
+        counts::reserve(&report);
+        Ok(Response::new(encode::reserve(report.map_err(pool_status)?)))
     }
 
     async fn spend_reservation(
@@ -124,7 +130,9 @@ impl Api for KeyPackageService {
         let access = Access::of(&request, Method::SpendReservation)?;
         let request = read(|fields| decode::spend(fields, request.get_ref(), &access))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
-        self.pool.spend(&request).await.map_err(pool_status)?;
+        let spent = self.pool.spend(&request).await;
+        counts::holds("spend", request.hold.packages.len(), &spent);
+        spent.map_err(pool_status)?;
         let outcomes = encode::done(&request.hold.packages);
         Ok(Response::new(v1::SpendReservationResponse { outcomes }))
     }
@@ -136,7 +144,9 @@ impl Api for KeyPackageService {
         let access = Access::of(&request, Method::ReleaseReservation)?;
         let request = read(|fields| decode::release(fields, request.get_ref(), &access))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
-        self.pool.release(&request).await.map_err(pool_status)?;
+        let released = self.pool.release(&request).await;
+        counts::holds("release", request.hold.packages.len(), &released);
+        released.map_err(pool_status)?;
         let outcomes = encode::done(&request.hold.packages);
         Ok(Response::new(v1::ReleaseReservationResponse { outcomes }))
     }
@@ -149,7 +159,9 @@ impl Api for KeyPackageService {
         let request =
             read(|fields| decode::extend(fields, request.get_ref(), &access, &self.policy))?;
         Span::current().record("reservation_id", request.hold.reservation.as_str());
-        let expires_at = self.pool.extend(&request).await.map_err(pool_status)?;
+        let extended = self.pool.extend(&request).await;
+        counts::holds("extend", request.hold.packages.len(), &extended);
+        let expires_at = extended.map_err(pool_status)?;
         Ok(Response::new(v1::ExtendReservationResponse {
             expire_time: Some(encode::time(expires_at)),
             outcomes: encode::done(&request.hold.packages),
@@ -164,7 +176,9 @@ fn statuses(
 ) -> impl Stream<Item = Result<v1::WatchPoolResponse, Status>> + Send {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
+        WATCH_STREAMS.with([]).increment(1.0);
         follow(watch, sender).await;
+        WATCH_STREAMS.with([]).decrement(1.0);
         drop(permit);
     });
     tokio_stream::wrappers::ReceiverStream::new(receiver)
@@ -190,5 +204,6 @@ async fn follow(
         if sender.send(item).await.is_err() || last {
             return;
         }
+        WATCH_STATUSES.count([]);
     }
 }

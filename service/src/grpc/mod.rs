@@ -4,6 +4,7 @@ mod access;
 mod audit_service;
 mod authenticate;
 mod calls;
+mod counts;
 mod deadline;
 mod decode;
 mod encode;

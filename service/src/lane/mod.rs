@@ -34,7 +34,7 @@ use std::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use worker::Worker;
+use worker::{BatchMetrics, Worker};
 
 /// Why a lane did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +214,7 @@ impl Start<'_> {
                 store: self.store.clone(),
                 fence: self.fence.clone(),
                 closing: self.closing.clone(),
+                metrics: BatchMetrics::of(W::NAME),
             };
             self.workers.spawn(worker.run());
             entrance

@@ -1,16 +1,21 @@
 //! The bounded queue in front of a worker.
 
 use super::{LaneError, Work};
-use crate::store::StoreError;
+use crate::{
+    store::StoreError,
+    telemetry::catalogue::{LANE_REFUSED, LANE_WAITING},
+};
+use metrics::Gauge;
 use std::{
     collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+use tracing::Span;
 
 /// How long an item may have to wait for its batch. One that would wait longer is refused while its caller still has the time
 /// to go elsewhere: a long queue serves callers that are about to leave, and nobody sooner.
@@ -50,11 +55,37 @@ pub(super) struct Entry<W: Work> {
     /// Where the caller waits; none if nobody does, and the item is to be done all the same.
     caller: Option<oneshot::Sender<Answer<W>>>,
     weight: usize,
+    since: Instant,
+    /// What its caller traces.
+    span: Span,
     /// Its place in the queue, until it is answered.
+    _place: Place,
+}
+
+/// Room in a queue, which is seen to be taken.
+struct Place {
     _room: OwnedSemaphorePermit,
+    weight: f64,
+    waiting: Gauge,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.waiting.decrement(self.weight);
+    }
 }
 
 impl<W: Work> Entry<W> {
+    /// How long it has waited.
+    pub(super) fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// What its caller traces.
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// Whether nobody waits any more: the caller has left, or its deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
         self.caller.as_ref().is_some_and(oneshot::Sender::is_closed)
@@ -75,6 +106,7 @@ pub(super) struct Entrance<W: Work> {
     capacity: usize,
     batch_limit: usize,
     pace: Pace,
+    waiting: Gauge,
 }
 
 /// The end of a queue where a worker takes them.
@@ -90,7 +122,8 @@ pub(super) fn queue<W: Work>(capacity: usize, batch_limit: usize) -> (Entrance<W
     let (queue, receiver) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(capacity));
     let pace = Pace::default();
-    let entrance = Entrance { queue, room, capacity, batch_limit, pace: pace.clone() };
+    let waiting = LANE_WAITING.with([W::NAME]);
+    let entrance = Entrance { queue, room, capacity, batch_limit, pace: pace.clone(), waiting };
     (entrance, Exit { queue: receiver, waiting: VecDeque::new(), batch_limit, pace })
 }
 
@@ -99,12 +132,17 @@ impl<W: Work> Entrance<W> {
     /// takes the item back.
     pub(super) fn push(&self, item: W::Item) -> Result<oneshot::Receiver<Answer<W>>, LaneError> {
         let waiting = self.capacity - self.room.available_permits().min(self.capacity);
-        if self.pace.is_too_slow_for(waiting / self.batch_limit) && !self.room.is_closed() {
-            return Err(LaneError::Full);
-        }
+        let is_too_slow = self.pace.is_too_slow_for(waiting / self.batch_limit);
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(item, Some(sender))?;
-        Ok(receiver)
+        let entered = if is_too_slow && !self.room.is_closed() {
+            Err(LaneError::Full)
+        } else {
+            self.enqueue(item, Some(sender))
+        };
+        if matches!(entered, Err(LaneError::Full)) {
+            LANE_REFUSED.count([W::NAME]);
+        }
+        entered.map(|()| receiver)
     }
 
     /// Has an item done although nobody waits for its answer.
@@ -124,9 +162,18 @@ impl<W: Work> Entrance<W> {
                 TryAcquireError::NoPermits => LaneError::Full,
                 TryAcquireError::Closed => LaneError::Closed,
             })?;
-        self.queue
-            .send(Entry { item, caller, weight, _room: room })
-            .map_err(|_closed| LaneError::Closed)
+        let place =
+            Place { _room: room, weight: f64::from(permits), waiting: self.waiting.clone() };
+        place.waiting.increment(place.weight);
+        let entry = Entry {
+            item,
+            caller,
+            weight,
+            since: Instant::now(),
+            span: Span::current(),
+            _place: place,
+        };
+        self.queue.send(entry).map_err(|_closed| LaneError::Closed)
     }
 
     /// Refuses whatever comes from now on.

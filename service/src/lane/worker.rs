@@ -7,7 +7,12 @@ use super::{
 use crate::{
     fence::FenceGuard,
     store::{Session, Silence, Store, StoreError},
+    telemetry::{
+        catalogue::{LANE_BATCH_DURATION, LANE_BATCH_PACKAGES, LANE_RETRIES, LANE_WAIT},
+        is_sampled,
+    },
 };
+use metrics::Histogram;
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,6 +22,7 @@ use std::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field};
 
 /// How often a batch that lost a deadlock is run again.
 const CONFLICT_RETRIES: usize = 5;
@@ -31,6 +37,24 @@ pub(super) struct Worker<W: Work> {
     pub(super) fence: Arc<FenceGuard>,
     /// Ends the worker as soon as its queue is empty.
     pub(super) closing: CancellationToken,
+    pub(super) metrics: BatchMetrics,
+}
+
+/// What every batch of a lane touches, looked up once.
+pub(super) struct BatchMetrics {
+    wait: Histogram,
+    packages: Histogram,
+    duration: Histogram,
+}
+
+impl BatchMetrics {
+    pub(super) fn of(lane: &'static str) -> Self {
+        Self {
+            wait: LANE_WAIT.with([lane]),
+            packages: LANE_BATCH_PACKAGES.with([lane]),
+            duration: LANE_BATCH_DURATION.with([lane]),
+        }
+    }
 }
 
 /// The connection of a lane, made when it is needed.
@@ -51,7 +75,11 @@ impl<W: Work> Worker<W> {
         while let Some(batch) = self.next_batch().await {
             if !batch.is_empty() {
                 let started = Instant::now();
-                self.settle(&mut line, batch).await;
+                for entry in &batch {
+                    self.metrics.wait.record(entry.waited());
+                }
+                let span = span_of(&batch);
+                self.settle(&mut line, batch).instrument(span).await;
                 self.queue.pace().note(started.elapsed());
             }
         }
@@ -79,6 +107,7 @@ impl<W: Work> Worker<W> {
                     }
                 }
                 Err(StoreError::Internal(_)) if batch.len() > 1 => {
+                    LANE_RETRIES.count([W::NAME, "split"]);
                     batches.push(batch.split_off(batch.len() / 2));
                     batches.push(batch);
                 }
@@ -101,13 +130,17 @@ impl<W: Work> Worker<W> {
         let (mut conflicts, mut losses) = (0, 0);
         loop {
             match self.run_once(line, &items).await {
-                Err(StoreError::Conflict(_)) if conflicts < CONFLICT_RETRIES => conflicts += 1,
+                Err(StoreError::Conflict(_)) if conflicts < CONFLICT_RETRIES => {
+                    conflicts += 1;
+                    LANE_RETRIES.count([W::NAME, "conflict"]);
+                }
                 Err(StoreError::Lost(error)) => {
                     line.session = None;
                     if losses == LOST_RETRIES {
                         return Err(StoreError::Lost(error));
                     }
                     losses += 1;
+                    LANE_RETRIES.count([W::NAME, "lost"]);
                     tracing::warn!(%error, lane = W::NAME, "a lane lost its connection");
                 }
                 result => return result,
@@ -146,12 +179,27 @@ impl<W: Work> Worker<W> {
         self.fence.note_acknowledged();
         let packages: usize = items.iter().map(|item| W::weight(item)).sum();
         #[expect(clippy::cast_precision_loss, reason = "far below the limit")]
-        metrics::histogram!("keypool_lane_batch_packages", "lane" => W::NAME)
-            .record(packages as f64);
-        metrics::histogram!("keypool_lane_batch_duration_seconds", "lane" => W::NAME)
-            .record(started.elapsed().as_secs_f64());
+        self.metrics.packages.record(packages as f64);
+        self.metrics.duration.record(started.elapsed());
         Ok(replies)
     }
+}
+
+/// The span of a batch. A batch is part of many traces, and a span of one: the first that is kept. The others link to it.
+fn span_of<W: Work>(batch: &[Entry<W>]) -> Span {
+    let mut kept = batch.iter().map(Entry::span).filter(|span| is_sampled(span));
+    let Some(first) = kept.next() else { return Span::none() };
+    let span = tracing::debug_span!(
+        parent: first,
+        "batch",
+        otel.name = field::display(format_args!("lane {}", W::NAME)),
+        lane = W::NAME,
+        calls = batch.len(),
+    );
+    for other in kept {
+        other.follows_from(&span);
+    }
+    span
 }
 
 /// What a future returns; none if it panicked: that is a fault of its batch, and not the end of the lane.

@@ -11,9 +11,8 @@ pub use buckets::Buckets;
 pub use in_flight::{InFlight, InFlightPermit, TooMany};
 pub use rate::Rate;
 
-use crate::{security::Event, store::DeviceKey, types::Holder};
+use crate::{security::Event, store::DeviceKey, telemetry::catalogue, types::Holder};
 use jiff::{SignedDuration, Timestamp};
-use metrics::counter;
 use serde::{Deserialize, Serialize};
 
 /// How many callers or devices each rate remembers. The one that was not seen for the longest time is forgotten first,
@@ -87,7 +86,7 @@ impl Limit {
             Self::Calls => "calls",
             Self::Watches => "watches",
         };
-        counter!("keypool_limited_total", "limit" => limit).increment(1);
+        catalogue::LIMITED.count([limit]);
         Event::RateLimited.count();
     }
 }

@@ -28,13 +28,16 @@ use crate::{
     fence::FenceGuard,
     lane::{LaneRules, Lanes},
     limits::Limits,
-    store::{LogFilter, LogPosition, LogRow, Purged, Store},
+    store::{Bucketful, LogFilter, LogPosition, LogRow, Purged, Store, StoreError, SurveyRow},
     types::Holder,
 };
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use validator::Validator;
 use watch::Watches;
+
+/// How many buckets one statement sweeps.
+const SWEPT_BUCKETS: usize = 64;
 
 /// Who calls, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,13 +164,25 @@ impl KeyPackagePool {
 
     async fn sweep_at(&self, now: jiff::Timestamp) -> Result<Purged, PoolError> {
         let mut purged = Purged::default();
-        for buckets in crate::store::Bucketful::all() {
+        for buckets in Bucketful::all(SWEPT_BUCKETS) {
             let expired_before = now - self.policy().keep_expired;
             let logged_before = now - self.policy().spend_log_retention;
             purged += self.store().purge(&buckets, expired_before, logged_before).await?;
         }
         self.inner.fence.sweep(self.store()).await?;
         Ok(purged)
+    }
+
+    /// Counts the pools in some buckets by their health, and says when.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn survey(
+        &self,
+        buckets: &Bucketful,
+    ) -> Result<(jiff::Timestamp, Vec<SurveyRow>), StoreError> {
+        let now = self.now();
+        Ok((now, self.store().survey(buckets, now, self.policy().low_watermark).await?))
     }
 
     /// Makes sure, for ever, that the database has not gone back, also while no call asks for anything.

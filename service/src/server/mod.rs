@@ -18,7 +18,8 @@ use crate::{
     pem::TlsError,
     pool::KeyPackagePool,
     store::{MigrateError, Store, StoreError},
-    sweeper,
+    survey, sweeper,
+    telemetry::catalogue::BUILD_INFO,
     transport::{self, Reloader},
 };
 use database::MIN_POSTGRES;
@@ -149,6 +150,7 @@ impl Server {
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         config.check()?;
         admin::recorder();
+        BUILD_INFO.with([env!("CARGO_PKG_VERSION")]).set(1.0);
         let grpc_listener = listen(config.listen, "listen").await?;
         let admin_listener = listen(config.admin_listen, "admin-listen").await?;
         let address = local_address(&grpc_listener, config.listen, "listen")?;
@@ -219,6 +221,7 @@ impl Server {
             }),
             tokio::spawn(admin::upkeep()),
             tokio::spawn(pool.clone().guard_fence()),
+            tokio::spawn(survey::run(pool.clone())),
             tokio::spawn(sweeper::run(pool.clone(), config.sweep_interval.unsigned_abs())),
         ];
         background.extend(reloader.map(|reloader| tokio::spawn(reloader.run())));

@@ -4,6 +4,9 @@ use crate::{
     admin::Readiness,
     clock::{Clock, MAX_SKEW},
     store::{SchemaState, Store},
+    telemetry::catalogue::{
+        CLOCK_SKEW, DATABASE_AVAILABLE, DATABASE_CONNECTIONS, DATABASE_WAITING, READY,
+    },
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -38,6 +41,8 @@ pub(super) async fn watch_readiness(
             found = not_ready(&store, &*clock) => found,
             () = drain.cancelled() => break,
         };
+        READY.with([]).set(f64::from(u8::from(found.is_none())));
+        show_connections(&store);
         if *readiness.borrow() != found {
             match found {
                 None => tracing::info!("ready"),
@@ -54,11 +59,26 @@ pub(super) async fn watch_readiness(
             () = drain.cancelled() => break,
         }
     }
+    READY.with([]).set(0.0);
     readiness.send_replace(Some("stopping"));
 }
 
+fn show_connections(store: &Store) {
+    let connections = store.connections();
+    #[expect(clippy::cast_precision_loss, reason = "a few connections")]
+    let number = |count: usize| count as f64;
+    DATABASE_CONNECTIONS.with(["idle"]).set(number(connections.idle));
+    DATABASE_CONNECTIONS.with(["busy"]).set(number(connections.busy));
+    DATABASE_WAITING.with([]).set(number(connections.waiting));
+}
+
 async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
-    match store.check(clock.now()).await {
+    let check = store.check(clock.now()).await;
+    DATABASE_AVAILABLE.with([]).set(f64::from(u8::from(check.is_ok())));
+    if let Ok(check) = &check {
+        CLOCK_SKEW.with([]).set(check.clock_skew.as_secs_f64());
+    }
+    match check {
         Ok(check) if check.clock_skew.abs() > MAX_SKEW => {
             Some("the clocks of service and database differ by more than 2 s")
         }

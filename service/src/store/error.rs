@@ -26,6 +26,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Its name in metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Lost(_) => "lost",
+            Self::Unavailable(_) => "unavailable",
+            Self::Conflict(_) => "conflict",
+            Self::Internal(_) => "internal",
+        }
+    }
+
     pub(super) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Internal(source.into().into())
     }

@@ -12,11 +12,13 @@ mod grants;
 mod holds;
 mod lent;
 mod migrate;
+mod observe;
 mod overview;
 mod reserve;
 mod revoke;
 mod session;
 mod status;
+mod survey;
 mod sweep;
 mod upload;
 
@@ -34,6 +36,7 @@ pub use reserve::{Locked, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
 pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
+pub use survey::SurveyRow;
 pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem};
 
@@ -42,6 +45,7 @@ use circuit::Circuit;
 use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
 use jiff::Timestamp;
 use lent::Lent;
+use observe::Observed;
 use std::{
     fmt,
     future::Future,
@@ -197,6 +201,14 @@ impl Store {
         Ok(looked)
     }
 
+    /// What the connections of the pool do now.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let pool = self.pool.status();
+        let idle = pool.available.min(pool.size);
+        Connections { idle, busy: pool.size - idle, waiting: pool.waiting }
+    }
+
     fn checking(&self) -> MutexGuard<'_, Option<Session>> {
         // Every change is one assignment: a panic leaves nothing half done.
         self.checking.lock().unwrap_or_else(PoisonError::into_inner)
@@ -205,13 +217,14 @@ impl Store {
     /// Runs a prepared statement, again if it lost a conflict with another.
     async fn rows(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
         retry_conflicts(|| async {
             let mut silence = self.silence();
             let lent = silence.clone();
-            let rows = silence.or(async { self.lend(lent).await?.rows(sql, params).await }).await?;
+            let rows = silence.or(async { self.lend(lent).await?.rows(sql, params).await });
+            let rows = Observed::begin(sql).end(rows).await?;
             self.circuit.note(Instant::now(), &Ok(()));
             Ok(rows)
         })
@@ -231,6 +244,17 @@ impl Store {
         }
         Ok(Lent::new(client?, silence))
     }
+}
+
+/// What the connections of the pool do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Those that wait for a statement.
+    pub idle: usize,
+    /// Those that have one.
+    pub busy: usize,
+    /// Calls that wait for a connection.
+    pub waiting: usize,
 }
 
 /// What [`Store::check`] found.

@@ -1,4 +1,4 @@
-use super::{Connector, SESSION, SchemaState, StoreError, schema_state};
+use super::{Connector, SESSION, SchemaState, StoreError, observe::Observed, schema_state};
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
@@ -101,8 +101,12 @@ impl Session {
         sql: &'static str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
-        let statement = self.statement(sql).await?;
-        self.connection.answer(self.client.query(&statement, params)).await
+        let observed = Observed::begin(sql);
+        let rows = async {
+            let statement = self.statement(sql).await?;
+            self.connection.answer(self.client.query(&statement, params)).await
+        };
+        observed.end(rows).await
     }
 
     async fn statement(&mut self, sql: &'static str) -> Result<Statement, StoreError> {
@@ -117,6 +121,16 @@ impl Session {
     /// Runs one statement and then another in a transaction, which `keep` decides to commit or to roll back by the rows of
     /// the second.
     pub(super) async fn transaction<T>(
+        &mut self,
+        first: (&'static str, &[&(dyn ToSql + Sync)]),
+        second: (&'static str, &[&(dyn ToSql + Sync)]),
+        keep: impl FnOnce(Vec<Row>) -> Result<(bool, T), StoreError>,
+    ) -> Result<T, StoreError> {
+        let observed = Observed::begin(second.0);
+        observed.end(self.run_transaction(first, second, keep)).await
+    }
+
+    async fn run_transaction<T>(
         &mut self,
         first: (&'static str, &[&(dyn ToSql + Sync)]),
         second: (&'static str, &[&(dyn ToSql + Sync)]),

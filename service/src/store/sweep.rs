@@ -5,19 +5,21 @@ use jiff::Timestamp;
 const PURGE_KEY_PACKAGES: &str = include_str!("sql/purge_key_packages.sql");
 const PURGE_SPEND_LOG: &str = include_str!("sql/purge_spend_log.sql");
 
-/// How many buckets one statement sweeps.
-const BUCKETS: usize = 64;
-
 /// Some buckets.
 #[derive(Debug, Clone)]
 pub struct Bucketful(Vec<i16>);
 
 impl Bucketful {
-    /// All the buckets, some at a time.
+    /// All the buckets, so many at a time.
     #[must_use]
-    pub fn all() -> Vec<Self> {
+    pub fn all(size: usize) -> Vec<Self> {
         let buckets: Vec<i16> = (0..Bucket::COUNT).collect();
-        buckets.chunks(BUCKETS).map(|chunk| Self(chunk.to_vec())).collect()
+        buckets.chunks(size).map(|chunk| Self(chunk.to_vec())).collect()
+    }
+
+    /// Their numbers.
+    pub(super) fn numbers(&self) -> &[i16] {
+        &self.0
     }
 }
 
@@ -57,11 +59,12 @@ impl Store {
 
     async fn purge_by(
         &self,
-        sql: &str,
+        sql: &'static str,
         buckets: &Bucketful,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
-        let rows = self.rows(sql, &[/* buckets */ &buckets.0, /* before */ &before]).await?;
+        let rows =
+            self.rows(sql, &[/* buckets */ &buckets.numbers(), /* before */ &before]).await?;
         let purged: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
         u64::try_from(purged).map_err(StoreError::internal)
     }

@@ -141,7 +141,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn count(result: &'static str) {
-    metrics::counter!("keypool_connections_total", "result" => result).increment(1);
+    crate::telemetry::catalogue::ACCEPTED_CONNECTIONS.count([result]);
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::{patience::Patience, peer::Peer};
+use crate::telemetry::catalogue;
 use std::{
     fmt, io,
     pin::Pin,
@@ -33,14 +34,14 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
-        metrics::gauge!("keypool_connections").increment(1.0);
+        catalogue::CONNECTIONS.with([]).increment(1.0);
         Self { _permit: permit }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        metrics::gauge!("keypool_connections").decrement(1.0);
+        catalogue::CONNECTIONS.with([]).decrement(1.0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! New certificates without a restart.
 
 use super::tls::Files;
-use crate::{config::TlsConfig, pem::TlsError};
+use crate::{config::TlsConfig, pem::TlsError, telemetry::catalogue};
 use rustls::ServerConfig;
 use std::{error::Error, sync::Arc};
 use tokio::{sync::watch, time::MissedTickBehavior};
@@ -64,7 +64,7 @@ impl Reloader {
                 "failed"
             }
         };
-        metrics::counter!("keypool_tls_reloads_total", "result" => result).increment(1);
+        catalogue::TLS_RELOADS.count([result]);
     }
 
     fn apply(&self, files: &Files) -> Result<(), TlsError> {
@@ -80,7 +80,7 @@ impl Reloader {
 #[allow(clippy::cast_precision_loss)] // exact for the next hundred million years
 fn show_expiry(files: &Files) {
     if let Some(expiry) = files.expiry() {
-        metrics::gauge!("keypool_tls_certificate_expiry_timestamp_seconds").set(expiry as f64);
+        catalogue::TLS_CERTIFICATE_EXPIRY.with([]).set(expiry as f64);
     }
 }
 

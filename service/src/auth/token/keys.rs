@@ -155,7 +155,7 @@ impl Refresher {
     async fn refresh(&self, wanted_at: Option<Timestamp>) -> Result<(), RefreshError> {
         let read = self.read().await;
         let label = if read.is_ok() { "ok" } else { "failed" };
-        metrics::counter!("keypool_jwks_refreshes_total", "result" => label).increment(1);
+        crate::telemetry::catalogue::JWKS_REFRESHES.count([label]);
         let (set, result) = match read {
             Ok(set) => (set, Ok(())),
             Err(error) => (None, Err(error)),

@@ -189,7 +189,6 @@ impl Round {
                         let row = ReservedRow {
                             held_until: Some(held_until),
                             asked_at: Some(asked_at),
-                            found: true,
                             ..row
                         };
                         self.settle(want, Outcome::Reserved(row));

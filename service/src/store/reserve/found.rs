@@ -97,6 +97,7 @@ pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
         Own::Package(ReservedRow {
             last_resort: is("last_resort")?,
             spent: is("spent")?,
+            found: true,
             ..reserved(row)?
         })
     })

@@ -2,20 +2,22 @@
 
 use crate::config::LogFormat;
 use std::io::{self, IsTerminal};
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::filter_fn,
+    filter::{FilterExt, filter_fn},
     fmt::{self, format::JsonFields},
-    layer::SubscriberExt,
-    util::SubscriberInitExt,
+    registry::LookupSpan,
 };
 
-/// Starts logging what `KEYPOOL_LOG` asks for, in the syntax of [`EnvFilter`], by default what is INFO or weightier.
+/// Logs what `KEYPOOL_LOG` asks for, in the syntax of [`EnvFilter`], by default what is INFO or weightier.
 ///
 /// Below INFO only this project's own targets are ever written, whatever the variable says: there, other crates show what
 /// they handle, as the driver of PostgreSQL does with the parameters of statements.
-pub(crate) fn start(format: LogFormat) {
+pub(super) fn layer<S>(format: LogFormat) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     let asked_for =
         EnvFilter::try_from_env("KEYPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let json = match format {
@@ -29,10 +31,7 @@ pub(crate) fn start(format: LogFormat) {
     } else {
         lines.with_ansi(io::stderr().is_terminal()).boxed()
     };
-    let logger =
-        tracing_subscriber::registry().with(asked_for).with(filter_fn(may_be_written)).with(lines);
-    // A logger that is installed already, as in tests, stays.
-    let _installed = logger.try_init();
+    lines.with_filter(asked_for.and(filter_fn(may_be_written)))
 }
 
 fn may_be_written(metadata: &Metadata<'_>) -> bool {
@@ -40,7 +39,7 @@ fn may_be_written(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Whether a target is a module of this project's.
-fn is_own(target: &str) -> bool {
+pub(super) fn is_own(target: &str) -> bool {
     let root = target.split("::").next().unwrap_or_default();
     root == "keypool" || root.starts_with("keypool_")
 }

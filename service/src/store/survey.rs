@@ -1,0 +1,67 @@
+use super::{Bucketful, Store, StoreError, count, reserve::cipher_suite};
+use crate::types::CipherSuite;
+use jiff::Timestamp;
+
+const SURVEY: &str = include_str!("sql/survey.sql");
+
+/// How the pools of one cipher suite are, in some buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SurveyRow {
+    /// The cipher suite.
+    pub cipher_suite: CipherSuite,
+    /// Pools without an available one-time package.
+    pub empty: u64,
+    /// Pools with fewer than the low watermark.
+    pub low: u64,
+    /// The other pools.
+    pub healthy: u64,
+    /// Pools without a valid last-resort package.
+    pub without_last_resort: u64,
+    /// One-time packages that can be reserved.
+    pub available: u64,
+    /// One-time packages under a live hold.
+    pub reserved: u64,
+    /// One-time packages whose lifetime ended unspent.
+    pub expired: u64,
+    /// One-time packages that a fence keeps back.
+    pub quarantined: u64,
+}
+
+impl Store {
+    /// Counts the pools in some buckets by their health, for each cipher suite that there is.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn survey(
+        &self,
+        buckets: &Bucketful,
+        now: Timestamp,
+        low_watermark: u32,
+    ) -> Result<Vec<SurveyRow>, StoreError> {
+        let rows = self
+            .rows(
+                SURVEY,
+                &[
+                    /* buckets */ &buckets.numbers(),
+                    /* now */ &now,
+                    /* low_watermark */ &i64::from(low_watermark),
+                ],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(SurveyRow {
+                    cipher_suite: cipher_suite(row)?,
+                    empty: count(row, "empty")?,
+                    low: count(row, "low")?,
+                    healthy: count(row, "healthy")?,
+                    without_last_resort: count(row, "without_last_resort")?,
+                    available: count(row, "available")?,
+                    reserved: count(row, "reserved")?,
+                    expired: count(row, "expired")?,
+                    quarantined: count(row, "quarantined")?,
+                })
+            })
+            .collect()
+    }
+}
