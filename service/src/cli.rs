@@ -1,9 +1,10 @@
 //! The command line.
 
 mod fence;
+mod status;
 
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     config::{Config, ConfigError, LogFormat},
     pool::KeyPackagePool,
     server::{Database, Server, ServerError, require_known_schema},
@@ -94,12 +95,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Count users, devices and packages
-    Status {
-        /// Print a JSON object
-        #[arg(long)]
-        json: bool,
-    },
+    /// Count users, devices and packages, and list the lowest pools
+    Status(status::StatusFlags),
     /// Purge old rows once
     Sweep {
         /// Print a JSON object
@@ -181,7 +178,7 @@ impl Command {
         match self {
             Self::Serve(_) => serve(config).await,
             Self::Migrate { json } => migrate(config, json).await,
-            Self::Status { json } => status(config, json).await,
+            Self::Status(flags) => status::run(config, &flags).await,
             Self::Sweep { json } => sweep(config, json).await,
             Self::Fence { action, json } => {
                 fence::run(config, action.unwrap_or_default(), json).await
@@ -272,12 +269,6 @@ async fn migrate(config: &Config, json: bool) -> Result<(), CliError> {
         (false, false) => writeln!(io::stdout(), "the schema is up to date")?,
     }
     Ok(())
-}
-
-async fn status(config: &Config, json: bool) -> Result<(), CliError> {
-    let overview =
-        with_store(config, async |store| Ok(store.overview(SystemClock.now()).await?)).await?;
-    print(&overview, json)
 }
 
 async fn sweep(config: &Config, json: bool) -> Result<(), CliError> {

@@ -36,7 +36,7 @@ pub use reserve::{Locked, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
 pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
-pub use survey::SurveyRow;
+pub use survey::{LowPool, SurveyRow};
 pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem};
 

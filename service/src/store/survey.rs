@@ -1,8 +1,9 @@
-use super::{Bucketful, Store, StoreError, count, reserve::cipher_suite};
-use crate::types::CipherSuite;
+use super::{Bucketful, Store, StoreError, count, get, id, reserve::cipher_suite};
+use crate::types::{CipherSuite, DeviceId, UserId};
 use jiff::Timestamp;
 
 const SURVEY: &str = include_str!("sql/survey.sql");
+const LOWEST_POOLS: &str = include_str!("sql/lowest_pools.sql");
 
 /// How the pools of one cipher suite are, in some buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,55 @@ pub struct SurveyRow {
     pub quarantined: u64,
 }
 
+/// A pool that has little left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LowPool {
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// The cipher suite.
+    pub cipher_suite: CipherSuite,
+    /// One-time packages that can be reserved.
+    pub available: u64,
+    /// One-time packages under a live hold.
+    pub reserved: u64,
+    /// One-time packages that a fence keeps back.
+    pub quarantined: u64,
+    /// Whether there is a valid last-resort package.
+    pub has_last_resort: bool,
+    /// The device's last upload.
+    pub last_upload_at: Timestamp,
+}
+
 impl Store {
+    /// The pools with the fewest available one-time packages, the lowest first. It reads whole tables: for operators, not for
+    /// requests.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn lowest_pools(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<LowPool>, StoreError> {
+        let rows = self.rows(LOWEST_POOLS, &[&now, &i64::from(limit)]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(LowPool {
+                    user: id(UserId::new(get::<&str>(row, "user_id")?))?,
+                    device: id(DeviceId::new(get::<&str>(row, "device_id")?))?,
+                    cipher_suite: cipher_suite(row)?,
+                    available: count(row, "available")?,
+                    reserved: count(row, "reserved")?,
+                    quarantined: count(row, "quarantined")?,
+                    has_last_resort: get(row, "has_last_resort")?,
+                    last_upload_at: get(row, "last_upload_at")?,
+                })
+            })
+            .collect()
+    }
+
     /// Counts the pools in some buckets by their health, for each cipher suite that there is.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ use keypool_service::{
     types::CipherSuite,
 };
 use serde_json::{Value, json};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 fn on(database: &TestDatabase, arguments: &[&str]) -> Command {
     let mut command = keypool(arguments);
@@ -53,12 +54,35 @@ async fn status_counts_what_there_is() {
     let expected = json!({
         "users": 2, "devices": 3, "available": 4, "reserved": 1, "expired": 0, "quarantined": 0, "revoked": 2,
         "spent": 1, "last_resort": 1,
+        "pools": { "empty": 1, "low": 2, "healthy": 0, "without_last_resort": 2 },
     });
-    assert_eq!(json(server.database(), "status").await, expected);
-    let text = succeeds(on(server.database(), &["status"])).await;
-    let available = text.lines().find(|line| line.starts_with("available")).unwrap();
-    assert!(available.ends_with(" 4"), "{text}");
-    assert!(text.contains("last resort"), "{text}");
+    let mut status = json(server.database(), "status").await;
+    let lowest = status.as_object_mut().unwrap().remove("lowest").unwrap();
+    assert_eq!(status, expected);
+    let named = |pool: &Value| format!("{} {}", pool["user_id"], pool["device_id"]);
+    let lowest: Vec<_> = lowest.as_array().unwrap().iter().map(named).collect();
+    assert_eq!(lowest, [r#""bob" "laptop""#, r#""carol" "phone""#, r#""bob" "phone""#]);
+
+    let text = succeeds(on(server.database(), &["status", "--lowest", "1"])).await;
+    assert!(text.contains("1 empty, 2 low, 0 healthy"), "{text}");
+    assert!(text.contains("4 available, 1 reserved"), "{text}");
+    assert!(text.contains("laptop") && !text.contains("carol"), "{text}");
+}
+
+#[tokio::test]
+async fn status_is_shown_again_and_again() {
+    let server = TestServer::start().await;
+    let mut watching = on(server.database(), &["status", "--watch", "--json"]);
+    watching.stdout(Stdio::piped());
+    let mut watching = tokio::process::Command::from(watching).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut available = async || {
+        let line = lines.next_line().await.unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["available"].as_u64().unwrap()
+    };
+    assert_eq!(available().await, 0);
+    fill(&mut client(&server).await, "bob", "phone", 2).await;
+    while available().await == 0 {}
 }
 
 #[tokio::test]
