@@ -1,6 +1,8 @@
 //! The command line.
 
+mod doctor;
 mod fence;
+mod readiness;
 mod status;
 
 use crate::{
@@ -111,8 +113,21 @@ enum Command {
         #[arg(long, global = true)]
         json: bool,
     },
+    /// Ask the keypool that runs here with this configuration whether it is ready
+    Ready,
+    /// Look at configuration, certificates, database and network, and say what to do
+    Doctor {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
     /// Check the configuration, and print it as it is understood
     CheckConfig,
+    /// Write a manual page for each command
+    Man {
+        /// The folder to write them to
+        folder: PathBuf,
+    },
     /// Print a script that completes commands and flags in a shell
     Completions {
         /// The shell
@@ -134,6 +149,12 @@ pub enum CliError {
         "the clocks of this machine and of the database differ by more than 2 s: set them right first, or what is still needed is purged"
     )]
     Clocks,
+    /// The service that runs here is not ready.
+    #[error("not ready: {0}")]
+    NotReady(String),
+    /// Something that the service depends on is not as it should be.
+    #[error("{0} of the findings must be seen to")]
+    Unwell(usize),
     /// Traces can't be sent.
     #[error(transparent)]
     Traces(#[from] TraceError),
@@ -160,6 +181,10 @@ impl Cli {
             clap_complete::generate(shell, &mut Self::command(), "keypool", &mut io::stdout());
             return Ok(());
         }
+        if let Command::Man { folder } = &command {
+            std::fs::create_dir_all(folder)?;
+            return Ok(clap_mangen::generate_to(Self::command(), folder)?);
+        }
         let serve = match &command {
             Command::Serve(flags) => serve.or(flags),
             _ => serve,
@@ -183,8 +208,10 @@ impl Command {
             Self::Fence { action, json } => {
                 fence::run(config, action.unwrap_or_default(), json).await
             }
+            Self::Ready => readiness::run(config).await,
+            Self::Doctor { json } => doctor::run(config, json).await,
             Self::CheckConfig => check_config(config),
-            Self::Completions { .. } => Ok(()),
+            Self::Man { .. } | Self::Completions { .. } => Ok(()),
         }
     }
 }

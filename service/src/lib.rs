@@ -19,6 +19,7 @@
 
 pub mod admin;
 pub mod auth;
+mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -15,3 +15,5 @@ pub use policy::{Denied, Reach, Subject, authorize};
 pub use principal::{InvalidPrincipal, Principal, holder_of};
 pub use role::{Role, Roles};
 pub use token::TokenError;
+
+pub(crate) use token::read_keys;

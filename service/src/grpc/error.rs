@@ -3,6 +3,7 @@
 use super::encode;
 use crate::{
     auth::{Method, Roles},
+    causes::causes,
     pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
     store::StoreError,
     types::ReservationId,
@@ -139,20 +140,14 @@ pub(super) fn pool_status(error: PoolError) -> Status {
         PoolError::Store(
             error @ (StoreError::Lost(_) | StoreError::Unavailable(_) | StoreError::Conflict(_)),
         ) => {
-            tracing::warn!(error = %chain(&error), "the database is unavailable");
+            tracing::warn!(error = %causes(&error), "the database is unavailable");
             status(ErrorReason::DatabaseUnavailable, "The database is unavailable: try again", [])
         }
         error @ (PoolError::Store(StoreError::Internal(_)) | PoolError::Internal(_)) => {
-            tracing::error!(error = %chain(&error), "internal fault");
+            tracing::error!(error = %causes(&error), "internal fault");
             status(ErrorReason::Internal, "Internal fault: the service's log says more", [])
         }
     }
-}
-
-/// An error with its causes, each of which says its own part.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn details<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -> ErrorDetails {

@@ -14,3 +14,4 @@ pub use peer::{ClientCertificate, Peer};
 
 pub(crate) use accept::accept;
 pub(crate) use reload::Reloader;
+pub(crate) use tls::certificate_expiry;

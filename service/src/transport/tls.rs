@@ -4,6 +4,7 @@ use crate::{
     config::{ClientCertificates, TlsConfig},
     pem::{PemFile, TlsError},
 };
+use jiff::Timestamp;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -17,6 +18,15 @@ use x509_parser::parse_x509_certificate;
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 const CLIENT_CA: &str = "tls.client_ca";
+
+/// When the certificate of a configuration ends, if all of its files can be used.
+pub(crate) async fn certificate_expiry(
+    settings: &TlsConfig,
+) -> Result<Option<Timestamp>, TlsError> {
+    let files = Files::read(settings).await?;
+    files.server_config(settings.client_certificates.unwrap_or_default())?;
+    Ok(files.expiry().and_then(|expiry| Timestamp::from_second(expiry).ok()))
+}
 
 /// What the files of a [`TlsConfig`] hold, at one moment.
 pub(super) struct Files {

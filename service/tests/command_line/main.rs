@@ -7,6 +7,7 @@ mod support;
 
 mod configuration;
 mod database;
+mod doctor;
 mod serve;
 mod usage;
 

@@ -3,7 +3,18 @@ use super::{fails, keypool, succeeds};
 #[tokio::test]
 async fn help_names_every_command_and_flag() {
     let help = succeeds(keypool(&["--help"])).await;
-    let commands = ["serve", "migrate", "status", "sweep", "check-config", "completions"];
+    let commands = [
+        "serve",
+        "migrate",
+        "status",
+        "sweep",
+        "fence",
+        "doctor",
+        "ready",
+        "man",
+        "check-config",
+        "completions",
+    ];
     let flags = ["--config", "--database-url", "--data-dir", "--log-format", "--listen"];
     let more = ["--admin-listen", "--insecure", "--plain-text", "--version", "KEYPOOL_LISTEN"];
     for word in [&commands[..], &flags, &more].concat() {
@@ -35,4 +46,14 @@ async fn completions_are_printed_for_each_shell() {
     }
     let unknown = fails(keypool(&["completions", "cmd"]), 2).await;
     assert!(unknown.contains("bash"), "{unknown}");
+}
+
+#[tokio::test]
+async fn there_is_a_manual_page_for_each_command() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(keypool(&["man", folder.path().to_str().unwrap()])).await;
+    for page in ["keypool.1", "keypool-serve.1", "keypool-fence-raise.1", "keypool-status.1"] {
+        let page = std::fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(page.contains(".TH keypool"), "{page}");
+    }
 }

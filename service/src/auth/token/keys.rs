@@ -7,7 +7,7 @@ use crate::{
     config::{ConfigError, TokensConfig},
 };
 use jiff::{SignedDuration, Timestamp};
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, watch},
     time::sleep,
@@ -40,12 +40,19 @@ struct State {
     wanted_at: Option<Timestamp>,
 }
 
+/// Why the issuer's keys could not be had.
 #[derive(Debug, thiserror::Error)]
 enum RefreshError {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     #[error(transparent)]
     Invalid(#[from] InvalidKeySet),
+}
+
+/// Reads the issuer's keys once, and says how many can be used.
+pub(crate) async fn read_keys(config: &TokensConfig) -> Result<usize, Box<dyn Error>> {
+    let document = Source::new(config)?.read().await?;
+    Ok(KeySet::read(document)?.len())
 }
 
 impl Keys {

@@ -10,6 +10,7 @@ mod source;
 mod verifier;
 
 pub use error::TokenError;
+pub(crate) use keys::read_keys;
 pub(super) use verifier::{TokenVerifier, VerificationError};
 
 #[cfg(test)]

@@ -1,0 +1,17 @@
+/* keypool: examine */
+SELECT
+    current_setting('server_version_num')::int4 / 10000 AS version,
+    current_user::text AS role,
+    (
+        SELECT r.rolsuper OR EXISTS (
+            SELECT FROM pg_class c
+            WHERE c.oid = to_regclass('one_time') AND pg_has_role(c.relowner, 'USAGE')
+        )
+        FROM pg_roles r WHERE r.rolname = current_user
+    ) AS may_rewrite,
+    pg_is_in_recovery() AS is_standby,
+    current_setting('fsync') AS fsync,
+    current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('full_page_writes') AS full_page_writes,
+    current_setting('synchronous_standby_names') AS synchronous_standbys,
+    current_setting('max_connections')::int4 AS max_connections
