@@ -1,0 +1,1 @@
+"""What `deploy/check` checks, one idea a file. Each check returns what is wrong, a sentence for each."""

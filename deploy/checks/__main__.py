@@ -1,0 +1,44 @@
+"""Runs all checks, says what each found, and fails if any found something."""
+
+import sys
+import time
+
+from helm_python import HelmError
+
+from checks import compose, copies, dockerfile, golden, pod_security, policies, render, schemas, values, versions
+
+
+def main() -> int:
+    try:
+        rendered = render.examples()
+    except HelmError as error:
+        print(f"FAILED helm template\n{error}")
+        return 1
+    if "--update" in sys.argv[1:]:
+        golden.update(rendered)
+    steps = [
+        ("helm lint", render.lint),
+        ("values.schema.json refuses what is wrong", values.check),
+        ("golden files", lambda: golden.check(rendered)),
+        ("Kubernetes schemas", lambda: schemas.check(rendered)),
+        ('Pod Security "restricted"', lambda: pod_security.check(rendered)),
+        ("policies (checkov)", policies.check),
+        ("Dockerfile (hadolint)", dockerfile.check),
+        ("compose file", compose.check),
+        ("one version everywhere", versions.check),
+        ("alerts and dashboards are the chart's", copies.check),
+    ]
+    failed = 0
+    for name, step in steps:
+        start = time.monotonic()
+        problems = step()
+        took = time.monotonic() - start
+        print(f"{'FAILED' if problems else 'ok':7}{name} ({took:.1f} s)")
+        for problem in problems:
+            print(f"       {problem}")
+        failed += bool(problems)
+    print(f"{len(steps) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())
