@@ -1,17 +1,6 @@
 //! Events that may be an attack, under stable names for alerts: in the log, and counted.
 
-use crate::telemetry::catalogue;
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
-
-/// How many events of a kind are logged in [`WINDOW`]. The others are counted only: callers cause them at will, and must not
-/// fill a disk.
-const LOGGED: u32 = 100;
-
-/// See [`LOGGED`].
-const WINDOW: Duration = Duration::from_secs(1);
+use crate::telemetry::{Burst, catalogue};
 
 /// What was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,24 +37,9 @@ impl Event {
 
     /// Counts it, and says whether to log it too.
     pub(crate) fn count_and_log(self) -> bool {
-        static LOGS: [Mutex<Option<(Instant, u32)>>; 5] = [const { Mutex::new(None) }; 5];
+        static BURSTS: [Burst; 5] = [const { Burst::new() }; 5];
         self.count();
-        let mut log = LOGS[self as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        within_window(&mut log, Instant::now())
-    }
-}
-
-/// Notes one more event in its window, or in a new one, and says whether it is among the first of it.
-fn within_window(window: &mut Option<(Instant, u32)>, now: Instant) -> bool {
-    match window {
-        Some((start, logged)) if now.duration_since(*start) < WINDOW => {
-            *logged = logged.saturating_add(1);
-            *logged <= LOGGED
-        }
-        _ => {
-            *window = Some((now, 1));
-            true
-        }
+        BURSTS[self as usize].may_log()
     }
 }
 
@@ -79,17 +53,3 @@ macro_rules! event {
     }};
 }
 pub(crate) use event;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_is_not_logged_in_full() {
-        let start = Instant::now();
-        let mut window = None;
-        let logged = (0..1000).filter(|_| within_window(&mut window, start)).count();
-        assert_eq!(logged, 100);
-        assert!(within_window(&mut window, start + WINDOW));
-    }
-}

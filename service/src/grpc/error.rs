@@ -6,6 +6,7 @@ use crate::{
     causes::causes,
     pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
     store::StoreError,
+    telemetry::Burst,
     types::ReservationId,
 };
 use keypool_proto::{
@@ -140,11 +141,17 @@ pub(super) fn pool_status(error: PoolError) -> Status {
         PoolError::Store(
             error @ (StoreError::Lost(_) | StoreError::Unavailable(_) | StoreError::Conflict(_)),
         ) => {
-            tracing::warn!(error = %causes(&error), "the database is unavailable");
+            static BURST: Burst = Burst::new();
+            if BURST.may_log() {
+                tracing::warn!(error = %causes(&error), "the database is unavailable");
+            }
             status(ErrorReason::DatabaseUnavailable, "The database is unavailable: try again", [])
         }
         error @ (PoolError::Store(StoreError::Internal(_)) | PoolError::Internal(_)) => {
-            tracing::error!(error = %causes(&error), "internal fault");
+            static BURST: Burst = Burst::new();
+            if BURST.may_log() {
+                tracing::error!(error = %causes(&error), "internal fault");
+            }
             status(ErrorReason::Internal, "Internal fault: the service's log says more", [])
         }
     }

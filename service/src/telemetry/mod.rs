@@ -1,5 +1,6 @@
 //! What operators see of the service: metrics, traces and the log.
 
+mod burst;
 pub mod catalogue;
 mod log;
 mod metric;
@@ -8,6 +9,7 @@ mod trace;
 pub use metric::{Counter, Description, Gauge, Histogram};
 pub use trace::TraceError;
 
+pub(crate) use burst::Burst;
 pub(crate) use trace::{continue_trace, is_sampled, sampled};
 
 use crate::config::Config;
