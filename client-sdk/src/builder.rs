@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::auth::{TokenCache, TokenProvider};
 use crate::client::Settings;
 #[cfg(feature = "tls")]
 use crate::transport::TlsConfig;
-use crate::transport::{Connection, EndpointOptions, Named};
+use crate::transport::{Connection, Dial, EndpointOptions, Named};
 use crate::{Client, Error, Result, RetryPolicy};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +27,7 @@ pub struct ClientBuilder {
     settings: Settings,
     connect_timeout: Option<Duration>,
     resolve_every: Option<Duration>,
+    dial: Dial,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
 }
@@ -44,6 +45,7 @@ impl ClientBuilder {
             settings,
             connect_timeout: None,
             resolve_every: None,
+            dial: Dial::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -123,12 +125,12 @@ impl ClientBuilder {
     /// [`Error::Configuration`] as for [`connect_lazy`](Self::connect_lazy), and
     /// [`Error::Transport`] if the only endpoint can't be reached in time.
     pub async fn connect(self) -> Result<Client> {
-        let (endpoints, _) = self.parse()?;
+        let (endpoints, options) = self.parse()?;
         match (endpoints.as_slice(), self.resolve_every) {
             ([only], None) => {
-                let channel = only.endpoint.connect().await;
-                let channel = channel.map_err(|error| Error::Transport(Box::new(error)))?;
-                Ok(self.connect_over(channel))
+                let connection = Connection::now(&only.endpoint, options).await;
+                let connection = connection.map_err(|error| Error::Transport(Box::new(error)))?;
+                Ok(Client::new(connection, self.settings))
             }
             _ => self.connect_lazy(),
         }
@@ -155,11 +157,21 @@ impl ClientBuilder {
         Client::new(Connection::over(channel), self.settings)
     }
 
+    /// Makes the channels of [`connect_lazy`](Self::connect_lazy) like this: for simulated networks.
+    /// Retries, deadlines and the choice of a replica stay the client's.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn dial(mut self, connect: impl Fn(Endpoint) -> Channel + Send + Sync + 'static) -> Self {
+        self.dial = Dial::with(connect);
+        self
+    }
+
     fn parse(&self) -> Result<(Vec<Named>, EndpointOptions)> {
         let several = self.endpoints.len() > 1 || self.resolve_every.is_some();
         let share = if several { self.settings.timeout / 4 } else { self.settings.timeout };
         let options = EndpointOptions {
             connect_timeout: self.connect_timeout.unwrap_or(share),
+            dial: self.dial.clone(),
             #[cfg(feature = "tls")]
             tls: self.tls.clone(),
         };

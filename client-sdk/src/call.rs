@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
+use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tracing::Instrument;
 
 use crate::auth::Authorization;
+use crate::decode::is_own_expiry;
 use crate::method::Method;
 use crate::observe::Observed;
 use crate::retry::{Repeated, Retries};
@@ -51,6 +53,8 @@ pub(crate) struct Tries {
     authorization: Authorization,
     /// Where the latest try went.
     replica: Option<Arc<Replica>>,
+    /// What it went by. A stream is pinged only as long as its channel is there.
+    channel: Option<Channel>,
     /// Where tries failed since the last pause.
     failed: Vec<Arc<Replica>>,
 }
@@ -69,6 +73,7 @@ impl Tries {
             retries: settings.retry.start(repeated),
             authorization: Authorization::new(client.tokens().cloned()),
             replica: None,
+            channel: None,
             failed: Vec::new(),
         }
     }
@@ -85,13 +90,20 @@ impl Tries {
         let replica = self.client.replicas().pick(&self.failed, Instant::now())?;
         let channel = replica.channel();
         self.replica = Some(replica);
+        self.channel = Some(channel.clone());
         let end = self.end_of_try();
         if let Some(end) = end {
             request.set_timeout(end.saturating_duration_since(Instant::now()));
         }
+        let began = Instant::now();
         match until(end, M::send(channel, request)).await {
-            Some(answer) => Ok(answer?.into_inner()),
-            None => Err(self.expired()),
+            Some(Ok(answer)) => Ok(answer.into_inner()),
+            Some(Err(status)) if !is_own_expiry(&status) => Err(status.into()),
+            // The channel keeps the same time as we do, and may be first.
+            Some(Err(_)) | None => {
+                self.replica.iter().for_each(|replica| replica.silent(began, Instant::now()));
+                Err(self.expired())
+            }
         }
     }
 
@@ -119,7 +131,7 @@ impl Tries {
     /// The service answered well: from here on all is as at the start, but for the deadline.
     pub(crate) fn succeeded(&mut self) {
         if let Some(replica) = &self.replica {
-            replica.answered();
+            replica.answered(Instant::now());
         }
         self.retries = self.client.settings().retry.start(self.repeated);
         self.authorization.accepted();
@@ -140,7 +152,7 @@ impl Tries {
         if down {
             replica.failed(now);
         } else {
-            replica.answered();
+            replica.answered(now);
         }
         self.failed.push(replica);
         let replicas = self.client.replicas();

@@ -30,6 +30,11 @@ fn is_expiry(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == "Timeout expired"
 }
 
+/// A deadline that the client's own channel enforced: nobody answered.
+pub(crate) fn is_own_expiry(status: &Status) -> bool {
+    status.source().is_some() && is_expiry(status)
+}
+
 fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
     match reason {
         ErrorReason::InvalidArgument => Error::InvalidArgument,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keypool_client::proto::v1::*;
 use keypool_client::{Client, ClientBuilder, Error, RetryPolicy};
+use support::relay::Relay;
 use support::*;
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -129,6 +130,23 @@ async fn a_replica_that_hangs_costs_a_call_only_its_share() {
 
     assert_eq!(hanging.fake.status.requests().len(), 1);
     assert_eq!(other.fake.status.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn where_nothing_is_heard_the_next_call_connects_anew() {
+    let replica = Mortal::start().await;
+    replica.fake.status.always(Ok(some_status()));
+    let relay = Relay::start(&replica.endpoint).await;
+    let client = builder(&[&relay.endpoint]).timeout(Duration::from_millis(500));
+    let client = client.connect().await.unwrap();
+    call(&client, 1).await;
+
+    relay.fall_silent();
+    let error = client.pool_status("bob", "phone").await.unwrap_err();
+    assert!(matches!(error, Error::DeadlineExceeded(_)), "{error:?}");
+
+    call(&client, 3).await;
+    assert_eq!(replica.fake.status.connections(), 2);
 }
 
 #[tokio::test]

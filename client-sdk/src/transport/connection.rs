@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint, Error};
 
+use super::line::Line;
 use super::names::{Names, look_up};
 use super::{EndpointOptions, Named, Replicas};
 
@@ -18,7 +19,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn over(channel: Channel) -> Self {
-        Self { replicas: Arc::new(Replicas::over(channel)), following: None }
+        Self { replicas: Arc::new(Replicas::by(Line::over(channel))), following: None }
+    }
+
+    /// There is one replica, which is connected to at once.
+    pub(crate) async fn now(endpoint: &Endpoint, options: EndpointOptions) -> Result<Self, Error> {
+        let line = Line::now(endpoint.clone(), options.dial).await?;
+        Ok(Self { replicas: Arc::new(Replicas::by(line)), following: None })
     }
 
     /// Each endpoint is a replica, or whatever its name stands for when it is connected to.

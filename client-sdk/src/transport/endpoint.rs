@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::transport::{Endpoint, Uri};
 
+use super::Dial;
 #[cfg(feature = "tls")]
 use super::TlsConfig;
 use crate::ConfigError;
@@ -19,6 +20,7 @@ const MAX_HEADER_BYTES: u32 = 256 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct EndpointOptions {
     pub(crate) connect_timeout: Duration,
+    pub(crate) dial: Dial,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsConfig>,
 }
@@ -118,6 +120,7 @@ mod tests {
     fn parse(name: &str) -> Result<Option<(String, u16)>, ConfigError> {
         let options = EndpointOptions {
             connect_timeout: Duration::from_secs(1),
+            dial: Dial::default(),
             #[cfg(feature = "tls")]
             tls: None,
         };

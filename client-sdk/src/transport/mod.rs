@@ -1,13 +1,16 @@
 //! Connections to the service's replicas.
 
 mod connection;
+mod dial;
 mod endpoint;
+mod line;
 mod names;
 mod replicas;
 #[cfg(feature = "tls")]
 mod tls;
 
 pub(crate) use connection::Connection;
+pub(crate) use dial::Dial;
 pub(crate) use endpoint::{EndpointOptions, Named};
 pub(crate) use replicas::{Replica, Replicas};
 #[cfg(feature = "tls")]

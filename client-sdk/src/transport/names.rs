@@ -10,6 +10,7 @@ use tokio::net::lookup_host;
 use tokio::time::sleep;
 use tonic::transport::Endpoint;
 
+use super::line::Line;
 use super::replicas::Place;
 use super::{EndpointOptions, Named, Replicas};
 
@@ -27,15 +28,15 @@ impl Names {
 
     /// Where the replicas are, and how to connect to them. A name that could not be looked up so far
     /// is a place itself.
-    pub(super) fn places(
-        &self,
-    ) -> impl Iterator<Item = (Place, impl FnOnce() -> Option<Endpoint>)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (Place, impl FnOnce() -> Option<Line>)> {
         self.names.iter().enumerate().flat_map(move |(name, (named, addresses))| {
             let itself = addresses.is_empty().then_some(None);
             let places = itself.into_iter().chain(addresses.iter().copied().map(Some));
-            let endpoint =
-                move |address| (Place { name, address }, move || self.at(named, address));
-            places.map(endpoint)
+            let connect = move |address| {
+                let endpoint = self.at(named, address)?;
+                Some(Line::to(endpoint, self.options.dial.clone()))
+            };
+            places.map(move |address| (Place { name, address }, move || connect(address)))
         })
     }
 
@@ -95,6 +96,7 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
+    use crate::transport::Dial;
 
     /// A name server, and how often it was asked.
     #[derive(Clone, Default)]
@@ -125,6 +127,7 @@ mod tests {
         fn followed(&self) -> Arc<Replicas> {
             let options = EndpointOptions {
                 connect_timeout: Duration::from_secs(1),
+                dial: Dial::default(),
                 #[cfg(feature = "tls")]
                 tls: None,
             };

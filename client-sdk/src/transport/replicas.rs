@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use super::line::Line;
 use crate::{Error, Result};
 
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -32,14 +33,14 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
-    pub(super) fn over(channel: Channel) -> Self {
+    pub(super) fn by(line: Line) -> Self {
         let place = Place { name: 0, address: None };
-        Self::new(vec![Arc::new(Replica::new(place, channel))])
+        Self::new(vec![Arc::new(Replica::new(place, line))])
     }
 
     pub(super) fn to<C>(places: impl Iterator<Item = (Place, C)>) -> Self
     where
-        C: FnOnce() -> Option<Endpoint>,
+        C: FnOnce() -> Option<Line>,
     {
         let replicas = Self::new(Vec::new());
         replicas.update(places);
@@ -54,13 +55,13 @@ impl Replicas {
     /// are kept; calls under way elsewhere end as they would have.
     pub(super) fn update<C>(&self, places: impl Iterator<Item = (Place, C)>)
     where
-        C: FnOnce() -> Option<Endpoint>,
+        C: FnOnce() -> Option<Line>,
     {
         let known = self.list();
-        let replica = |(place, endpoint): (Place, C)| {
+        let replica = |(place, connect): (Place, C)| {
             let same = known.iter().find(|replica| replica.place == place).cloned();
-            let connect = || Some(Arc::new(Replica::new(place, endpoint()?.connect_lazy())));
-            same.or_else(connect)
+            let new = || Some(Arc::new(Replica::new(place, connect()?)));
+            same.or_else(new)
         };
         let list: Arc<[_]> = places.filter_map(replica).collect();
         if !list.is_empty() {
@@ -102,7 +103,7 @@ fn is_among(replicas: &[Arc<Replica>], replica: &Arc<Replica>) -> bool {
 #[derive(Debug)]
 pub(crate) struct Replica {
     place: Place,
-    channel: Channel,
+    line: Line,
     health: Mutex<Health>,
 }
 
@@ -113,16 +114,22 @@ struct Health {
 }
 
 impl Replica {
-    fn new(place: Place, channel: Channel) -> Self {
-        Self { place, channel, health: Mutex::default() }
+    fn new(place: Place, line: Line) -> Self {
+        Self { place, line, health: Mutex::default() }
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.line.channel()
     }
 
-    pub(crate) fn answered(&self) {
+    pub(crate) fn answered(&self, now: Instant) {
+        self.line.heard(now);
         *self.health() = Health::default();
+    }
+
+    /// There was no answer, not even an error, to a call that began then.
+    pub(crate) fn silent(&self, began: Instant, now: Instant) {
+        self.line.silent(began, now);
     }
 
     /// Gives it a rest: twice as long each time, until it answers.
@@ -175,10 +182,13 @@ impl Replicas {
 
 #[cfg(test)]
 mod tests {
+    use tonic::transport::Endpoint;
+
     use super::*;
+    use crate::transport::Dial;
 
     fn replicas(count: usize) -> Replicas {
-        let nobody = || Some(Endpoint::from_static("http://[::1]:1"));
+        let nobody = || Some(Line::to(Endpoint::from_static("http://[::1]:1"), Dial::default()));
         Replicas::to((0..count).map(|name| (Place { name, address: None }, nobody)))
     }
 
@@ -229,7 +239,7 @@ mod tests {
         let there = picks(&replicas, 4, &[], later).into_iter().filter(|name| *name == 0);
         assert_eq!(there.count(), 1);
 
-        down.answered();
+        down.answered(later);
         assert_eq!(picks(&replicas, 4, &[], later), [0, 1, 0, 1]);
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod faulty;
 #[cfg(feature = "openmls")]
 pub(crate) mod keeper;
 pub(crate) mod proxy;
+pub(crate) mod relay;
 
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@ use super::{
     decode::{self, Fields},
     encode,
     error::pool_status,
+    pools::{Pools, Statuses},
 };
 use crate::{
     auth::Method,
@@ -19,16 +20,16 @@ use tracing::Span;
 
 /// The KeyPackageService of the API on a pool.
 #[derive(Debug, Clone)]
-pub struct KeyPackageService {
-    pool: KeyPackagePool,
+pub struct KeyPackageService<P = KeyPackagePool> {
+    pool: P,
     policy: Policy,
     watches: InFlight,
 }
 
-impl KeyPackageService {
+impl<P: Pools> KeyPackageService<P> {
     /// Serves a pool. The policy says which spans requests may ask for, and `watches` how many each principal may have.
     #[must_use]
-    pub fn new(pool: KeyPackagePool, policy: Policy, watches: InFlight) -> Self {
+    pub fn new(pool: P, policy: Policy, watches: InFlight) -> Self {
         Self { pool, policy, watches }
     }
 }
@@ -39,7 +40,7 @@ fn read<T>(read: impl FnOnce(&mut Fields) -> Option<T>) -> Result<T, Status> {
 }
 
 #[tonic::async_trait]
-impl Api for KeyPackageService {
+impl<P: Pools> Api for KeyPackageService<P> {
     async fn upload_key_packages(
         &self,
         request: Request<v1::UploadKeyPackagesRequest>,
@@ -171,7 +172,7 @@ impl Api for KeyPackageService {
 
 /// The statuses of a watched pool, ended by UNAVAILABLE when the service stops.
 fn statuses(
-    watch: crate::pool::Watch,
+    watch: impl Statuses,
     permit: InFlightPermit,
 ) -> impl Stream<Item = Result<v1::WatchPoolResponse, Status>> + Send {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
@@ -185,7 +186,7 @@ fn statuses(
 }
 
 async fn follow(
-    mut watch: crate::pool::Watch,
+    mut watch: impl Statuses,
     sender: tokio::sync::mpsc::Sender<Result<v1::WatchPoolResponse, Status>>,
 ) {
     loop {

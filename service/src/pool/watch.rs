@@ -3,7 +3,7 @@
 //! One task reads what matters of all the watched devices in one statement, each second and at once after a change made
 //! here. So it works across replicas without a NOTIFY, which would make commits take turns.
 
-use super::{DeviceStatus, Health, Inner, KeyPackagePool, PoolError};
+use super::{CipherSuiteStatus, DeviceStatus, Health, Inner, KeyPackagePool, PoolError};
 use crate::{
     store::{DeviceKey, StoreError, WatchRow},
     types::{CipherSuite, DeviceId, KeyPackageRef, UserId},
@@ -93,6 +93,20 @@ impl Watches {
         }
         watched.signature = Some(signature);
     }
+
+    /// A watcher is told this state, which is newer than the one that was compared last. Whatever differs from it is a change,
+    /// the state before it included.
+    fn tell(&self, device: &DeviceKey, signature: Signature, changes: &mut watch::Receiver<u64>) {
+        let mut devices = self.devices();
+        let Some(watched) = devices.as_mut().and_then(|devices| devices.get_mut(device)) else {
+            return;
+        };
+        if watched.signature.as_ref() != Some(&signature) {
+            watched.changes.send_modify(|change| *change += 1);
+            changes.mark_unchanged();
+            watched.signature = Some(signature);
+        }
+    }
 }
 
 /// Follows watched devices until the pool is gone or its watches are closed.
@@ -134,6 +148,16 @@ impl Inner {
     }
 }
 
+/// The same of a status.
+fn signature_of(status: &DeviceStatus) -> Signature {
+    let sign = |pool: &CipherSuiteStatus| {
+        let counts = &pool.counts;
+        let last_resort = counts.last_resort.as_ref().map(|one| (one.reference.clone(), one.uses));
+        (counts.cipher_suite, pool.health, counts.spent, last_resort)
+    };
+    status.pools.iter().map(sign).collect()
+}
+
 /// A watch on one device's pool.
 #[derive(Debug)]
 pub struct Watch {
@@ -155,7 +179,13 @@ impl Watch {
         } else {
             self.changes.changed().await.ok()?;
         }
-        Some(self.pool.device_status(&self.user, &self.device).await)
+        let status = self.pool.device_status(&self.user, &self.device).await;
+        if let Ok(status) = &status {
+            let device = DeviceKey::new(self.user.clone(), self.device.clone());
+            let watches = &self.pool.inner.watches;
+            watches.tell(&device, signature_of(status), &mut self.changes);
+        }
+        Some(status)
     }
 }
 
@@ -170,5 +200,36 @@ impl KeyPackagePool {
         // Changes count from here on, not from the next round.
         self.inner.look_at(std::slice::from_ref(&key)).await?;
         Ok(Watch { pool: self.clone(), user, device, changes, first: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pool of which so many packages are spent.
+    fn state(spent: u64) -> Signature {
+        vec![(CipherSuite(1), Health::Healthy, spent, None)]
+    }
+
+    #[test]
+    fn what_was_before_what_a_watcher_was_told_is_a_change() {
+        let ids = (UserId::new("bob").unwrap(), DeviceId::new("phone").unwrap());
+        let device = DeviceKey::new(ids.0, ids.1);
+        let watches = Watches::new(1);
+        let mut changes = watches.subscribe(device.clone()).unwrap();
+        let seen = |state, changes: &mut watch::Receiver<u64>| {
+            watches.compare(&device, state);
+            let changed = changes.has_changed().unwrap();
+            changes.mark_unchanged();
+            changed
+        };
+        assert!(!seen(state(0), &mut changes));
+        assert!(seen(state(1), &mut changes));
+        // Until it reads the status, there is more to tell: and that passes, so that the next round sees what the last one saw.
+        watches.tell(&device, state(2), &mut changes);
+        assert!(!changes.has_changed().unwrap(), "it knows");
+        assert!(seen(state(1), &mut changes));
+        assert!(!seen(state(1), &mut changes));
     }
 }

@@ -5,6 +5,7 @@ pub mod database;
 pub(crate) mod forge;
 pub mod hostile;
 pub mod issuer;
+pub mod model;
 pub mod packages;
 pub mod process;
 pub mod requests;

@@ -1,13 +1,10 @@
 //! Whether the real pool did as the model.
 
-use crate::{
-    model::{Entry, Fate, Grant, Granted, Model, Reserved, Status, Uploaded},
-    real::Real,
-    stock::{Owner, STOCK},
-};
+use crate::{real::Real, stock::STOCK};
 use keypool_service::{
     pool::{HoldFault, PoolError, ReserveReport, ReservedPackage, UploadResult},
     store::{LogFilter, LogRow},
+    testing::model::{Entry, Fate, Grant, Granted, Model, Owner, Reserved, Status, Uploaded},
 };
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
 use std::{collections::HashSet, fmt::Debug};

@@ -2,11 +2,10 @@
 
 use crate::{
     check::{self, Checked},
-    model::{Model, Reconciled, Status},
     operations::{Index, Operation, Pick, Selection, Who, nth},
     real::{Real, policy},
     resolve::{any_owner, any_package, caller, group, name, named, names, reservation, target},
-    stock::{Facts, Owner, STOCK},
+    stock::STOCK,
 };
 use jiff::{SignedDuration, Timestamp};
 use keypool_service::{
@@ -14,6 +13,7 @@ use keypool_service::{
         Caller, Extension, HoldRequest, PackageName, PoolError, Release, ReserveRequest, Selector,
         SpendRequest,
     },
+    testing::model::{Facts, Model, Owner, Reconciled, Status},
     types::CipherSuite,
 };
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};

@@ -12,7 +12,6 @@
 
 mod check;
 mod drive;
-mod model;
 mod operations;
 mod real;
 mod resolve;

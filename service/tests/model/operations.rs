@@ -1,6 +1,7 @@
 //! What may happen, at random. Whom and what an operation is about are picks, made when it runs: so every operation still
 //! makes sense when shrinking takes others away.
 
+use keypool_service::testing::model::Event;
 use proptest::{
     collection::vec,
     option,
@@ -74,19 +75,6 @@ pub(crate) enum Operation {
         nth: usize,
         milliseconds: i64,
     },
-}
-
-/// What happens by itself.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Event {
-    HoldEnd,
-    /// Of a package that was revoked while it was held.
-    GraceEnd,
-    Expiry,
-    /// An expired package may be purged.
-    Oblivion,
-    /// Any of these, or one of those that only change counts.
-    Any,
 }
 
 /// Under which reservation a call is made. Each has a group and a holder of its own, from which a call may stray.

@@ -2,10 +2,11 @@
 
 use crate::{
     operations::{Index, TargetPick, Who, nth},
-    stock::{Facts, Owner, STOCK},
+    stock::STOCK,
 };
 use keypool_service::{
     pool::{Caller, PackageName, ReserveReport, Target},
+    testing::model::{Facts, Owner},
     types::{GroupId, Holder, ReservationId},
 };
 

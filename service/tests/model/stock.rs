@@ -4,8 +4,11 @@ use jiff::{Timestamp, ToSpan};
 use keypool_service::{
     clock::{Clock, SystemClock},
     pool::validation::{ValidationPolicy, validate},
-    testing::packages::PackageMaker,
-    types::{CipherSuite, DeviceId, KeyPackageRef, UserId},
+    testing::{
+        model::{Facts, Owner},
+        packages::PackageMaker,
+    },
+    types::{CipherSuite, KeyPackageRef},
 };
 use std::sync::LazyLock;
 
@@ -16,32 +19,6 @@ pub(crate) const SUITES: [CipherSuite; 2] = [CipherSuite(1), CipherSuite(2)];
 /// How long the packages live, in hours: long enough that the machine's clock, which OpenMLS goes by, never matters.
 const ONE_TIME_HOURS: [i64; 14] = [3, 4, 6, 9, 20, 26, 40, 50, 60, 72, 100, 140, 180, 210];
 const LAST_RESORT_HOURS: [i64; 3] = [5, 30, 150];
-
-/// A device and its user.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owner {
-    pub(crate) user: UserId,
-    pub(crate) device: DeviceId,
-}
-
-impl Owner {
-    fn new(user: &str, device: &str) -> Self {
-        Self { user: UserId::new(user).unwrap(), device: DeviceId::new(device).unwrap() }
-    }
-}
-
-/// A package, and what is to be known of it.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    pub(crate) owner: Owner,
-    pub(crate) reference: KeyPackageRef,
-    pub(crate) suite: CipherSuite,
-    pub(crate) last_resort: bool,
-    pub(crate) not_after: Timestamp,
-    pub(crate) credential: Vec<u8>,
-    pub(crate) signature_key: Vec<u8>,
-    pub(crate) bytes: Vec<u8>,
-}
 
 pub(crate) struct Stock {
     /// When every case begins.
@@ -97,7 +74,7 @@ fn packages_of(owner: &Owner, suite: CipherSuite, start: Timestamp) -> Vec<Facts
             for hours in lifetimes.iter().skip(key).step_by(2) {
                 let not_after = start + hours.hours().minutes(suite.0);
                 maker = maker.lifetime(start - 1.hours(), not_after);
-                packages.push(Facts::of(owner, maker.make(), start));
+                packages.push(facts(owner, maker.make(), start));
             }
             maker
         };
@@ -107,19 +84,18 @@ fn packages_of(owner: &Owner, suite: CipherSuite, start: Timestamp) -> Vec<Facts
     packages
 }
 
-impl Facts {
-    fn of(owner: &Owner, bytes: Vec<u8>, now: Timestamp) -> Self {
-        let policy = ValidationPolicy::default();
-        let package = validate(&bytes, &owner.user, &owner.device, &policy, now).unwrap();
-        Self {
-            owner: owner.clone(),
-            reference: package.reference,
-            suite: package.cipher_suite,
-            last_resort: package.last_resort,
-            not_after: package.not_after,
-            credential: package.credential,
-            signature_key: package.signature_key,
-            bytes,
-        }
+/// What validation finds out about a package.
+fn facts(owner: &Owner, bytes: Vec<u8>, now: Timestamp) -> Facts {
+    let policy = ValidationPolicy::default();
+    let package = validate(&bytes, &owner.user, &owner.device, &policy, now).unwrap();
+    Facts {
+        owner: owner.clone(),
+        reference: package.reference,
+        suite: package.cipher_suite,
+        last_resort: package.last_resort,
+        not_after: package.not_after,
+        credential: package.credential,
+        signature_key: package.signature_key,
+        bytes,
     }
 }

@@ -1,15 +1,15 @@
-use super::{Model, Package, State};
-use crate::stock::Owner;
-use jiff::Timestamp;
-use keypool_service::{
-    pool::{CipherSuiteStatus, DeviceStatus, Health},
+use super::{Model, Owner, Package, State};
+use crate::{
+    pool::{CipherSuiteStatus, DeviceStatus, Health, UnusableReport},
+    store::{LastResortRow, PoolRow},
     types::{CipherSuite, DeviceId, KeyPackageRef, UserId},
 };
+use jiff::Timestamp;
 use std::cmp::Reverse;
 
 /// A device's pools, in a form that can be compared.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Status {
+pub struct Status {
     owner: Owner,
     health: Health,
     last_upload_at: Option<Timestamp>,
@@ -19,7 +19,7 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) struct Counts {
+struct Counts {
     suite: CipherSuite,
     accepted: u64,
     available: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Counts {
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) struct LastResort {
+struct LastResort {
     reference: KeyPackageRef,
     not_after: Timestamp,
     uploaded_at: Timestamp,
@@ -48,14 +48,14 @@ const MOST_UNUSABLE: usize = 10;
 
 impl Model {
     /// The state of a user's devices, or of one; none if there is none.
-    pub(crate) fn status(&self, user: &UserId, device: Option<&DeviceId>) -> Vec<Status> {
+    pub fn status(&self, user: &UserId, device: Option<&DeviceId>) -> Vec<Status> {
         let owners = self.devices.keys().filter(|owner| owner.user == *user);
         let owners = owners.filter(|owner| device.is_none_or(|device| owner.device == *device));
         owners.map(|owner| self.status_of(owner)).collect()
     }
 
     /// The state of a device, empty if it is unknown.
-    pub(crate) fn status_of(&self, owner: &Owner) -> Status {
+    pub fn status_of(&self, owner: &Owner) -> Status {
         let suites = self.books.keys().filter(|(of, _)| of == owner).map(|(_, suite)| *suite);
         let pools: Vec<Counts> = suites.map(|suite| self.counts(owner, suite)).collect();
         let reports = self.of(owner).filter_map(|one| {
@@ -174,11 +174,56 @@ impl From<CipherSuiteStatus> for Counts {
 }
 
 impl Status {
-    /// Promise 7.
-    pub(crate) fn is_balanced(&self) -> bool {
+    /// Promise 7: the books balance.
+    pub fn is_balanced(&self) -> bool {
         self.pools.iter().all(|one| {
             let now = one.available + one.reserved + one.expired;
             one.accepted == now + one.spent + one.revoked + one.purged
         })
+    }
+}
+
+/// What a pool that keeps to the model says.
+impl From<Status> for DeviceStatus {
+    fn from(status: Status) -> Self {
+        let unusable = status.unusable.into_iter().map(|(reported_at, reference, reason)| {
+            UnusableReport { reference, reason, reported_at }
+        });
+        Self {
+            user: status.owner.user,
+            device: status.owner.device,
+            health: status.health,
+            pools: status.pools.into_iter().map(CipherSuiteStatus::from).collect(),
+            last_upload_at: status.last_upload_at,
+            unusable: unusable.collect(),
+        }
+    }
+}
+
+impl From<Counts> for CipherSuiteStatus {
+    fn from(counts: Counts) -> Self {
+        Self {
+            health: counts.health,
+            recommended_upload_count: counts.recommended_upload_count,
+            recommended_action: if counts.action { "Act".to_owned() } else { String::new() },
+            counts: PoolRow {
+                cipher_suite: counts.suite,
+                accepted: counts.accepted,
+                available: counts.available,
+                reserved: counts.reserved,
+                spent: counts.spent,
+                expired: counts.expired,
+                revoked: counts.revoked,
+                purged: counts.purged,
+                quarantined: 0,
+                expiring_soon: counts.expiring_soon,
+                last_resort: counts.last_resort.map(|one| LastResortRow {
+                    reference: one.reference,
+                    not_after: one.not_after,
+                    uploaded_at: one.uploaded_at,
+                    uses: one.uses,
+                }),
+            },
+        }
     }
 }

@@ -1,6 +1,5 @@
-use super::{Model, Package, State};
-use crate::stock::{Facts, Owner};
-use keypool_service::{
+use super::{Facts, Model, Owner, Package, State};
+use crate::{
     pool::validation::RejectionReason,
     types::{CipherSuite, KeyPackageRef},
 };
@@ -8,15 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a package.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Uploaded {
+pub enum Uploaded {
+    /// It is in the pool.
     Accepted,
+    /// It was in the pool before.
     AlreadyPresent,
     /// For any of these reasons.
     Rejected(Vec<RejectionReason>),
 }
 
 impl Model {
-    pub(crate) fn upload(&mut self, owner: &Owner, packages: &[&'static Facts]) -> Vec<Uploaded> {
+    /// One result for each package, in order.
+    pub fn upload(&mut self, owner: &Owner, packages: &[&'static Facts]) -> Vec<Uploaded> {
         let mut outcomes: BTreeMap<KeyPackageRef, Uploaded> = BTreeMap::new();
         let mut results = Vec::new();
         for facts in packages {

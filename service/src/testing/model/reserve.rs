@@ -1,17 +1,21 @@
-use super::{Entry, Hold, Model, Package, State};
-use crate::stock::{Facts, Owner};
-use jiff::Timestamp;
-use keypool_service::{
+use super::{Entry, Facts, Hold, Model, Owner, Package, State};
+use crate::{
     pool::{MissingReason, MissingTarget, PoolError, ReserveRequest, Target},
     types::{CipherSuite, KeyPackageRef, ReservationId},
 };
+use jiff::Timestamp;
 use std::{cmp::Reverse, collections::BTreeSet};
 
 /// What a reserve leads to.
 #[derive(Debug)]
-pub(crate) enum Reserved {
+pub enum Reserved {
     /// Something is held, or nothing was wanted.
-    Done { granted: Vec<Granted>, missing: Vec<MissingTarget> },
+    Done {
+        /// What is held, one element for each device.
+        granted: Vec<Granted>,
+        /// For whom nothing is.
+        missing: Vec<MissingTarget>,
+    },
     /// Nothing is held.
     Missing(Vec<MissingTarget>),
     /// The reservation is another holder's, or another group's, or both.
@@ -20,20 +24,25 @@ pub(crate) enum Reserved {
 
 /// What the reservation has of one device: any of these.
 #[derive(Debug)]
-pub(crate) struct Granted {
-    pub(crate) owner: Owner,
-    pub(crate) any_of: Vec<Grant>,
+pub struct Granted {
+    /// The device.
+    pub owner: Owner,
+    /// What it may be.
+    pub any_of: Vec<Grant>,
 }
 
+/// A package of a reservation.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Grant {
-    pub(crate) reference: KeyPackageRef,
-    /// None if it is spent.
-    pub(crate) held_until: Option<Timestamp>,
+pub struct Grant {
+    /// The package.
+    pub reference: KeyPackageRef,
+    /// When the hold ends; none if it is spent.
+    pub held_until: Option<Timestamp>,
 }
 
+/// Why a reservation can't be the caller's.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     other_holder: bool,
     other_group: bool,
 }
@@ -46,7 +55,8 @@ enum Ensured {
 }
 
 impl Refusal {
-    pub(crate) fn explains(self, error: &PoolError) -> bool {
+    /// Whether an error says so.
+    pub fn explains(self, error: &PoolError) -> bool {
         match error {
             PoolError::NotTheHolder(_) => self.other_holder,
             PoolError::ReservationIdReused(_) => self.other_group,
@@ -60,7 +70,8 @@ impl Refusal {
 }
 
 impl Model {
-    pub(crate) fn reserve(&mut self, request: &ReserveRequest) -> Reserved {
+    /// Ensures that a reservation holds one package of each target device.
+    pub fn reserve(&mut self, request: &ReserveRequest) -> Reserved {
         let mut missing: Vec<_> =
             request.targets.iter().filter_map(|target| self.unknown(target)).collect();
         let mut granted = Vec::new();

@@ -1,16 +1,17 @@
 use super::{Entry, Hold, Model, Package, State, Unusable};
-use jiff::Timestamp;
-use keypool_service::{
+use crate::{
     pool::{Extension, HoldFault, HoldRequest, PackageName, Release, SpendRequest},
     types::GroupId,
 };
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// What becomes of one package of a call: it is done, or fails for any of these reasons.
-pub(crate) type Fate = BTreeSet<HoldFault>;
+pub type Fate = BTreeSet<HoldFault>;
 
 impl Model {
-    pub(crate) fn spend(&mut self, request: &SpendRequest) -> Vec<Fate> {
+    /// Uses packages up: what becomes of each.
+    pub fn spend(&mut self, request: &SpendRequest) -> Vec<Fate> {
         let hold = &request.hold;
         let names = hold.packages.iter();
         names.map(|name| self.spend_one(hold, &request.group, name)).collect()
@@ -35,7 +36,7 @@ impl Model {
     }
 
     /// What becomes of each package, and when the first of the holds ends.
-    pub(crate) fn extend(&mut self, request: &Extension) -> (Vec<Fate>, Timestamp) {
+    pub fn extend(&mut self, request: &Extension) -> (Vec<Fate>, Timestamp) {
         let call = &request.hold;
         let until = self.now + request.ttl.unwrap_or(self.policy.default_hold);
         let mut ends = Vec::new();
@@ -59,7 +60,8 @@ impl Model {
         (fates, ends.into_iter().min().unwrap_or(until))
     }
 
-    pub(crate) fn release(&mut self, request: &Release) -> Vec<Fate> {
+    /// Gives packages back, or sets them aside: what becomes of each.
+    pub fn release(&mut self, request: &Release) -> Vec<Fate> {
         let call = &request.hold;
         let items = call.packages.iter().zip(&request.unusable);
         items.map(|(name, &unusable)| self.release_one(call, name, unusable)).collect()

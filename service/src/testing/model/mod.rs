@@ -2,6 +2,9 @@
 //!
 //! Where the contract leaves a choice, an answer is a set of which any is right.
 
+#![allow(clippy::unwrap_used)] // a model is for tests: it says more by failing
+
+mod facts;
 mod holds;
 mod reserve;
 mod revoke;
@@ -9,33 +12,33 @@ mod status;
 mod sweep;
 mod upload;
 
-pub(crate) use holds::Fate;
-pub(crate) use reserve::{Grant, Granted, Reserved};
-pub(crate) use revoke::Reconciled;
-pub(crate) use status::Status;
-pub(crate) use upload::Uploaded;
+pub use facts::{Event, Facts, Owner};
+pub use holds::Fate;
+pub use reserve::{Grant, Granted, Reserved};
+pub use revoke::Reconciled;
+pub use status::Status;
+pub use upload::Uploaded;
 
 use crate::{
-    operations::Event,
-    stock::{Facts, Owner},
-};
-use jiff::Timestamp;
-use keypool_service::{
     pool::{Caller, Policy},
     store::LogRow,
     types::{CipherSuite, DeviceId, GroupId, Holder, KeyPackageRef, ReservationId, UserId},
 };
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) struct Model {
-    pub(crate) now: Timestamp,
+/// Pools, in memory, at a moment.
+pub struct Model {
+    /// The moment.
+    pub now: Timestamp,
     policy: Policy,
     /// When each device last uploaded.
     devices: BTreeMap<Owner, Timestamp>,
     books: BTreeMap<(Owner, CipherSuite), Books>,
     /// Whatever was accepted and is not purged.
     packages: BTreeMap<KeyPackageRef, Package>,
-    pub(crate) log: Vec<Entry>,
+    /// The spend log, in the order of what happened.
+    pub log: Vec<Entry>,
 }
 
 /// What can't be counted from packages.
@@ -83,24 +86,27 @@ struct Unusable {
 
 /// An entry of the spend log.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) owner: Owner,
-    pub(crate) reference: KeyPackageRef,
-    pub(crate) suite: CipherSuite,
-    pub(crate) last_resort: bool,
-    pub(crate) reservation: ReservationId,
-    pub(crate) group: GroupId,
-    pub(crate) holder: Holder,
-    pub(crate) principal: Holder,
-    pub(crate) logged_at: Timestamp,
-    pub(crate) spent_at: Option<Timestamp>,
-    pub(crate) released_at: Option<Timestamp>,
+#[allow(missing_docs)] // the names are those of the log's rows, which document them
+pub struct Entry {
+    pub owner: Owner,
+    pub reference: KeyPackageRef,
+    pub suite: CipherSuite,
+    pub last_resort: bool,
+    pub reservation: ReservationId,
+    pub group: GroupId,
+    pub holder: Holder,
+    pub principal: Holder,
+    pub logged_at: Timestamp,
+    pub spent_at: Option<Timestamp>,
+    pub released_at: Option<Timestamp>,
     /// Of a last-resort package. The log does not tell it.
     held_until: Option<Timestamp>,
 }
 
 impl Model {
-    pub(crate) fn new(now: Timestamp, policy: Policy) -> Self {
+    /// Empty pools under a policy.
+    #[must_use]
+    pub fn new(now: Timestamp, policy: Policy) -> Self {
         Self {
             now,
             policy,
@@ -111,14 +117,17 @@ impl Model {
         }
     }
 
-    pub(crate) fn knows(&self, user: &UserId, device: Option<&DeviceId>) -> bool {
+    /// Whether a user, or a device of it, ever uploaded.
+    #[must_use]
+    pub fn knows(&self, user: &UserId, device: Option<&DeviceId>) -> bool {
         self.devices
             .keys()
             .any(|owner| owner.user == *user && device.is_none_or(|device| owner.device == *device))
     }
 
     /// What a device has uploaded, and is not purged.
-    pub(crate) fn known_refs(&self, owner: &Owner) -> Vec<KeyPackageRef> {
+    #[must_use]
+    pub fn known_refs(&self, owner: &Owner) -> Vec<KeyPackageRef> {
         self.of(owner).map(|one| one.facts.reference.clone()).collect()
     }
 
@@ -126,8 +135,16 @@ impl Model {
         self.packages.values().filter(move |one| one.facts.owner == *owner)
     }
 
+    /// Under whose live hold a one-time package is, and until when.
+    #[must_use]
+    pub fn live_hold(&self, reference: &KeyPackageRef) -> Option<(&ReservationId, Timestamp)> {
+        let package = self.packages.get(reference).filter(|one| one.held(self.now))?;
+        package.hold().map(|hold| (&hold.reservation, hold.until))
+    }
+
     /// When something happens by itself, the next first.
-    pub(crate) fn events(&self, event: Event) -> Vec<Timestamp> {
+    #[must_use]
+    pub fn events(&self, event: Event) -> Vec<Timestamp> {
         let packages = self.packages.values().flat_map(|one| self.events_of(one, event));
         let holds = matches!(event, Event::HoldEnd | Event::Any);
         let logged = self.log.iter().filter(|_| holds).flat_map(|entry| {
@@ -230,7 +247,8 @@ impl Entry {
 
 impl Entry {
     /// As the log tells it.
-    pub(crate) fn as_logged(&self) -> Self {
+    #[must_use]
+    pub fn as_logged(&self) -> Self {
         Self { held_until: None, ..self.clone() }
     }
 }

@@ -1,9 +1,9 @@
 use super::{Model, State};
-use keypool_service::store::Purged;
+use crate::store::Purged;
 
 impl Model {
     /// Forgets what nobody needs any more.
-    pub(crate) fn sweep(&mut self) -> Purged {
+    pub fn sweep(&mut self) -> Purged {
         Purged { key_packages: self.purge_packages(), spend_log_entries: self.purge_log() }
     }
 

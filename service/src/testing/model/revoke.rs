@@ -1,6 +1,5 @@
-use super::{Model, Package, State};
-use crate::stock::Owner;
-use keypool_service::{
+use super::{Model, Owner, Package, State};
+use crate::{
     pool::Selector,
     store::UnavailableState,
     types::{DeviceId, KeyPackageRef, UserId},
@@ -8,15 +7,16 @@ use keypool_service::{
 
 /// What a reconcile leads to.
 #[derive(Debug)]
-pub(crate) struct Reconciled {
-    pub(crate) revoked: Vec<KeyPackageRef>,
+pub struct Reconciled {
+    /// What is revoked now.
+    pub revoked: Vec<KeyPackageRef>,
     /// The refs that can't be handed out, each with the states of which any is right.
-    pub(crate) unavailable: Vec<(KeyPackageRef, Vec<UnavailableState>)>,
+    pub unavailable: Vec<(KeyPackageRef, Vec<UnavailableState>)>,
 }
 
 impl Model {
     /// How many packages are revoked; none if the user or device is unknown.
-    pub(crate) fn revoke(
+    pub fn revoke(
         &mut self,
         user: &UserId,
         device: Option<&DeviceId>,
@@ -33,12 +33,8 @@ impl Model {
         Some(revoked.len())
     }
 
-    /// None if the device is unknown.
-    pub(crate) fn reconcile(
-        &mut self,
-        owner: &Owner,
-        refs: &[KeyPackageRef],
-    ) -> Option<Reconciled> {
+    /// What the device has lost and what it can't rely on; none if the device is unknown.
+    pub fn reconcile(&mut self, owner: &Owner, refs: &[KeyPackageRef]) -> Option<Reconciled> {
         if !self.knows(&owner.user, Some(&owner.device)) {
             return None;
         }

@@ -1,0 +1,43 @@
+//! Passes bytes on, until its connections fall silent.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Stands before a server.
+pub(crate) struct Relay {
+    pub(crate) endpoint: String,
+    silence: Arc<Mutex<CancellationToken>>,
+}
+
+impl Relay {
+    pub(crate) async fn start(endpoint: &str) -> Self {
+        let server = endpoint.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let silence = Arc::<Mutex<CancellationToken>>::default();
+        let current = silence.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut far = TcpStream::connect(&server).await.unwrap();
+                let silent = current.lock().unwrap().clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        // Open for ever, and nothing comes through.
+                        () = silent.cancelled() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { endpoint, silence }
+    }
+
+    /// From now on the connections that there are say nothing, and new ones work.
+    pub(crate) fn fall_silent(&self) {
+        std::mem::take(&mut *self.silence.lock().unwrap()).cancel();
+    }
+}
