@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keypool_client::mls::{PackageState, SqlitePoolStore};
-use keypool_client::{Client, PoolKeeper};
+use keypool_client::{Client, Error, PoolKeeper};
 use support::{Device, Result, SUITE, new_user};
 
 async fn tell(client: &Client) -> Result<()> {
@@ -50,7 +50,7 @@ async fn tell(client: &Client) -> Result<()> {
 async fn available(client: &Client, user_id: &str) -> Result<u64> {
     let pools = match client.pool_status(user_id, "phone").await {
         Ok(status) => status.pools,
-        Err(keypool_client::Error::UnknownUser(_)) => Vec::new(),
+        Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     Ok(pools.iter().map(|pool| pool.available).sum())

@@ -53,7 +53,7 @@ pub(crate) struct Tries {
     authorization: Authorization,
     /// Where the latest try went.
     replica: Option<Arc<Replica>>,
-    /// What it went by. A stream is pinged only as long as its channel is there.
+    /// What it went by, kept for streams: hyper pings only as long as calls could be made.
     channel: Option<Channel>,
     /// Where tries failed since the last pause.
     failed: Vec<Arc<Replica>>,
