@@ -30,8 +30,9 @@ const ROWS: &str = "
     ANALYZE device, pool, last_resort, revoked, one_time, key_package, spend_log;
 ";
 
-/// Statements that count everything, or that are about the connection.
-const WHOLE: [&str; 2] = ["overview", "grants"];
+/// Statements that count everything, or are about the connection and its rights. The survey counts bucket by bucket.
+const WHOLE: [&str; 6] =
+    ["overview", "lowest_pools", "survey", "examine", "missing_rights", "grants"];
 
 /// Tables of a few rows, whatever the service keeps.
 const SMALL: [&str; 2] = ["fence", "beat"];
