@@ -5,7 +5,7 @@ import time
 
 from helm_python import HelmError
 
-from checks import compose, copies, dockerfile, golden, pod_security, policies, render, schemas, values, versions
+from checks import alerts, compose, copies, dockerfile, golden, pod_security, policies, render, schemas, values, versions
 
 
 def main() -> int:
@@ -27,6 +27,7 @@ def main() -> int:
         ("compose file", compose.check),
         ("one version everywhere", versions.check),
         ("alerts and dashboards are the chart's", copies.check),
+        ("alerts (promtool)", alerts.check),
     ]
     failed = 0
     for name, step in steps:

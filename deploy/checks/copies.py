@@ -15,7 +15,7 @@ LINKS = {
 def check() -> list[str]:
     problems = []
     for link, file in LINKS.items():
-        if link.exists() and link.resolve() != file.resolve():
+        if link.resolve() != file.resolve():
             problems.append(f"{link.relative_to(DEPLOY)} is not a link to {file.relative_to(DEPLOY)}")
     try:
         if not yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 DEPLOY = Path(__file__).parent.parent
+ROOT = DEPLOY.parent
 CHART = DEPLOY / "chart" / "keypool"
 EXAMPLES = CHART / "examples"
 GOLDEN = DEPLOY / "chart" / "tests" / "golden"

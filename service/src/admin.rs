@@ -1,6 +1,6 @@
 //! The second, plain HTTP address: is it alive, is it ready, what does it count.
 
-use crate::telemetry::{Description, catalogue};
+use crate::telemetry::{Description, begin_rare, catalogue};
 use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{sync::OnceLock, time::Duration};
@@ -48,7 +48,10 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
                     builder.set_buckets_for_metric(packages, &PACKAGES)
                 })
                 .and_then(PrometheusBuilder::install_recorder)
-                .inspect(|_recorder| catalogue::ALL.iter().for_each(Description::tell))
+                .inspect(|_recorder| {
+                    catalogue::ALL.iter().for_each(Description::tell);
+                    begin_rare();
+                })
                 .inspect_err(|error| tracing::warn!(%error, "metrics are off"))
                 .ok()
         })

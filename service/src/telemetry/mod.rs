@@ -4,12 +4,14 @@ mod burst;
 pub mod catalogue;
 mod log;
 mod metric;
+mod rare;
 mod trace;
 
 pub use metric::{Counter, Description, Gauge, Histogram};
 pub use trace::TraceError;
 
 pub(crate) use burst::Burst;
+pub(crate) use rare::begin as begin_rare;
 pub(crate) use trace::{continue_trace, is_sampled, sampled};
 
 use crate::config::Config;
