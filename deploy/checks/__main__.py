@@ -5,10 +5,12 @@ import time
 
 from helm_python import HelmError
 
-from checks import alerts, compose, copies, dockerfile, golden, pod_security, policies, render, schemas, values, versions
+from checks import alerts, compose, copies, dashboard, dockerfile, golden, pod_security, policies, render, schemas, values, versions
 
 
 def main() -> int:
+    if "--update" in sys.argv[1:]:
+        dashboard.update()
     try:
         rendered = render.examples()
     except HelmError as error:
@@ -28,6 +30,7 @@ def main() -> int:
         ("one version everywhere", versions.check),
         ("alerts and dashboards are the chart's", copies.check),
         ("alerts (promtool)", alerts.check),
+        ("the dashboard is what it is made of", dashboard.check),
     ]
     failed = 0
     for name, step in steps:
