@@ -42,7 +42,7 @@ CHOSEN = {"$job": "keypool", "$instance": ".*", "$__rate_interval": "1m"}
 def ask(prometheus, query, start, end):
     for name, value in CHOSEN.items():
         query = query.replace(name, value)
-    step = max(1, (end - start) // 90)
+    step = max(1, (end - start) // 60)
     question = urllib.parse.urlencode({"query": query, "start": start, "end": end, "step": step})
     with urllib.request.urlopen(f"{prometheus}/api/v1/query_range?{question}") as answer:
         return json.load(answer)["data"]["result"]
@@ -58,7 +58,8 @@ def draw(axes, panel, prometheus, start, end):
         for series in ask(prometheus, target["expr"], start, end):
             minutes = [round((when - end) / 60, 2) for when, _ in series["values"]]
             values = [float(value) for _, value in series["values"]]
-            lines.append((max(values), legend(target["legendFormat"], series["metric"]), minutes, values))
+            highest = max((value for value in values if value == value), default=0)
+            lines.append((highest, legend(target["legendFormat"], series["metric"]), minutes, values))
     for _, label, minutes, values in sorted(lines, reverse=True)[:MOST]:
         axes.plot(minutes, values, linewidth=0.9, label=label)
     axes.set_title(panel["title"], fontsize=9, loc="left")
@@ -69,7 +70,8 @@ def draw(axes, panel, prometheus, start, end):
     axes.grid(alpha=0.2)
     axes.yaxis.set_major_formatter(FORMATS.get(panel["fieldConfig"]["defaults"]["unit"], EngFormatter()))
     if axes.lines:
-        axes.legend(fontsize=6, frameon=False, ncol=2, loc="upper left")
+        long = max(len(line.get_label()) for line in axes.lines) > 20
+        axes.legend(fontsize=6, frameon=False, ncol=1 if long else 2, loc="upper left")
 
 
 def main():
