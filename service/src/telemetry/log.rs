@@ -5,33 +5,38 @@ use std::io::{self, IsTerminal};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
+    filter::{FilterFn, filter_fn},
     fmt::{self, format::JsonFields},
     registry::LookupSpan,
 };
 
-/// Logs what `KEYPOOL_LOG` asks for, in the syntax of [`EnvFilter`], by default what is INFO or weightier.
-///
-/// Below INFO only this project's own targets are ever written, whatever the variable says: there, other crates show what
-/// they handle, as the driver of PostgreSQL does with the parameters of statements.
-pub(super) fn layer<S>(format: LogFormat) -> impl Layer<S>
+/// What `KEYPOOL_LOG` asks for, in the syntax of [`EnvFilter`], by default what is INFO or weightier.
+pub(super) fn asked_for() -> EnvFilter {
+    EnvFilter::try_from_env("KEYPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Below INFO only this project's own targets are ever written, whatever is asked for: there, other crates show what they
+/// handle, as the driver of PostgreSQL does with the parameters of statements.
+pub(super) fn harmless() -> FilterFn {
+    filter_fn(may_be_written)
+}
+
+/// Writes lines, unfiltered.
+pub(super) fn lines<S>(format: LogFormat) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let asked_for =
-        EnvFilter::try_from_env("KEYPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let json = match format {
         LogFormat::Auto => !io::stderr().is_terminal(),
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
     let lines = fmt::layer().with_writer(io::stderr);
-    let lines = if json {
+    if json {
         lines.json().fmt_fields(JsonFields::new()).boxed()
     } else {
         lines.with_ansi(io::stderr().is_terminal()).boxed()
-    };
-    lines.with_filter(asked_for.and(filter_fn(may_be_written)))
+    }
 }
 
 fn may_be_written(metadata: &Metadata<'_>) -> bool {

@@ -17,7 +17,9 @@ pub(crate) use trace::{continue_trace, is_sampled, sampled};
 use crate::config::Config;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::time::Duration;
-use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, filter::FilterExt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+};
 
 /// How long the last spans may take to be sent when the process ends.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -36,11 +38,20 @@ impl Telemetry {
     /// If traces can't be sent to where they should be.
     pub fn start(config: &Config) -> Result<Self, TraceError> {
         let traces = trace::provider(&config.telemetry)?;
+        let format = config.log_format;
         // A subscriber that is installed already, as in tests, stays.
-        let _installed = tracing_subscriber::registry()
-            .with(log::layer(config.log_format))
-            .with(traces.as_ref().map(trace::layer))
-            .try_init();
+        let _installed = match &traces {
+            // A filter for all costs each call less than one for each layer.
+            None => {
+                let filtered = registry().with(log::asked_for()).with(log::harmless());
+                filtered.with(log::lines(format)).try_init()
+            }
+            Some(traces) => {
+                let lines = log::lines(format);
+                let lines = lines.with_filter(log::asked_for().and(log::harmless()));
+                registry().with(lines).with(trace::layer(traces)).try_init()
+            }
+        };
         Ok(Self { traces })
     }
 
