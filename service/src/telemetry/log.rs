@@ -33,7 +33,7 @@ where
     };
     let lines = fmt::layer().with_writer(io::stderr);
     if json {
-        lines.json().fmt_fields(JsonFields::new()).boxed()
+        lines.json().with_span_list(false).fmt_fields(JsonFields::new()).boxed()
     } else {
         lines.with_ansi(io::stderr().is_terminal()).boxed()
     }
