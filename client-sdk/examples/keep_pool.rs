@@ -50,7 +50,7 @@ async fn tell(client: &Client) -> Result<()> {
 async fn available(client: &Client, user_id: &str) -> Result<u64> {
     let pools = match client.pool_status(user_id, "phone").await {
         Ok(status) => status.pools,
-        Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => Vec::new(),
+        Err(Error::UnknownUser(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     Ok(pools.iter().map(|pool| pool.available).sum())

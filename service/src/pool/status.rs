@@ -136,11 +136,12 @@ impl KeyPackagePool {
             return Ok(PoolError::UnknownUser(user.clone()));
         };
         let now = self.now();
-        let others = self.store().pool_status(user, None, now, now).await?;
-        Ok(if others.is_empty() {
-            PoolError::UnknownUser(user.clone())
-        } else {
+        let devices = self.store().pool_status(user, None, now, now).await?;
+        // The device itself may have uploaded in between: then its user was unknown too.
+        Ok(if devices.iter().any(|row| row.device != *device) {
             PoolError::UnknownDevice(user.clone(), device.clone())
+        } else {
+            PoolError::UnknownUser(user.clone())
         })
     }
 }
