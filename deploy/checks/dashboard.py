@@ -9,7 +9,7 @@ FILE = CHART / "files" / "dashboard.json"
 WIDTH, HEIGHT = 8, 7
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # What is chosen at the top of the dashboard, as every selector has it.
-CHOSEN = 'job="$job", instance=~"$instance"'
+CHOSEN = 'namespace=~"$namespace", job="$job", instance=~"$instance"'
 
 
 def rate(metric, by="", matchers=""):
@@ -105,7 +105,7 @@ ROWS = {
     ],
     "In the background": [
         ("lines", "Purged rows", "As many as expired.", "cps", {"{{table}}": rate("keypool_swept_rows_total", "table")}),
-        ("lines", "Runs of the sweeper", "ok once a minute, by one replica or the other.", "cps", {"{{result}}": rate("keypool_sweeps_total", "result")}),
+        ("lines", "Runs of the sweeper", "ok once a minute, by every replica.", "cps", {"{{result}}": rate("keypool_sweeps_total", "result")}),
         ("lines", "Duration of a run, 99th percentile", "Below a second.", "s", {"": quantile(0.99, "keypool_sweep_duration_seconds")}),
         ("lines", "Watches, and statuses sent", "A stream for each connected device.", "none",
          {"streams": gauge("keypool_watch_streams"), "statuses a second": rate("keypool_watch_statuses_total")}),
@@ -143,7 +143,8 @@ def panel(number, kind, title, normal, unit, queries, x, y):
     }
 
 
-def variable(name, query, several):
+def variable(name, query, several, all_value=None):
+    everything = {"allValue": all_value} if all_value else {}
     return {
         "name": name,
         "type": "query",
@@ -153,6 +154,7 @@ def variable(name, query, several):
         "multi": several,
         "includeAll": several,
         "current": {"text": "All", "value": "$__all"} if several else {},
+        **everything,
     }
 
 
@@ -176,8 +178,10 @@ def dashboard():
         "templating": {
             "list": [
                 {"name": "datasource", "type": "datasource", "query": "prometheus", "current": {}},
-                variable("job", "label_values(keypool_build_info, job)", several=False),
-                variable("instance", 'label_values(keypool_build_info{job="$job"}, instance)', several=True),
+                # Where there is no such label, .* is what it isn't.
+                variable("namespace", "label_values(keypool_build_info, namespace)", several=True, all_value=".*"),
+                variable("job", 'label_values(keypool_build_info{namespace=~"$namespace"}, job)', several=False),
+                variable("instance", f"label_values(keypool_build_info{{{CHOSEN.rpartition(',')[0]}}}, instance)", several=True),
             ]
         },
         "panels": panels,

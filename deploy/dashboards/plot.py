@@ -36,7 +36,7 @@ SHOWN = [
 # Of a panel's lines those that go highest, so that they can be told apart on paper.
 MOST = 6
 FORMATS = {"s": EngFormatter("s"), "percentunit": PercentFormatter(1)}
-CHOSEN = {"$job": "keypool", "$instance": ".*", "$__rate_interval": "1m"}
+CHOSEN = {"$namespace": ".*", "$job": "keypool", "$instance": ".*", "$__rate_interval": "1m"}
 
 
 def ask(prometheus, query, start, end):

@@ -112,6 +112,8 @@ async fn metrics_tell_what_happened() {
         (r#"keypool_statement_duration_seconds_count{statement="take"}"#, 2.0),
         (r#"keypool_lane_batch_packages_count{lane="hold"}"#, 3.0),
         (r#"keypool_lane_wait_seconds_count{lane="reserve"}"#, 4.0),
+        // The bucket that the objective of 100 ms is read from.
+        (r#"keypool_grpc_call_duration_seconds_bucket{method="ReserveKeyPackages",le="0.1"}"#, 0.0),
     ] {
         assert!(samples[sample] >= at_least, "{sample} in\n{samples:#?}");
     }

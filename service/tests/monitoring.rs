@@ -115,53 +115,96 @@ fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
 }
 
-/// The queries of the rules by their names.
-fn rules() -> BTreeMap<String, String> {
+fn rules() -> Vec<serde_yaml_ng::Value> {
     let text = fs::read_to_string(deploy().join("alerts/keypool.yaml")).unwrap();
     let rules: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
     let groups = rules["groups"].as_sequence().unwrap();
-    let rules = groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap());
+    groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap()).cloned().collect()
+}
+
+/// The queries of the rules by their names.
+fn queries() -> BTreeMap<String, String> {
     let name = |rule: &serde_yaml_ng::Value| {
         let name = rule.get("record").or_else(|| rule.get("alert")).unwrap();
         // An alert may be there twice, as a page and as a ticket.
         let severity = rule.get("labels").map_or("", |labels| labels["severity"].as_str().unwrap());
         format!("{} {severity}", name.as_str().unwrap()).trim_end().to_owned()
     };
-    rules.map(|rule| (name(rule), rule["expr"].as_str().unwrap().to_owned())).collect()
+    let query = |rule: &serde_yaml_ng::Value| rule["expr"].as_str().unwrap().to_owned();
+    rules().iter().map(|rule| (name(rule), query(rule))).collect()
 }
 
-/// The queries of the dashboard.
-fn panels() -> Vec<String> {
+fn dashboard() -> serde_json::Value {
     let text = fs::read_to_string(deploy().join("dashboards/keypool.json")).unwrap();
-    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The queries of the dashboard, with their legends.
+fn panels() -> Vec<(String, String)> {
+    let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    targets.map(|target| (text(&target["expr"]), text(&target["legendFormat"]))).collect()
+}
+
+/// The names between `{{` and `}}` of a legend.
+fn named(legend: &str) -> impl Iterator<Item = &str> {
+    legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().trim())
 }
 
 #[test]
 fn alerts_ask_for_metrics_and_labels_that_there_are() {
-    let rules = rules();
-    let recorded: BTreeSet<String> = rules.keys().cloned().collect();
-    let faults: Vec<String> = rules.values().flat_map(|expr| faults(expr, &recorded)).collect();
+    let queries = queries();
+    let recorded: BTreeSet<String> = queries.keys().cloned().collect();
+    let faults: Vec<String> = queries.values().flat_map(|expr| faults(expr, &recorded)).collect();
     assert!(faults.is_empty(), "{faults:#?}");
-    assert!(rules.len() > 20, "{}", rules.len());
+    assert!(queries.len() > 20, "{}", queries.len());
+}
+
+#[test]
+fn alerts_say_what_their_queries_leave_them() {
+    for rule in rules().iter().filter(|rule| rule.get("alert").is_some()) {
+        let groups = read(rule["expr"].as_str().unwrap()).groups;
+        for text in ["summary", "description"].map(|part| &rule["annotations"][part]) {
+            for label in text.as_str().unwrap().split("$labels.").skip(1) {
+                let label = Words(label).next_word().unwrap();
+                assert!(groups.contains(label), "{text:?}: nothing leaves {label}");
+            }
+        }
+    }
 }
 
 #[test]
 fn the_dashboard_shows_every_metric() {
     let panels = panels();
     let faults: Vec<String> =
-        panels.iter().flat_map(|expr| faults(expr, &BTreeSet::new())).collect();
+        panels.iter().flat_map(|(expr, _)| faults(expr, &BTreeSet::new())).collect();
     assert!(faults.is_empty(), "{faults:#?}");
+    for (expr, legend) in &panels {
+        let groups = read(expr).groups;
+        let strange: Vec<&str> = named(legend).filter(|label| !groups.contains(*label)).collect();
+        assert!(strange.is_empty(), "{expr} leaves no {strange:?} for its legend");
+    }
 
     let shown: BTreeSet<&str> = panels
         .iter()
-        .flat_map(|expr| read(expr).selectors)
+        .flat_map(|(expr, _)| read(expr).selectors)
         .map(|selector| metric(&selector.name).unwrap().name)
         .collect();
     let all: BTreeSet<&str> = catalogue::ALL.iter().map(|metric| metric.name).collect();
     assert_eq!(shown, all);
+}
+
+#[test]
+fn what_is_chosen_at_the_top_is_of_metrics_that_there_are() {
+    let dashboard = dashboard();
+    let variables = dashboard["templating"]["list"].as_array().unwrap().iter();
+    let queries: Vec<&str> = variables.filter_map(|it| it["query"]["query"].as_str()).collect();
+    let faults: Vec<String> =
+        queries.iter().flat_map(|query| faults(query, &BTreeSet::new())).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(!queries.is_empty());
 }
 
 #[test]
