@@ -1,12 +1,15 @@
 //! What follows from what a database says of itself and what a replica remembers of it.
 
 use crate::store::{Fences, History};
+use jiff::Timestamp;
 
 /// What a replica remembers of the database, from its last beat that the database acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Remembered {
     /// The number of the beat.
     pub(super) beat: i64,
+    /// When it was.
+    pub(super) beaten_at: Timestamp,
     /// The newest fence then, up or not.
     pub(super) newest_fence: i32,
 }
@@ -36,11 +39,12 @@ impl Cause {
     }
 }
 
-/// Whether a fence must be raised, and why.
+/// Whether a fence must be raised, and why. Beats of before `lasting_since` may have been purged.
 pub(super) fn judge(
     history: Option<History>,
     fences: &Fences,
     remembered: Option<Remembered>,
+    lasting_since: Timestamp,
 ) -> Option<Cause> {
     let Some((newest, noted)) = fences.newest else { return Some(Cause::First) };
     if let Some((now, noted)) = history.zip(noted) {
@@ -54,8 +58,12 @@ pub(super) fn judge(
     let remembered = remembered?;
     // A fence that is up and was raised since keeps back whatever this replica knows and the database has forgotten.
     let is_covered = fences.up > remembered.newest_fence;
-    let is_there = newest >= remembered.newest_fence
-        && fences.beat.is_some_and(|beat| beat >= remembered.beat);
+    let has_beat = match fences.beat {
+        Some(beat) => beat >= remembered.beat,
+        // This replica stood still for days.
+        None => remembered.beaten_at < lasting_since,
+    };
+    let is_there = newest >= remembered.newest_fence && has_beat;
     (!is_there && !is_covered).then_some(Cause::FellBack)
 }
 
@@ -64,7 +72,18 @@ mod tests {
     use super::*;
 
     const HISTORY: History = History { system_identifier: 7, timeline: 1 };
-    const REMEMBERED: Option<Remembered> = Some(Remembered { beat: 5, newest_fence: 2 });
+    const BEATEN: Timestamp = Timestamp::constant(1_800_000_000, 0);
+    const REMEMBERED: Option<Remembered> =
+        Some(Remembered { beat: 5, beaten_at: BEATEN, newest_fence: 2 });
+
+    /// A beat that must still be there.
+    fn judge(
+        history: Option<History>,
+        fences: &Fences,
+        remembered: Option<Remembered>,
+    ) -> Option<Cause> {
+        super::judge(history, fences, remembered, BEATEN)
+    }
 
     fn fences(up: i32, beat: Option<i64>) -> Fences {
         Fences { newest: Some((up.max(2), Some(HISTORY))), up, beat }
@@ -113,5 +132,16 @@ mod tests {
         assert_eq!(judge(Some(HISTORY), &fences(3, None), REMEMBERED), None);
         let lifted = Fences { newest: Some((3, Some(HISTORY))), up: 2, beat: None };
         assert_eq!(judge(Some(HISTORY), &lifted, REMEMBERED), Some(Cause::FellBack));
+    }
+
+    #[test]
+    fn a_beat_that_is_old_may_have_been_purged() {
+        let later = BEATEN + jiff::SignedDuration::from_secs(1);
+        let judge = |fences| super::judge(Some(HISTORY), &fences, REMEMBERED, later);
+        assert_eq!(judge(fences(2, None)), None);
+        assert_eq!(judge(fences(2, Some(4))), Some(Cause::FellBack), "an older one is there");
+        assert_eq!(judge(fences(1, None)), None);
+        let forgot = Fences { newest: Some((1, Some(HISTORY))), up: 1, beat: None };
+        assert_eq!(judge(forgot), Some(Cause::FellBack), "a fence is never purged");
     }
 }

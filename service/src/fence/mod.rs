@@ -33,6 +33,9 @@ const IDLE_BEAT: SignedDuration = SignedDuration::from_hours(1);
 /// How long the beats of a replica that is gone are kept. Far longer than one that is there is silent.
 const KEEP_BEATS: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// How old a beat may be that must still be there: less than it is kept, as clocks differ.
+const LASTING_BEAT: SignedDuration = SignedDuration::from_hours(6 * 24);
+
 /// How often it is tried to raise a fence while others do the same.
 const ATTEMPTS: usize = 5;
 
@@ -128,7 +131,7 @@ impl FenceGuard {
             }
             noted?;
             *last_beat = now;
-            *self.lock() = Some(Remembered { beat, newest_fence });
+            *self.lock() = Some(Remembered { beat, beaten_at: now, newest_fence });
         }
         Ok(())
     }
@@ -141,7 +144,9 @@ impl FenceGuard {
             let history = session.history().await?;
             let fences = session.fences(&self.replica).await?;
             let newest = fences.newest.map(|(number, _)| number);
-            let Some(cause) = judge(history, &fences, remembered) else {
+            // Asked for after the database was: who purged the beat until then did not know a later time.
+            let lasting_since = self.clock.now() - LASTING_BEAT;
+            let Some(cause) = judge(history, &fences, remembered, lasting_since) else {
                 crate::telemetry::catalogue::FENCE.with([]).set(fences.up);
                 return Ok(newest.unwrap_or_default());
             };
