@@ -2,7 +2,11 @@
 
 use clap::Parser;
 use keypool_service::cli::Cli;
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, ErrorKind},
+    process::ExitCode,
+};
 
 /// Frees what one thread allocated and another is done with, which calls and lanes do all the time, for less than the
 /// system's.
@@ -13,6 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     match Cli::parse().run().await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_read_no_more(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keypool: {error}");
             let mut cause = error.source();
@@ -23,4 +28,10 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether whoever read the output has left, as `head` does once it has enough.
+fn is_read_no_more(error: &impl Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
