@@ -135,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn without_a_limit_the_clock_is_no_matter() {
+        let buckets = Buckets::new(Rate::UNLIMITED, 3);
+        for now in [START + SECOND, START, START + SECOND / 2] {
+            buckets.take(&"a", 1, now).unwrap();
+        }
+        buckets.take(&"a", 1_000_000, START).unwrap();
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let buckets = buckets(1);
         for key in 0..1000 {

@@ -18,8 +18,8 @@ impl Rate {
         Self { burst, every }
     }
 
-    /// More than anybody can use.
-    pub const UNLIMITED: Self = Self::new(1_000_000, SignedDuration::from_micros(1));
+    /// No limit: what is used takes no time to come back.
+    pub const UNLIMITED: Self = Self::new(1, SignedDuration::ZERO);
 
     /// Whether it allows something, and its span is one that can be counted: at least a microsecond, at most a day.
     #[must_use]
