@@ -94,7 +94,7 @@ impl Config {
             ),
             (
                 rates.iter().all(Rate::is_valid),
-                "limits.rates: burst must be 1 to 1000000, every 1 microsecond to 24 hours",
+                "limits.rates: burst must be 1 to 1000000, every 1 microsecond to 24 hours or, for no limit, 0s",
             ),
             (
                 limits.calls_per_principal > 0 && limits.watches_per_principal > 0,

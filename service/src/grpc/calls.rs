@@ -1,7 +1,7 @@
 //! What happens around every call: it gets a span with a request id, in which the call notes whom it is about; it ends at
 //! its deadline; and it is counted and timed by method and status code. It goes on with its caller's trace.
 
-use super::{deadline, malformed};
+use super::{deadline, error::code_of, malformed};
 use crate::{
     auth::Method,
     telemetry::{catalogue, continue_trace, sampled},
@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
@@ -90,7 +90,8 @@ where
                 span.record("trace_id", field::display(trace));
             }
             let response = malformed::translate(deadline::within(timeout, response).await?);
-            let code = observe(method, started, &response);
+            let code = code_of(&response);
+            observe(method, code, started);
             if trace.is_some() {
                 tell(&span, code);
             }
@@ -121,18 +122,13 @@ impl Drop for UnderWay {
     }
 }
 
-/// Counts and times a call. Returns how it ended.
-fn observe(method: Option<Method>, started: Instant, response: &Response<Body>) -> Code {
-    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+/// Counts and times a call that ended.
+pub(super) fn observe(method: Option<Method>, code: Code, started: Instant) {
     let seconds = started.elapsed().as_secs_f64();
     tracing::debug!(code = code_name(code), seconds, "done");
     let metrics = MethodMetrics::of(method);
-    match code {
-        Code::Ok => metrics.ok.increment(1),
-        code => counter(method, code).increment(1),
-    }
+    metrics.count(method, code);
     metrics.duration.record(seconds);
-    code
 }
 
 /// Tells whoever reads the trace how a call ended. Each field costs whoever does not a microsecond.
@@ -146,6 +142,7 @@ fn tell(span: &Span, code: Code) {
 /// What every call of a method touches, looked up once.
 struct MethodMetrics {
     ok: Counter,
+    unavailable: OnceLock<Counter>,
     duration: Histogram,
 }
 
@@ -162,8 +159,20 @@ impl MethodMetrics {
         let place = method.map_or(Method::ALL.len(), |method| method as usize);
         METRICS[place].get_or_init(|| Self {
             ok: counter(method, Code::Ok),
+            unavailable: OnceLock::new(),
             duration: catalogue::GRPC_CALL_DURATION.with([label(method)]),
         })
+    }
+
+    fn count(&self, method: Option<Method>, code: Code) {
+        match code {
+            Code::Ok => self.ok.increment(1),
+            // Who has too much to do must not do more for each that it refuses.
+            Code::Unavailable => {
+                self.unavailable.get_or_init(|| counter(method, code)).increment(1);
+            }
+            code => counter(method, code).increment(1),
+        }
     }
 }
 

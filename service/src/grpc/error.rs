@@ -9,13 +9,14 @@ use crate::{
     telemetry::Burst,
     types::ReservationId,
 };
+use http::Response;
 use keypool_proto::{
     ERROR_DOMAIN,
     v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
 };
 use prost::{Message, Name};
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
-use tonic::{Code, Status};
+use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
 /// When to try again what a passing state of the service refused.
@@ -94,8 +95,16 @@ pub(super) fn rate_limited(retry_after: Duration) -> Status {
     Status::with_error_details(code(ErrorReason::RateLimited), message, details)
 }
 
+/// The code of a response that is known from its head: not that of a stream that fails later.
+pub(super) fn code_of(response: &Response<Body>) -> Code {
+    response
+        .headers()
+        .get(Status::GRPC_STATUS)
+        .map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
+}
+
 /// Too much waits. Made once: who has too much to do must not do more for each that it refuses.
-fn overloaded() -> Status {
+pub(super) fn overloaded() -> Status {
     static OVERLOADED: LazyLock<Status> = LazyLock::new(|| {
         status(ErrorReason::Overloaded, "The service is overloaded: try again", [])
     });

@@ -3,7 +3,7 @@
 //! tonic answers them with INTERNAL, as if the service had failed, or OUT_OF_RANGE. The caller did, so it gets
 //! INVALID_ARGUMENT with the field's path, like for any other bad request.
 
-use super::error::invalid_argument;
+use super::error::{code_of, invalid_argument};
 use http::Response;
 use tonic::{Code, Status, body::Body};
 
@@ -15,6 +15,9 @@ const TOO_LARGE: &str = "Error, decoded message length too large: ";
 
 /// The response, or INVALID_ARGUMENT in place of one that says that the request could not be decoded.
 pub(super) fn translate(response: Response<Body>) -> Response<Body> {
+    if !matches!(code_of(&response), Code::Internal | Code::OutOfRange) {
+        return response;
+    }
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     let problem = match status.code() {
         Code::Internal => status.message().split_once(UNDECODABLE),

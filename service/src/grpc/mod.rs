@@ -11,6 +11,7 @@ mod encode;
 mod error;
 mod key_package_service;
 mod malformed;
+mod overload;
 mod pools;
 #[cfg(feature = "testing")]
 pub(crate) mod requests;
@@ -19,4 +20,5 @@ pub use audit_service::AuditService;
 pub use authenticate::{Authenticate, AuthenticateLayer};
 pub use calls::{CallLayer, Calls};
 pub use key_package_service::KeyPackageService;
+pub use overload::{Overload, OverloadLayer};
 pub use pools::{Pools, Statuses};

@@ -104,6 +104,17 @@ impl fmt::Debug for Lanes {
     }
 }
 
+/// What lanes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneKind {
+    /// Reserves.
+    Reserve,
+    /// What is done to holds.
+    Hold,
+    /// Uploads.
+    Upload,
+}
+
 impl Lanes {
     /// Starts the lanes. Must be called within a Tokio runtime. Each connects to the database with its first batch.
     #[must_use]
@@ -180,6 +191,16 @@ impl Lanes {
         answer(self.inner.upload.of(call.device.bucket).push(call)?).await
     }
 
+    /// Whether the lanes of a kind refuse as full whatever comes now, which is counted then.
+    #[must_use]
+    pub fn refuse(&self, kind: LaneKind) -> bool {
+        match kind {
+            LaneKind::Reserve => self.inner.reserve.refuses(),
+            LaneKind::Hold => self.inner.hold.refuses(),
+            LaneKind::Upload => self.inner.upload.refuses(),
+        }
+    }
+
     /// Refuses new calls, finishes those that wait, and ends the lanes. Dropped before it returns, it ends them at once.
     pub async fn close(&self) {
         self.inner.reserve.close();
@@ -239,6 +260,14 @@ impl<W: Work> Family<W> {
 
     fn of(&self, bucket: Bucket) -> &Entrance<W> {
         self.lane(self.lane_of(bucket))
+    }
+
+    fn refuses(&self) -> bool {
+        let full = self.entrances.iter().all(Entrance::is_full);
+        if let (true, Some(one)) = (full, self.entrances.first()) {
+            one.count_refused();
+        }
+        full
     }
 
     fn close(&self) {

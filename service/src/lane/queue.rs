@@ -5,7 +5,7 @@ use crate::{
     store::StoreError,
     telemetry::catalogue::{LANE_REFUSED, LANE_WAITING},
 };
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use std::{
     collections::VecDeque,
     sync::{
@@ -107,6 +107,7 @@ pub(super) struct Entrance<W: Work> {
     batch_limit: usize,
     pace: Pace,
     waiting: Gauge,
+    refused: Counter,
 }
 
 /// The end of a queue where a worker takes them.
@@ -122,8 +123,15 @@ pub(super) fn queue<W: Work>(capacity: usize, batch_limit: usize) -> (Entrance<W
     let (queue, receiver) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(capacity));
     let pace = Pace::default();
-    let waiting = LANE_WAITING.with([W::NAME]);
-    let entrance = Entrance { queue, room, capacity, batch_limit, pace: pace.clone(), waiting };
+    let entrance = Entrance {
+        queue,
+        room,
+        capacity,
+        batch_limit,
+        pace: pace.clone(),
+        waiting: LANE_WAITING.with([W::NAME]),
+        refused: LANE_REFUSED.with([W::NAME]),
+    };
     (entrance, Exit { queue: receiver, waiting: VecDeque::new(), batch_limit, pace })
 }
 
@@ -131,18 +139,27 @@ impl<W: Work> Entrance<W> {
     /// Lets an item wait for its batch; its answer comes through what this returns. Dropping that before the batch begins
     /// takes the item back.
     pub(super) fn push(&self, item: W::Item) -> Result<oneshot::Receiver<Answer<W>>, LaneError> {
-        let waiting = self.capacity - self.room.available_permits().min(self.capacity);
-        let is_too_slow = self.pace.is_too_slow_for(waiting / self.batch_limit);
         let (sender, receiver) = oneshot::channel();
-        let entered = if is_too_slow && !self.room.is_closed() {
-            Err(LaneError::Full)
-        } else {
-            self.enqueue(item, Some(sender))
+        let entered = match self.is_full() {
+            true => Err(LaneError::Full),
+            false => self.enqueue(item, Some(sender)),
         };
         if matches!(entered, Err(LaneError::Full)) {
-            LANE_REFUSED.count([W::NAME]);
+            self.count_refused();
         }
         entered.map(|()| receiver)
+    }
+
+    /// Whether it refuses as full whatever comes now.
+    pub(super) fn is_full(&self) -> bool {
+        let room = self.room.available_permits().min(self.capacity);
+        let batches = (self.capacity - room) / self.batch_limit;
+        !self.room.is_closed() && (room == 0 || self.pace.is_too_slow_for(batches))
+    }
+
+    /// Counts that it refused something as full.
+    pub(super) fn count_refused(&self) {
+        self.refused.increment(1);
     }
 
     /// Has an item done although nobody waits for its answer.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Rate {
     /// How much at once.
     pub burst: u32,
-    /// How long it takes until one more is allowed.
+    /// How long it takes until one more is allowed; no time at all means no limit.
     pub every: SignedDuration,
 }
 
@@ -21,11 +21,12 @@ impl Rate {
     /// No limit: what is used takes no time to come back.
     pub const UNLIMITED: Self = Self::new(1, SignedDuration::ZERO);
 
-    /// Whether it allows something, and its span is one that can be counted: at least a microsecond, at most a day.
+    /// Whether it allows something, and its span is none, or one that can be counted: at least a microsecond, at most a day.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         (1..=1_000_000).contains(&self.burst)
-            && self.every >= SignedDuration::from_micros(1)
-            && self.every <= SignedDuration::from_hours(24)
+            && (self.every.is_zero()
+                || (SignedDuration::from_micros(1)..=SignedDuration::from_hours(24))
+                    .contains(&self.every))
     }
 }

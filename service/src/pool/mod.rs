@@ -26,7 +26,7 @@ pub use watch::Watch;
 use crate::{
     clock::{Clock, MAX_SKEW},
     fence::FenceGuard,
-    lane::{LaneRules, Lanes},
+    lane::{LaneKind, LaneRules, Lanes},
     limits::Limits,
     store::{Bucketful, LogFilter, LogPosition, LogRow, Purged, Store, StoreError, SurveyRow},
     types::Holder,
@@ -119,6 +119,12 @@ impl KeyPackagePool {
 
     fn now(&self) -> jiff::Timestamp {
         self.inner.clock.now()
+    }
+
+    /// Whether a call that goes to lanes of a kind is refused as overloaded, whatever it asks for. So it need not be read.
+    #[must_use]
+    pub fn refuses(&self, kind: LaneKind) -> bool {
+        self.inner.calls.available_permits() == 0 || self.lanes().refuse(kind)
     }
 
     /// Lets a call in, unless too many are in already: memory stays bounded whatever the load.

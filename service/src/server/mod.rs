@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError, LimitsConfig},
     embedded::EmbeddedError,
-    grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService},
+    grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService, OverloadLayer},
     limits::InFlight,
     pem::TlsError,
     pool::KeyPackagePool,
@@ -175,6 +175,7 @@ impl Server {
         let limits = &config.limits;
         let routes = http_server(limits)
             .layer(tonic_web::GrpcWebLayer::new())
+            .layer(OverloadLayer::new(pool.clone()))
             .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
             .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal))
             .add_service(health_service)

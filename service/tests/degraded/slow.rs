@@ -6,7 +6,7 @@ use crate::{
         calls::{eventually, reserve_one},
         device, http,
         locks::{self, connect},
-        reason, reserve_request,
+        reason, reserve_request, spend_request,
     },
 };
 use keypool_proto::v1::{ErrorReason, GetPoolStatusRequest};
@@ -107,6 +107,48 @@ async fn a_lane_full_of_calls_that_nobody_waits_for_has_room_again_at_once() {
     .await;
     let [reserve, ..] = call_each(&rig.client, "more").await;
     reserve.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_lane_refuses_without_reading() {
+    let rig = Rig::start(|config| {
+        config.lanes.reserve = 1;
+        config.lanes.queue_packages = 100;
+    })
+    .await;
+    // What is read is refused for what it says.
+    let unreadable = async || {
+        let mut client = rig.client.clone();
+        client.reserve_key_packages(reserve_request("", vec![])).await.unwrap_err()
+    };
+    assert_eq!(reason(&unreadable().await), ErrorReason::InvalidArgument);
+    let locked = Locked::start(&rig.server).await;
+    let mut fill = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let mut client = rig.client.clone();
+        let id = format!("r-{number}");
+        fill.spawn(async move {
+            loop {
+                reserve_one(&mut client, &id, "bob", "phone").await.ok();
+            }
+        });
+    }
+    eventually("it is refused unread", async || {
+        let refused = unreadable().await;
+        let has_advice = refused.get_error_details().retry_info().is_some();
+        refused.code() == Code::Unavailable
+            && reason(&refused) == ErrorReason::Overloaded
+            && has_advice
+    })
+    .await;
+    let spend = rig.client.clone().spend_reservation(spend_request("", vec![])).await;
+    assert_eq!(reason(&spend.unwrap_err()), ErrorReason::InvalidArgument, "other lanes have room");
+    drop(fill);
+    locked.end().await;
+    eventually("it is read again", async || {
+        reason(&unreadable().await) == ErrorReason::InvalidArgument
+    })
+    .await;
 }
 
 #[tokio::test]
