@@ -12,6 +12,7 @@ use crate::{
     rig::{Demand, Rig},
     subject::{Channels, Offered, TTL, Users},
 };
+use cores::Cores;
 use report::{Report, Round};
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,8 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) async fn run(mut options: OverloadOptions) -> Result<Outcome, Error> {
     // A call costs more where many connections have few each: peak and overload come by the same number.
     options.bench.run.connections = options.senders;
+    let cores = Cores::split(&options)?;
+    cores.start_measured()?;
     let mut rig = Rig::start(&options.bench).await?;
     rig.failures = Arc::new(Failures::of_overload());
     rig.database
@@ -40,7 +43,7 @@ pub(crate) async fn run(mut options: OverloadOptions) -> Result<Outcome, Error> 
         .await?;
     rig.database.settle().await?;
     let service = rig.service().await?;
-    let share = cores::share(&options, &rig, &service)?;
+    let share = cores.start_load()?;
     eprintln!("{share}");
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
