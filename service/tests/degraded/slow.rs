@@ -9,7 +9,7 @@ use crate::{
         reason, reserve_request, spend_request,
     },
 };
-use keypool_proto::v1::{ErrorReason, GetPoolStatusRequest};
+use keypool_proto::v1::{ErrorReason, GetPoolStatusRequest, ReserveKeyPackagesRequest};
 use std::time::Duration;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -139,6 +139,24 @@ async fn a_full_lane_refuses_without_reading() {
         refused.code() == Code::Unavailable
             && reason(&refused) == ErrorReason::Overloaded
             && has_advice
+    })
+    .await;
+    // One that is still being sent ends as it should, and takes nothing else on its connection with it.
+    let large = async || {
+        let mut client = rig.client.clone();
+        let request =
+            ReserveKeyPackagesRequest { group_id: vec![0; 4 << 20], ..reserve_request("", vec![]) };
+        reason(&client.reserve_key_packages(request).await.unwrap_err())
+    };
+    let mut refused = 0;
+    eventually("large ones are refused unread", async || {
+        let reason = large().await;
+        assert!(
+            matches!(reason, ErrorReason::Overloaded | ErrorReason::InvalidArgument),
+            "{reason:?}"
+        );
+        refused += u32::from(reason == ErrorReason::Overloaded);
+        refused == 20
     })
     .await;
     let spend = rig.client.clone().spend_reservation(spend_request("", vec![])).await;
