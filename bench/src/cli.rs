@@ -152,6 +152,10 @@ pub(crate) struct OverloadOptions {
     /// HTTP/2 connections, in place of --connections: so many that they keep nothing back
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) senders: u32,
+    /// Offer the calls through the SDK, which tries refused ones again and sends fewer while many are refused; else each is
+    /// sent once, by a client that knows nothing of that
+    #[arg(long)]
+    pub(crate) sdk: bool,
     /// Let load generator, service and database share all cores; else each side has half of them for itself
     #[arg(long)]
     pub(crate) together: bool,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keypool_proto::v1::ErrorReason;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -12,7 +13,7 @@ use tracing::Instrument;
 use crate::auth::Authorization;
 use crate::decode::is_own_expiry;
 use crate::method::Method;
-use crate::observe::Observed;
+use crate::observe::{self, Observed};
 use crate::retry::{Repeated, Retries};
 use crate::transport::Replica;
 use crate::{Client, Error, Failure, Result};
@@ -78,14 +79,25 @@ impl Tries {
         }
     }
 
-    /// Sends the request once.
+    /// Sends the request once, unless the service is so overloaded that it is kept back.
     pub(crate) async fn send<M: Method>(&mut self, request: M) -> Result<M::Answer> {
         self.replica = None;
+        let client = self.client.clone();
+        if !client.throttle().admits(M::NAME, Instant::now()) {
+            observe::kept_back(M::NAME);
+            return Err(kept_back());
+        }
+        let answer = self.ask(request).await;
+        client.throttle().heard(M::NAME, answer.as_ref().err(), Instant::now());
+        answer
+    }
+
+    async fn ask<M: Method>(&mut self, request: M) -> Result<M::Answer> {
         let mut request = Request::new(request);
         let authorized = self.authorization.authorize(&mut request);
         until(self.deadline, authorized).await.unwrap_or_else(|| Err(self.expired()))?;
         #[cfg(feature = "opentelemetry")]
-        crate::observe::send_context(request.metadata_mut());
+        observe::send_context(request.metadata_mut());
 
         let replica = self.client.replicas().pick(&self.failed, Instant::now())?;
         let channel = replica.channel();
@@ -180,6 +192,13 @@ impl Tries {
         };
         Error::DeadlineExceeded(Box::new(Failure::new(Code::DeadlineExceeded, message)))
     }
+}
+
+fn kept_back() -> Error {
+    let message = "not sent, because the service refuses more of these calls than it takes";
+    let mut failure = Failure::new(Code::Unavailable, message);
+    failure.reason = Some(ErrorReason::Overloaded);
+    Error::Overloaded(Box::new(failure))
 }
 
 /// `None` if the time is over first.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::TokenCache;
+use crate::throttle::Throttle;
 use crate::transport::{Connection, Replicas};
 use crate::{ClientBuilder, Result, RetryPolicy};
 
@@ -61,6 +62,10 @@ impl Client {
 
     pub(crate) fn replicas(&self) -> &Replicas {
         self.connection.replicas()
+    }
+
+    pub(crate) fn throttle(&self) -> &Throttle {
+        self.connection.throttle()
     }
 
     pub(crate) fn tokens(&self) -> Option<&Arc<TokenCache>> {

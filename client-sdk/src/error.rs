@@ -68,8 +68,8 @@ pub enum Error {
     #[error("{0}")]
     RateLimited(Box<Failure>),
 
-    /// More calls wait than the service may queue. The last try did nothing; one before it, whose
-    /// answer was lost, may have.
+    /// More calls wait than the service may queue, or so many were refused of late that this one was
+    /// not sent. The last try did nothing; one before it, whose answer was lost, may have.
     #[error("{0}")]
     Overloaded(Box<Failure>),
 

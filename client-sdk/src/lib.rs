@@ -59,6 +59,11 @@
 //! With several replicas ([`ClientBuilder::endpoint`], [`ClientBuilder::resolve_every`]), the next
 //! try goes to another one at once.
 //!
+//! While the service refuses many calls of a method as overloaded, only a part of them is sent, so that
+//! it has time for those that it takes. The others fail as [`Error::Overloaded`] at once, or are tried
+//! again as if the service had refused them. A client that makes only a few calls a second is not kept
+//! back for long.
+//!
 //! The future of a call may be dropped at any time: nothing of it goes on in the client. What the
 //! service had begun it may still finish, and the same call later tells.
 //!
@@ -103,6 +108,7 @@
 //! | `keypool_client_calls_total` | counter | `method`, `outcome` | calls that ended; `outcome` as above, or `cancelled` |
 //! | `keypool_client_call_duration_seconds` | histogram | `method` | how long they took, retries included |
 //! | `keypool_client_retries_total` | counter | `method` | tries but for each call's first |
+//! | `keypool_client_kept_back_total` | counter | `method` | tries that were not sent, because the service is overloaded |
 //!
 //! `method` is the name in the protocol, such as `ReserveKeyPackages`.
 //!
@@ -171,6 +177,7 @@ mod saved;
 mod target;
 #[cfg(feature = "test-server")]
 mod test_server;
+mod throttle;
 mod transport;
 mod watch;
 

@@ -227,6 +227,47 @@ async fn a_dropped_call_leaves_nothing_running() {
 }
 
 #[tokio::test]
+async fn an_overloaded_service_is_spared_until_it_is_well_again() {
+    let (fake, client) = Fake::start().await;
+    let client = client.retry(RetryPolicy::never()).connect().await.unwrap();
+    fake.status.always(Err(failure(Code::Unavailable, ErrorReason::Overloaded, vec![])));
+
+    for _ in 0..1000 {
+        let error = client.pool_status("bob", "phone").await.unwrap_err();
+        assert!(matches!(error, Error::Overloaded(_)), "{error:?}");
+        assert_eq!(error.reason(), Some(ErrorReason::Overloaded));
+    }
+    let sent = fake.status.requests().len();
+    assert!(sent < 500, "{sent} of 1,000 calls were sent");
+
+    // Other methods have queues of their own.
+    fake.reserve.always(Ok(reserved(vec![bobs()])));
+    for _ in 0..10 {
+        client.reserve(b"group").user("bob").send().await.unwrap().keep();
+    }
+
+    fake.status.always(Ok(some_status()));
+    let mut in_a_row = 0;
+    eventually_async(async || {
+        let answer = client.pool_status("bob", "phone").await;
+        in_a_row = if answer.is_ok() { in_a_row + 1 } else { 0 };
+        in_a_row == 20
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_kept_back_is_tried_again() {
+    let (fake, client) = Fake::start().await;
+    let never = client.clone().retry(RetryPolicy::never()).connect().await.unwrap();
+    fake.status.always(Err(failure(Code::Unavailable, ErrorReason::Overloaded, vec![])));
+    for _ in 0..200 {
+        never.pool_status("bob", "phone").await.unwrap_err();
+    }
+    drop(never);
+}
+
+#[tokio::test]
 async fn what_is_no_endpoint_is_refused_at_once() {
     let result = Client::builder("localhost:50051").connect().await;
     let Err(Error::Configuration(ConfigError::Endpoint { endpoint })) = result else {

@@ -3,10 +3,12 @@
 mod answer;
 mod books;
 mod history;
+mod reservation;
 mod violations;
 
 pub(crate) use answer::Expected;
 pub(crate) use books::check_books;
+pub(crate) use reservation::end_of_hold;
 pub(crate) use violations::{Violation, Violations};
 
 use history::{Histories, Hold};

@@ -5,7 +5,7 @@ use super::{
     mix::{Mix, Operation},
 };
 use crate::{
-    check::{Checker, Micros, Violation},
+    check::{Checker, Violation, end_of_hold},
     database::fill,
     drive::{CallError, Caller},
     subject::{REPEAT_ONE_IN, make_upload},
@@ -16,7 +16,7 @@ use keypool_client::{
 use rand::{Rng, rngs::SmallRng};
 use std::{
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// Makes one call after another, as the mix says.
@@ -111,7 +111,7 @@ impl Worker {
         let group: [u8; 16] = self.random.random();
         let reserve = self.client.reserve(group).device(user, fill::DEVICE).ttl(self.ttl);
         let reservation = reserve.send().await?;
-        self.check(&reservation);
+        self.checker.holds(&reservation, self.ttl);
         Ok(reservation)
     }
 
@@ -123,9 +123,9 @@ impl Worker {
             Err(error) if is_good_reason(&error) => return Ok(()),
             Err(error) => return Err(CallError::Failed(error.to_string())),
         }
-        self.check(reservation);
+        self.checker.holds(reservation, self.ttl);
         let lapsed = |(one, again): (&ReservedPackage, &ReservedPackage)| {
-            let (end, again) = (end(one), end(again));
+            let (end, again) = (end_of_hold(one), end_of_hold(again));
             end.zip(again).is_some_and(|(end, again)| again.before(self.ttl) >= end)
         };
         let pairs = || before.iter().zip(reservation.packages());
@@ -133,16 +133,6 @@ impl Worker {
             self.checker.violated(Violation::RepeatDiffers, reservation.id());
         }
         Ok(())
-    }
-
-    /// Tells the checker who holds what.
-    fn check(&self, reservation: &Reservation) {
-        for package in reservation.packages().iter().filter(|package| !package.last_resort) {
-            if let Some(end) = end(package) {
-                let package_ref = &package.name.key_package_ref;
-                self.checker.held(package_ref, reservation.id(), end, self.ttl);
-            }
-        }
     }
 
     /// Counts a call, and returns what it brought unless it was refused for a good reason.
@@ -176,10 +166,4 @@ fn is_good_reason(error: &Error) -> bool {
             | Error::ReservationLost(_)
             | Error::KeyPackageAlreadySpent(_)
     )
-}
-
-/// When a hold ends.
-fn end(package: &ReservedPackage) -> Option<Micros> {
-    let since = package.hold_expires?.duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_micros()).ok().map(Micros)
 }

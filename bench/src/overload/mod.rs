@@ -10,7 +10,7 @@ use crate::{
     drive::{Failures, Offer, Window, memory_peak, offer},
     error::{Error, Outcome},
     rig::{Demand, Rig},
-    subject::{Channels, Offered, TTL, Users},
+    subject::{Channels, Offered, OfferedBySdk, TTL, Users},
 };
 use cores::Cores;
 use report::{Report, Round};
@@ -72,15 +72,26 @@ async fn round(rig: &Rig, service: &Child, options: &OverloadOptions) -> Result<
         let measured = Box::pin(rig.measure_reserves(&demand, window, &[service])).await?;
         peak = peak.max(measured.per_second());
     }
-    let channels =
-        Channels::connect(&[service.endpoint()], options.senders, options.senders).await?;
-    let senders = (0..options.senders).map(|number| Offered {
-        client: channels.client(number as usize),
-        requests: rig.requests(&demand(1)),
-        checker: rig.checker.clone(),
-        package_bytes: rig.options.package_bytes as usize,
-    });
     let what = Offer { per_second: options.times * peak, deadline: options.deadline, window };
-    let taken = offer(senders.collect(), what, &rig.meter(&[service]), &rig.failures).await?;
+    let (meter, requests) = (rig.meter(&[service]), || rig.requests(&demand(1)));
+    let taken = if options.sdk {
+        let mut senders = Vec::new();
+        for _ in 0..options.senders {
+            let (endpoint, checker) = (service.endpoint(), rig.checker.clone());
+            let sender = OfferedBySdk::connect(endpoint, options.deadline, requests(), checker);
+            senders.push(sender.await?);
+        }
+        offer(senders, what, &meter, &rig.failures).await?
+    } else {
+        let channels =
+            Channels::connect(&[service.endpoint()], options.senders, options.senders).await?;
+        let senders = (0..options.senders).map(|number| Offered {
+            client: channels.client(number as usize),
+            requests: requests(),
+            checker: rig.checker.clone(),
+            package_bytes: rig.options.package_bytes as usize,
+        });
+        offer(senders.collect(), what, &meter, &rig.failures).await?
+    };
     Ok(Round { peak, taken })
 }

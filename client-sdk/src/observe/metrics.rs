@@ -33,3 +33,8 @@ impl Drop for CallMetrics {
             .record(self.start.elapsed());
     }
 }
+
+/// A try that is not sent, because the service is overloaded.
+pub(crate) fn kept_back(method: &'static str) {
+    metrics::counter!("keypool_client_kept_back_total", "method" => method).increment(1);
+}

@@ -8,6 +8,7 @@ mod trace_context;
 use tracing::{Span, field};
 
 use self::metrics::CallMetrics;
+pub(crate) use self::metrics::kept_back;
 use crate::Error;
 use crate::method::Method;
 

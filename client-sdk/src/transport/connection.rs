@@ -9,29 +9,32 @@ use tonic::transport::{Channel, Endpoint, Error};
 use super::line::Line;
 use super::names::{Names, look_up};
 use super::{EndpointOptions, Named, Replicas};
+use crate::throttle::Throttle;
 
-/// The replicas, and the task that follows their names. Dropping it ends the task.
+/// The replicas, the task that follows their names, and how much of what is called is sent. Dropping
+/// it ends the task.
 #[derive(Debug)]
 pub(crate) struct Connection {
     replicas: Arc<Replicas>,
     following: Option<JoinHandle<()>>,
+    throttle: Throttle,
 }
 
 impl Connection {
     pub(crate) fn over(channel: Channel) -> Self {
-        Self { replicas: Arc::new(Replicas::by(Line::over(channel))), following: None }
+        Self::with(Replicas::by(Line::over(channel)).into(), None)
     }
 
     /// There is one replica, which is connected to at once.
     pub(crate) async fn now(endpoint: &Endpoint, options: EndpointOptions) -> Result<Self, Error> {
         let line = Line::now(endpoint.clone(), options.dial).await?;
-        Ok(Self { replicas: Arc::new(Replicas::by(line)), following: None })
+        Ok(Self::with(Replicas::by(line).into(), None))
     }
 
     /// Each endpoint is a replica, or whatever its name stands for when it is connected to.
     pub(crate) fn to(endpoints: Vec<Named>, options: EndpointOptions) -> Self {
         let names = Names::new(endpoints, options);
-        Self { replicas: Arc::new(Replicas::to(names.places())), following: None }
+        Self::with(Replicas::to(names.places()).into(), None)
     }
 
     /// Each address of each name is a replica, and the names are looked up again and again.
@@ -43,11 +46,19 @@ impl Connection {
         let names = Names::new(endpoints, options);
         let replicas = Arc::new(Replicas::to(names.places()));
         let following = tokio::spawn(names.follow(look_up, every, replicas.clone()));
-        Self { replicas, following: Some(following) }
+        Self::with(replicas, Some(following))
+    }
+
+    fn with(replicas: Arc<Replicas>, following: Option<JoinHandle<()>>) -> Self {
+        Self { replicas, following, throttle: Throttle::default() }
     }
 
     pub(crate) fn replicas(&self) -> &Replicas {
         &self.replicas
+    }
+
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 }
 
