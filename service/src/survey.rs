@@ -28,6 +28,8 @@ const BUCKETS: usize = 32;
 /// Counts again and again, until the task is dropped.
 pub async fn run(pool: KeyPackagePool) {
     let mut survey = Survey::new();
+    // Until everything was counted, the count is as old as the process.
+    POOLS_COUNTED.with([]).set(number(pool.now().as_second().unsigned_abs()));
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -62,10 +64,12 @@ impl Survey {
     async fn round(&mut self, pool: &KeyPackagePool) -> Result<(), StoreError> {
         let began = Instant::now();
         for _ in 0..self.parts.len() {
-            let (buckets, part) = &mut self.parts[self.next];
+            let place = self.next;
+            // Before it is counted: one that always fails must not keep the others from it.
+            self.next = (place + 1) % self.parts.len();
+            let (buckets, part) = &mut self.parts[place];
             let (counted_at, rows) = pool.survey(buckets).await?;
             *part = Some(Part { counted_at, rows });
-            self.next = (self.next + 1) % self.parts.len();
             if began.elapsed() >= ROUND {
                 break;
             }

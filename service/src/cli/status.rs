@@ -17,8 +17,8 @@ use std::{
 /// How often it is shown anew, at most; each time takes a tenth of the time at most.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How many buckets are counted by one statement.
-const BUCKETS: usize = 128;
+/// How many buckets one statement reads.
+const BUCKETS: usize = 32;
 
 /// The beginning of the screen, and nothing on it.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -86,20 +86,29 @@ pub(super) async fn run(config: &Config, flags: &StatusFlags) -> Result<(), CliE
     .await
 }
 
-async fn read(store: &Store, policy: &Policy, lowest: u32) -> Result<Status, StoreError> {
+/// Reads some buckets after others: no statement takes long, however much there is.
+async fn read(store: &Store, policy: &Policy, wanted: u32) -> Result<Status, StoreError> {
     let now = SystemClock.now();
-    let mut pools = Pools::default();
+    let (mut overview, mut pools, mut lowest) = (Overview::default(), Pools::default(), Vec::new());
     for buckets in Bucketful::all(BUCKETS) {
+        overview += store.overview(&buckets, now).await?;
         for row in store.survey(&buckets, now, policy.low_watermark).await? {
             pools.empty += row.empty;
             pools.low += row.low;
             pools.healthy += row.healthy;
             pools.without_last_resort += row.without_last_resort;
         }
+        lowest.extend(store.lowest_pools(&buckets, now, wanted).await?);
+        lowest.sort_by(|one: &LowPool, other| rank(one).cmp(&rank(other)));
+        lowest.truncate(wanted as usize);
     }
-    let lowest = store.lowest_pools(now, lowest).await?;
     let lowest = lowest.into_iter().map(|pool| Lowest::of(pool, policy)).collect();
-    Ok(Status { overview: store.overview(now).await?, pools, lowest })
+    Ok(Status { overview, pools, lowest })
+}
+
+/// What is listed first.
+fn rank(pool: &LowPool) -> impl Ord + '_ {
+    (pool.available, pool.has_last_resort, &pool.user, &pool.device, pool.cipher_suite.0)
 }
 
 fn show(status: &Status, flags: &StatusFlags) -> Result<(), CliError> {

@@ -1,15 +1,14 @@
 //! What follows from what a database says of itself and what a replica remembers of it.
 
-use crate::store::{Fences, History};
+use crate::store::{Beat, Fences, History};
 use jiff::Timestamp;
+use std::collections::HashMap;
 
-/// What a replica remembers of the database, from its last beat that the database acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a replica remembers of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remembered {
-    /// The number of the beat.
-    pub(super) beat: i64,
-    /// When it was.
-    pub(super) beaten_at: Timestamp,
+    /// The last beat of each replica that the database had, this replica's own among them.
+    pub(super) beats: HashMap<String, Beat>,
     /// The newest fence then, up or not.
     pub(super) newest_fence: i32,
 }
@@ -23,7 +22,7 @@ pub(super) enum Cause {
     OtherCluster,
     /// The cluster has another timeline: a standby took over, or it was recovered to a point in time.
     OtherTimeline,
-    /// The database has not got what it acknowledged to this replica.
+    /// The database has not got what it acknowledged to a replica.
     FellBack,
 }
 
@@ -43,7 +42,7 @@ impl Cause {
 pub(super) fn judge(
     history: Option<History>,
     fences: &Fences,
-    remembered: Option<Remembered>,
+    remembered: Option<&Remembered>,
     lasting_since: Timestamp,
 ) -> Option<Cause> {
     let Some((newest, noted)) = fences.newest else { return Some(Cause::First) };
@@ -58,12 +57,12 @@ pub(super) fn judge(
     let remembered = remembered?;
     // A fence that is up and was raised since keeps back whatever this replica knows and the database has forgotten.
     let is_covered = fences.up > remembered.newest_fence;
-    let has_beat = match fences.beat {
-        Some(beat) => beat >= remembered.beat,
-        // This replica stood still for days.
-        None => remembered.beaten_at < lasting_since,
+    let has = |(replica, beat): (&String, &Beat)| match fences.beats.get(replica) {
+        Some(found) => found.number >= beat.number,
+        // That replica is gone for days, or this one stood still.
+        None => beat.beaten_at < lasting_since,
     };
-    let is_there = newest >= remembered.newest_fence && has_beat;
+    let is_there = newest >= remembered.newest_fence && remembered.beats.iter().all(has);
     (!is_there && !is_covered).then_some(Cause::FellBack)
 }
 
@@ -73,33 +72,51 @@ mod tests {
 
     const HISTORY: History = History { system_identifier: 7, timeline: 1 };
     const BEATEN: Timestamp = Timestamp::constant(1_800_000_000, 0);
-    const REMEMBERED: Option<Remembered> =
-        Some(Remembered { beat: 5, beaten_at: BEATEN, newest_fence: 2 });
 
-    /// A beat that must still be there.
+    /// A replica that remembers its own beat, and maybe another's.
+    fn remembered(other: Option<i64>) -> Remembered {
+        Remembered { beats: beats(Some(5), other), newest_fence: 2 }
+    }
+
+    fn beats(own: Option<i64>, other: Option<i64>) -> HashMap<String, Beat> {
+        let beat = |(replica, number): (&str, Option<i64>)| {
+            Some((replica.to_owned(), Beat { number: number?, beaten_at: BEATEN }))
+        };
+        [("own", own), ("other", other)].into_iter().filter_map(beat).collect()
+    }
+
+    /// Beats that must still be there.
     fn judge(
         history: Option<History>,
         fences: &Fences,
-        remembered: Option<Remembered>,
+        remembered: Option<&Remembered>,
     ) -> Option<Cause> {
         super::judge(history, fences, remembered, BEATEN)
     }
 
     fn fences(up: i32, beat: Option<i64>) -> Fences {
-        Fences { newest: Some((up.max(2), Some(HISTORY))), up, beat }
+        Fences { newest: Some((up.max(2), Some(HISTORY))), up, beats: beats(beat, None) }
     }
 
     #[test]
     fn a_database_that_goes_on_needs_no_fence() {
         assert_eq!(judge(Some(HISTORY), &fences(2, None), None), None, "a new replica");
-        assert_eq!(judge(Some(HISTORY), &fences(2, Some(5)), REMEMBERED), None);
-        assert_eq!(judge(Some(HISTORY), &fences(2, Some(6)), REMEMBERED), None, "a lost reply");
-        assert_eq!(judge(None, &fences(2, Some(5)), REMEMBERED), None, "can't tell its history");
+        assert_eq!(judge(Some(HISTORY), &fences(2, Some(5)), Some(&remembered(None))), None);
+        assert_eq!(
+            judge(Some(HISTORY), &fences(2, Some(6)), Some(&remembered(None))),
+            None,
+            "a lost reply"
+        );
+        assert_eq!(
+            judge(None, &fences(2, Some(5)), Some(&remembered(None))),
+            None,
+            "can't tell its history"
+        );
     }
 
     #[test]
     fn a_new_database_gets_its_first() {
-        let fences = Fences { newest: None, up: 0, beat: None };
+        let fences = Fences { newest: None, up: 0, beats: HashMap::new() };
         assert_eq!(judge(Some(HISTORY), &fences, None), Some(Cause::First));
     }
 
@@ -116,32 +133,44 @@ mod tests {
     #[test]
     fn a_database_that_forgot_a_beat_fell_back() {
         let fell_back = Some(Cause::FellBack);
-        assert_eq!(judge(Some(HISTORY), &fences(2, Some(4)), REMEMBERED), fell_back);
-        assert_eq!(judge(Some(HISTORY), &fences(2, None), REMEMBERED), fell_back);
-        assert_eq!(judge(None, &fences(0, None), REMEMBERED), fell_back);
+        assert_eq!(judge(Some(HISTORY), &fences(2, Some(4)), Some(&remembered(None))), fell_back);
+        assert_eq!(judge(Some(HISTORY), &fences(2, None), Some(&remembered(None))), fell_back);
+        assert_eq!(judge(None, &fences(0, None), Some(&remembered(None))), fell_back);
+    }
+
+    #[test]
+    fn a_database_that_forgot_another_replicas_beat_fell_back() {
+        let judge = |other| {
+            let fences = Fences { beats: beats(Some(5), other), ..fences(2, None) };
+            judge(Some(HISTORY), &fences, Some(&remembered(Some(9))))
+        };
+        assert_eq!(judge(Some(9)), None);
+        assert_eq!(judge(Some(8)), Some(Cause::FellBack));
+        assert_eq!(judge(None), Some(Cause::FellBack));
     }
 
     #[test]
     fn a_database_that_forgot_a_fence_fell_back() {
-        let forgot = Fences { newest: Some((1, Some(HISTORY))), up: 1, beat: Some(5) };
-        assert_eq!(judge(Some(HISTORY), &forgot, REMEMBERED), Some(Cause::FellBack));
+        let forgot = Fences { newest: Some((1, Some(HISTORY))), ..fences(1, Some(5)) };
+        assert_eq!(judge(Some(HISTORY), &forgot, Some(&remembered(None))), Some(Cause::FellBack));
     }
 
     #[test]
     fn a_fence_raised_since_covers_what_was_forgotten_if_it_is_up() {
-        assert_eq!(judge(Some(HISTORY), &fences(3, None), REMEMBERED), None);
-        let lifted = Fences { newest: Some((3, Some(HISTORY))), up: 2, beat: None };
-        assert_eq!(judge(Some(HISTORY), &lifted, REMEMBERED), Some(Cause::FellBack));
+        assert_eq!(judge(Some(HISTORY), &fences(3, None), Some(&remembered(None))), None);
+        let lifted = Fences { newest: Some((3, Some(HISTORY))), ..fences(2, None) };
+        assert_eq!(judge(Some(HISTORY), &lifted, Some(&remembered(None))), Some(Cause::FellBack));
     }
 
     #[test]
     fn a_beat_that_is_old_may_have_been_purged() {
         let later = BEATEN + jiff::SignedDuration::from_secs(1);
-        let judge = |fences| super::judge(Some(HISTORY), &fences, REMEMBERED, later);
+        let known = remembered(None);
+        let judge = |fences| super::judge(Some(HISTORY), &fences, Some(&known), later);
         assert_eq!(judge(fences(2, None)), None);
         assert_eq!(judge(fences(2, Some(4))), Some(Cause::FellBack), "an older one is there");
         assert_eq!(judge(fences(1, None)), None);
-        let forgot = Fences { newest: Some((1, Some(HISTORY))), up: 1, beat: None };
+        let forgot = Fences { newest: Some((1, Some(HISTORY))), ..fences(1, None) };
         assert_eq!(judge(forgot), Some(Cause::FellBack), "a fence is never purged");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A database that was restored from a backup, or whose standby took over before it had everything, would hand spent packages
 //! out again. Each connection is asked, before anything is taken by it, whether the database is still the one that this replica
-//! knows: the same cluster, on the same timeline, with this replica's last beat. If it isn't, a fence is raised: one-time packages
+//! knows: the same cluster, on the same timeline, with the last beat of each replica. If it isn't, a fence is raised: one-time packages
 //! of before are quarantined, until their device has said that it still has their private keys. docs/decisions/0018-fence.md says
 //! what this finds and what it can't.
 
@@ -10,7 +10,7 @@ mod judge;
 
 use crate::{
     clock::Clock,
-    store::{NewFence, Session, Store, StoreError},
+    store::{Beat, Fences, NewFence, Session, Store, StoreError},
 };
 use jiff::{SignedDuration, Timestamp};
 use judge::{Cause, Remembered, judge};
@@ -46,7 +46,7 @@ pub struct FenceGuard {
     clock: Arc<dyn Clock>,
     /// Whether a standby that takes over has all that was acknowledged.
     synchronous_standbys: bool,
-    remembered: Mutex<Option<Remembered>>,
+    remembered: Mutex<Option<Arc<Remembered>>>,
     /// Whether something was acknowledged since the last beat.
     acknowledged: AtomicBool,
 }
@@ -119,36 +119,46 @@ impl FenceGuard {
             Some(session) if !session.is_closed() => session,
             _ => session.insert(store.session().await?),
         };
-        let newest_fence = self.check(session).await?;
+        let Fences { newest, mut beats, .. } = self.check(session).await?;
+        let newest_fence = newest.map_or(0, |(number, _)| number);
         let now = self.clock.now();
         let is_due = now.duration_since(*last_beat).abs() >= IDLE_BEAT;
-        let known = self.remembered().is_some_and(|known| known.newest_fence == newest_fence);
-        if self.acknowledged.swap(false, Ordering::Relaxed) || is_due || !known {
-            let beat = self.remembered().map_or(1, |known| known.beat + 1);
-            let noted = session.beat(&self.replica, beat, now).await;
+        let (known_fence, last_number) = self.last_known();
+        let is_new = known_fence != Some(newest_fence);
+        if self.acknowledged.swap(false, Ordering::Relaxed) || is_due || is_new {
+            let beat = Beat { number: last_number + 1, beaten_at: now };
+            let noted = session.beat(&self.replica, beat).await;
             if noted.is_err() {
                 self.acknowledged.store(true, Ordering::Relaxed);
             }
             noted?;
             *last_beat = now;
-            *self.lock() = Some(Remembered { beat, beaten_at: now, newest_fence });
+            beats.insert(self.replica.clone(), beat);
         }
+        *self.lock() = Some(Arc::new(Remembered { beats, newest_fence }));
         Ok(())
     }
 
-    /// Raises a fence if need be, and returns the newest.
-    async fn check(&self, session: &mut Session) -> Result<i32, StoreError> {
+    /// The newest fence that this replica remembers, and the number of its last beat.
+    fn last_known(&self) -> (Option<i32>, i64) {
+        let Some(known) = self.remembered() else { return (None, 0) };
+        let beat = known.beats.get(&self.replica);
+        (Some(known.newest_fence), beat.map_or(0, |beat| beat.number))
+    }
+
+    /// Raises a fence if need be, and returns what the database says then.
+    async fn check(&self, session: &mut Session) -> Result<Fences, StoreError> {
         for _ in 0..ATTEMPTS {
             // Before the database is asked: a beat that it acknowledges meanwhile is none that it has forgotten.
             let remembered = self.remembered();
             let history = session.history().await?;
-            let fences = session.fences(&self.replica).await?;
+            let fences = session.fences().await?;
             let newest = fences.newest.map(|(number, _)| number);
             // Asked for after the database was: who purged the beat until then did not know a later time.
             let lasting_since = self.clock.now() - LASTING_BEAT;
-            let Some(cause) = judge(history, &fences, remembered, lasting_since) else {
+            let Some(cause) = judge(history, &fences, remembered.as_deref(), lasting_since) else {
                 crate::telemetry::catalogue::FENCE.with([]).set(fences.up);
-                return Ok(newest.unwrap_or_default());
+                return Ok(fences);
             };
             let up = match cause {
                 Cause::First => false,
@@ -169,11 +179,11 @@ impl FenceGuard {
         Err(StoreError::conflict("fences were raised again and again"))
     }
 
-    fn remembered(&self) -> Option<Remembered> {
-        *self.lock()
+    fn remembered(&self) -> Option<Arc<Remembered>> {
+        self.lock().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Remembered>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Remembered>>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

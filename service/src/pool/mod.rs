@@ -117,7 +117,7 @@ impl KeyPackagePool {
         &self.inner.limits
     }
 
-    fn now(&self) -> jiff::Timestamp {
+    pub(crate) fn now(&self) -> jiff::Timestamp {
         self.inner.clock.now()
     }
 

@@ -57,6 +57,7 @@ impl KeyPackagePool {
         let _call = self.admit()?;
         let now = self.now();
         let revoked = self.store().revoke(user, device, &selector.into(), now).await?;
+        self.inner.fence.note_acknowledged();
         if revoked.is_empty() {
             // Nothing to revoke, or nobody whose packages could be?
             self.read_status(user, device).await?;
@@ -84,6 +85,7 @@ impl KeyPackagePool {
         let lost = RevokeSelector { except: Some(refs.clone()), ..RevokeSelector::default() };
         let revoked = self.store().revoke(user, Some(device), &lost, self.now()).await?;
         self.store().vouch(&key, &refs, self.now()).await?;
+        self.inner.fence.note_acknowledged();
         let unavailable = self.store().unavailable(&key, &refs, self.now()).await?;
         let status = self.device_status(user, device).await?;
         self.inner.watches.touch(&key);

@@ -79,6 +79,7 @@ async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
         CLOCK_SKEW.with([]).set(check.clock_skew.as_secs_f64());
     }
     match check {
+        Ok(check) if check.is_standby => Some("the database is a standby: nothing can be written"),
         Ok(check) if check.clock_skew.abs() > MAX_SKEW => {
             Some("the clocks of service and database differ by more than 2 s")
         }

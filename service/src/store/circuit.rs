@@ -67,11 +67,18 @@ impl Circuit {
         }
     }
 
-    /// The database does not answer even the simplest question: whatever waits for it is given up, no connection is used
-    /// again, and until one can be made nobody waits.
-    pub(super) fn fell_silent(&self, error: StoreError) {
-        self.state().failed = Some((Instant::now(), error));
+    /// The database did not answer even the simplest question, which was asked then. Unless it was heard of since, whatever waits
+    /// for it is given up, no connection is used again, and until one can be made nobody waits. Returns whether that is so.
+    pub(super) fn fell_silent(&self, asked: Instant, error: StoreError) -> bool {
+        {
+            let mut state = self.state();
+            if state.heard.is_some_and(|heard| heard >= asked) {
+                return false;
+            }
+            state.failed = Some((Instant::now(), error));
+        }
         self.inner.silences.send_modify(|silences| *silences += 1);
+        true
     }
 
     /// Tells of silences from now on.
@@ -157,10 +164,20 @@ mod tests {
         assert!(!silence.passed());
         assert!(silence.or(async { Ok(1) }).await.is_ok());
         let never = std::future::pending::<Result<(), StoreError>>();
-        let fall = async { circuit.fell_silent(refused()) };
+        let fall = async { assert!(circuit.fell_silent(Instant::now(), refused())) };
         let (given_up, ()) = tokio::join!(silence.or(never), fall);
         assert!(matches!(given_up, Err(StoreError::Lost(_))));
-        circuit.fell_silent(refused());
+        circuit.fell_silent(Instant::now(), refused());
         assert!(silence.passed() && !silence.passed());
+    }
+
+    #[test]
+    fn a_database_that_answers_others_has_not_fallen_silent() {
+        let circuit = Circuit::new(Duration::from_secs(3600));
+        let mut silence = circuit.silence();
+        let asked = Instant::now();
+        circuit.note(asked, &Ok(()));
+        assert!(!circuit.fell_silent(asked, refused()));
+        assert!(!silence.passed() && circuit.ask().is_ok());
     }
 }

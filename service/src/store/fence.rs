@@ -2,7 +2,7 @@
 
 use super::{Session, Store, StoreError, get};
 use jiff::Timestamp;
-use std::error::Error;
+use std::{collections::HashMap, error::Error};
 use tokio_postgres::{Row, error::SqlState, types::ToSql};
 
 const HISTORY: &str = include_str!("sql/history.sql");
@@ -23,16 +23,25 @@ pub struct History {
     pub timeline: i32,
 }
 
-/// What a database says of its fences, and of the beats of one replica.
+/// A replica's last beat: as far as the database has come for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// Its number, one more than that of the replica's beat before.
+    pub number: i64,
+    /// When it was, by the replica's clock.
+    pub beaten_at: Timestamp,
+}
+
+/// What a database says of its fences, and of the beats of all replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fences {
     /// The newest fence, up or not, and the history that the database had then, if it could tell; none if no service has ever
     /// looked.
     pub newest: Option<(i32, Option<History>)>,
     /// The newest fence that is up; 0 if there is none. A package that was vouched for before it is quarantined.
     pub up: i32,
-    /// The replica's last beat that the database knows.
-    pub beat: Option<i64>,
+    /// The last beat of each replica.
+    pub beats: HashMap<String, Beat>,
 }
 
 /// A fence to raise.
@@ -77,18 +86,18 @@ impl Session {
         Ok(Some(History { system_identifier: get(row, "system_identifier")?, timeline }))
     }
 
-    /// What the database says of its fences, and of a replica's beats.
+    /// What the database says of its fences, and of the beats of all replicas.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn fences(&mut self, replica: &str) -> Result<Fences, StoreError> {
-        let rows = self.rows(FENCES, &[&replica]).await?;
+    pub async fn fences(&mut self) -> Result<Fences, StoreError> {
+        let rows = self.rows(FENCES, &[]).await?;
         let row = rows.first().ok_or_else(|| StoreError::internal("no row of fences"))?;
         let newest = match get::<Option<i32>>(row, "newest")? {
             Some(number) => Some((number, history(row)?)),
             None => None,
         };
-        Ok(Fences { newest, up: get(row, "up")?, beat: get(row, "beat")? })
+        Ok(Fences { newest, up: get(row, "up")?, beats: beats(row)? })
     }
 
     /// Raises a fence, unless there is one of its number already: then it returns false.
@@ -111,13 +120,8 @@ impl Session {
     ///
     /// # Errors
     /// If the database fails. Then the beat may have been noted or not.
-    pub async fn beat(
-        &mut self,
-        replica: &str,
-        number: i64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.rows(BEAT, &[&replica, &number, &now]).await.map(drop)
+    pub async fn beat(&mut self, replica: &str, beat: Beat) -> Result<(), StoreError> {
+        self.rows(BEAT, &[&replica, &beat.number, &beat.beaten_at]).await.map(drop)
     }
 }
 
@@ -173,6 +177,15 @@ fn cannot_tell(refusal: &(dyn Error + Send + Sync + 'static)) -> bool {
         SqlState::UNDEFINED_TABLE,
     ];
     code.is_some_and(|code| codes.contains(code))
+}
+
+fn beats(row: &Row) -> Result<HashMap<String, Beat>, StoreError> {
+    let replicas: Option<Vec<String>> = get(row, "replicas")?;
+    let numbers: Option<Vec<i64>> = get(row, "numbers")?;
+    let times: Option<Vec<Timestamp>> = get(row, "beaten_at")?;
+    let beats = numbers.unwrap_or_default().into_iter().zip(times.unwrap_or_default());
+    let beats = beats.map(|(number, beaten_at)| Beat { number, beaten_at });
+    Ok(replicas.unwrap_or_default().into_iter().zip(beats).collect())
 }
 
 fn history(row: &Row) -> Result<Option<History>, StoreError> {

@@ -29,7 +29,7 @@ pub use audit::{LogFilter, LogPosition, LogRow};
 pub use connector::{Connector, TlsConnection, needs_tls};
 pub use error::StoreError;
 pub use examine::Examined;
-pub use fence::{FenceRow, Fences, History, NewFence};
+pub use fence::{Beat, FenceRow, Fences, History, NewFence};
 pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
 pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
@@ -147,7 +147,7 @@ impl Store {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let began = Instant::now();
-        let session = Session::connect(&self.connector).await;
+        let session = Session::connect(&self.connector, self.circuit.clone()).await;
         self.circuit.note(began, &session);
         session
     }
@@ -162,7 +162,8 @@ impl Store {
         self.pool.close();
     }
 
-    /// How far the database's clock is from `now`, and whether the schema is the one that this version knows.
+    /// How far the database's clock is from `now`, whether it is a standby, and whether the schema is the one that this version
+    /// knows.
     ///
     /// Asked again and again, it also finds out when the database is away and when it is back. One that does not answer in
     /// time has fallen silent: whatever waits for it is given up, and fails.
@@ -170,28 +171,31 @@ impl Store {
     /// # Errors
     /// If the database can't be asked.
     pub async fn check(&self, now: Timestamp) -> Result<Check, StoreError> {
-        let (began, patience) = (Instant::now(), self.connector.patience());
+        let (asked, patience) = (Instant::now(), self.connector.patience());
         let looked = timeout(patience, self.look())
             .await
             .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)));
         if let Err(error) = &looked
-            && began.elapsed() >= patience
+            && asked.elapsed() >= patience
+            && self.circuit.fell_silent(asked, error.clone())
         {
-            self.circuit.fell_silent(error.clone());
             self.pool.retain(|_, _| false);
         }
-        let (time, schema) = looked?;
-        Ok(Check { clock_skew: time.duration_since(now), schema })
+        let (mut session, time, is_standby) = looked?;
+        // Not put back unless all went well.
+        let schema =
+            timeout(patience, session.schema()).await.map_err(StoreError::unavailable)??;
+        *self.checking() = Some(session);
+        Ok(Check { clock_skew: time.duration_since(now), is_standby, schema })
     }
 
-    async fn look(&self) -> Result<(Timestamp, SchemaState), StoreError> {
-        // Not put back unless all went well.
+    async fn look(&self) -> Result<(Session, Timestamp, bool), StoreError> {
         let open = self.checking().take();
         let mut session = match open {
             Some(session) if !session.is_closed() => session,
             _ => self.connect().await?,
         };
-        let looked = match session.look().await {
+        let (time, is_standby) = match session.look().await {
             // It broke while nobody looked, which says nothing of now.
             Err(StoreError::Lost(_)) => {
                 session = self.connect().await?;
@@ -199,8 +203,7 @@ impl Store {
             }
             looked => looked?,
         };
-        *self.checking() = Some(session);
-        Ok(looked)
+        Ok((session, time, is_standby))
     }
 
     /// What the connections of the pool do now.
@@ -264,6 +267,8 @@ pub struct Connections {
 pub struct Check {
     /// The database's time less the service's.
     pub clock_skew: jiff::SignedDuration,
+    /// Whether it is a standby, in which nothing can be changed.
+    pub is_standby: bool,
     /// The schema, compared with the one that this version knows.
     pub schema: SchemaState,
 }

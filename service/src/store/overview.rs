@@ -1,9 +1,9 @@
-use super::{Store, StoreError, count};
+use super::{Bucketful, Store, StoreError, count};
 use jiff::Timestamp;
 
 const OVERVIEW: &str = include_str!("sql/overview.sql");
 
-/// What the whole database holds.
+/// What the database holds, or some buckets of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Overview {
     /// Users with at least one device.
@@ -26,13 +26,31 @@ pub struct Overview {
     pub last_resort: u64,
 }
 
+impl std::ops::AddAssign for Overview {
+    fn add_assign(&mut self, other: Self) {
+        self.users += other.users;
+        self.devices += other.devices;
+        self.available += other.available;
+        self.reserved += other.reserved;
+        self.expired += other.expired;
+        self.quarantined += other.quarantined;
+        self.revoked += other.revoked;
+        self.spent += other.spent;
+        self.last_resort += other.last_resort;
+    }
+}
+
 impl Store {
-    /// Counts everything. It reads whole tables: for operators, not for requests.
+    /// Counts what is in some buckets: for operators, not for requests.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError> {
-        let rows = self.rows(OVERVIEW, &[&now]).await?;
+    pub async fn overview(
+        &self,
+        buckets: &Bucketful,
+        now: Timestamp,
+    ) -> Result<Overview, StoreError> {
+        let rows = self.rows(OVERVIEW, &[&buckets.numbers(), &now]).await?;
         let Some(row) = rows.first() else { return Ok(Overview::default()) };
         Ok(Overview {
             users: count(row, "users")?,

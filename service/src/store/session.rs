@@ -1,4 +1,7 @@
-use super::{Connector, SESSION, SchemaState, StoreError, observe::Observed, schema_state};
+use super::{
+    Connector, SESSION, SchemaState, StoreError, circuit::Circuit, get, observe::Observed,
+    schema_state,
+};
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
@@ -6,10 +9,12 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
+
+const CHECK: &str = include_str!("sql/check.sql");
 
 /// What lanes set beside [`SESSION`]: a batch keeps others waiting.
 const LANE_SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'";
@@ -26,6 +31,8 @@ pub struct Session {
     client: Client,
     connection: Connection,
     statements: HashMap<&'static str, Statement>,
+    /// Who is told of each answer.
+    circuit: Circuit,
 }
 
 /// What moves messages between a client and the database.
@@ -71,7 +78,10 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) async fn connect(connector: &Connector) -> Result<Self, StoreError> {
+    pub(super) async fn connect(
+        connector: &Connector,
+        circuit: Circuit,
+    ) -> Result<Self, StoreError> {
         let connect = async {
             let (client, connection) =
                 connector.connect().await.map_err(StoreError::unavailable)?;
@@ -82,7 +92,7 @@ impl Session {
             }));
             let settings = format!("{SESSION}; {LANE_SESSION}");
             connection.drive(client.batch_execute(&settings)).await?;
-            Ok(Self { client, connection, statements: HashMap::new() })
+            Ok(Self { client, connection, statements: HashMap::new(), circuit })
         };
         timeout(connector.patience(), connect)
             .await
@@ -106,7 +116,9 @@ impl Session {
             let statement = self.statement(sql).await?;
             self.connection.answer(self.client.query(&statement, params)).await
         };
-        observed.end(rows).await
+        let rows = observed.end(rows).await?;
+        self.circuit.note(Instant::now(), &Ok(()));
+        Ok(rows)
     }
 
     async fn statement(&mut self, sql: &'static str) -> Result<Statement, StoreError> {
@@ -127,7 +139,9 @@ impl Session {
         keep: impl FnOnce(Vec<Row>) -> Result<(bool, T), StoreError>,
     ) -> Result<T, StoreError> {
         let observed = Observed::begin(second.0);
-        observed.end(self.run_transaction(first, second, keep)).await
+        let result = observed.end(self.run_transaction(first, second, keep)).await?;
+        self.circuit.note(Instant::now(), &Ok(()));
+        Ok(result)
     }
 
     async fn run_transaction<T>(
@@ -151,13 +165,15 @@ impl Session {
         self.connection.answer(transaction).await
     }
 
-    /// The time of the database, and its schema compared with the one that this version knows.
-    pub(super) async fn look(&mut self) -> Result<(Timestamp, SchemaState), StoreError> {
-        let clock = "/* keypool: check */ SELECT clock_timestamp()";
-        let look = async {
-            let time = self.client.query_one(clock, &[]).await?.try_get(0)?;
-            Ok::<_, StoreError>((time, schema_state(&self.client).await?))
-        };
-        self.connection.answer(look).await
+    /// The time of the database, and whether it is a standby, in which nothing can be changed.
+    pub(super) async fn look(&mut self) -> Result<(Timestamp, bool), StoreError> {
+        let rows = self.rows(CHECK, &[]).await?;
+        let row = rows.first().ok_or_else(|| StoreError::internal("no row of the check"))?;
+        Ok((get(row, "time")?, get(row, "is_standby")?))
+    }
+
+    /// The schema, compared with the one that this version knows.
+    pub(super) async fn schema(&mut self) -> Result<SchemaState, StoreError> {
+        self.connection.answer(schema_state(&self.client)).await
     }
 }

@@ -50,17 +50,17 @@ pub struct LowPool {
 }
 
 impl Store {
-    /// The pools with the fewest available one-time packages, the lowest first. It reads whole tables: for operators, not for
-    /// requests.
+    /// The pools in some buckets with the fewest available one-time packages, the lowest first.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn lowest_pools(
         &self,
+        buckets: &Bucketful,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<LowPool>, StoreError> {
-        let rows = self.rows(LOWEST_POOLS, &[&now, &i64::from(limit)]).await?;
+        let rows = self.rows(LOWEST_POOLS, &[&buckets.numbers(), &now, &i64::from(limit)]).await?;
         rows.iter()
             .map(|row| {
                 Ok(LowPool {

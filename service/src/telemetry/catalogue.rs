@@ -112,6 +112,8 @@ catalogue! {
         "Connections of callers, by how their beginning ended.";
     Counter<1> TLS_RELOADS = "keypool_tls_reloads_total" ["result"]:
         "Changed certificate files that were read: result is ok or failed.";
+    Gauge<0> TLS_FILES_UNREAD = "keypool_tls_files_unread" []:
+        "1 while certificate files can't be used as they are now and earlier ones stay in use, else 0.";
     Gauge<0> TLS_CERTIFICATE_EXPIRY = "keypool_tls_certificate_expiry_timestamp_seconds" []:
         "When the service's certificate ends, in Unix time.";
 }

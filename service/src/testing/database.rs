@@ -79,6 +79,11 @@ impl TestDatabase {
         url + "?target_session_attrs=read-write"
     }
 
+    /// How to connect to its copy on a standby.
+    pub fn url_on(&self, standby: &TestCluster) -> String {
+        self.url_at(&[&standby.config()])
+    }
+
     fn url_at(&self, servers: &[&Config]) -> String {
         let user = self.config.get_user().unwrap_or_default().as_bytes();
         self.url_of(user, self.config.get_password().unwrap_or_default(), servers)

@@ -22,6 +22,7 @@ impl Reloader {
         let files = Files::read(&settings).await?;
         let config = files.server_config(settings.client_certificates.unwrap_or_default())?;
         show_expiry(&files);
+        catalogue::TLS_FILES_UNREAD.with([]).set(0.0);
         let current = watch::Sender::new(Arc::new(config));
         Ok(Self { settings, current, tried: Some(files.digests()) })
     }
@@ -56,6 +57,7 @@ impl Reloader {
                 Err(error)
             }
         };
+        catalogue::TLS_FILES_UNREAD.with([]).set(f64::from(u8::from(reloaded.is_err())));
         let result = match reloaded {
             Ok(()) => "ok",
             Err(error) => {

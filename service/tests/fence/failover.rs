@@ -5,7 +5,7 @@ use super::{
     support::{
         Client,
         calls::{eventually, reference, refs, reserve_one},
-        client, fill, pool,
+        client, fill, http, pool,
     },
     use_one, why_not,
 };
@@ -103,4 +103,23 @@ async fn a_standby_that_was_not_synchronous_after_all_is_found_out_by_a_running_
     let (_server, _standby, mut client, promoted) = pair.fail_over().await;
     assert_eq!(why_not(&mut client, "two").await, ErrorReason::PoolExhausted);
     assert_eq!(causes(promoted).await, ["fell_back"]);
+}
+
+#[tokio::test]
+async fn a_service_on_a_standby_is_not_ready_until_it_is_promoted() {
+    let Pair { standby, promoted, server, .. } = Pair::start(true).await;
+    let url = server.database().url_on(&standby);
+    let replica = TestServer::start_with_shared_database(server.database().clone(), |config| {
+        config.database_url = Some(DatabaseUrl::new(url));
+        config.synchronous_standbys = true;
+    })
+    .await;
+    let ready = async || http::get(replica.server().admin_address(), "/readyz").await;
+    eventually("it says why", async || ready().await.text().contains("standby")).await;
+    assert_eq!(ready().await.status, 503);
+
+    standby.promote().await;
+    eventually("it is ready", async || ready().await.status == 200).await;
+    use_one(&mut client(&replica).await, "one").await;
+    assert_eq!(causes(promoted).await, Vec::<String>::new());
 }

@@ -1,19 +1,24 @@
 //! Real base backups, put in the place of a database that has handed out more since.
 
 use super::{
-    beaten, beats, causes,
+    beaten, beats, causes, support,
     support::{
         Client, assert_balanced,
-        calls::{eventually, named, reconcile, reference, refs, reserve_one},
-        client, fill, pool, reason, spend,
+        calls::{eventually, named, reconcile, reference, refs, reserve_one, revoke_all},
+        client, fill,
+        locks::connect,
+        pool, reason, spend,
     },
     use_one, why_not,
 };
+use jiff::Timestamp;
 use keypool_proto::v1::ErrorReason;
 use keypool_service::testing::{
     database::{BaseBackup, Recovery, TestCluster, TestDatabase},
     server::TestServer,
 };
+use std::collections::{HashMap, HashSet};
+use tokio_postgres::Config;
 
 /// A service whose database will forget that two of bob's four packages were spent.
 struct Spent {
@@ -101,16 +106,73 @@ async fn two_replicas_raise_one_fence() {
 }
 
 #[tokio::test]
+async fn a_replica_that_did_nothing_remembers_what_others_did() {
+    let mut cluster = TestCluster::durable().await;
+    let database = TestDatabase::create_in(&cluster).await;
+    let server = TestServer::start_with_database(database, |_| {}).await;
+    let idle = server.replica().await;
+    let mut client = client(&server).await;
+    fill(&mut client, "bob", "phone", 4).await;
+    let database = server.database().config();
+    beaten(database.clone(), 0, 3).await; // both, and the one that filled the pool again
+    let backup = cluster.base_backup().await;
+    let before = beats(database.clone()).await;
+    use_one(&mut client, "one").await;
+    beaten(database.clone(), before, 1).await;
+    server.stop().await;
+    looked(&database).await;
+    cluster.restore(&backup, Recovery::SameTimeline).await;
+    let mut client = support::client(&idle).await;
+    assert_eq!(why_not(&mut client, "again").await, ErrorReason::PoolExhausted);
+    assert_eq!(causes(database).await, ["fell_back"]);
+}
+
+/// Waits until a service has looked for what the database knows. It does so again and again on the same connection.
+async fn looked(database: &Config) {
+    let admin = connect(database).await;
+    let looks = "SELECT pid, query_start FROM pg_stat_activity WHERE datname = current_database() \
+                 AND query LIKE '/* keypool: fences */%' AND query_start > $1";
+    let since = admin.query_one("SELECT clock_timestamp()", &[]).await.unwrap();
+    let since: Timestamp = since.get(0);
+    let mut seen: HashMap<i32, HashSet<Timestamp>> = HashMap::new();
+    eventually("a service has looked", async || {
+        for look in admin.query(looks, &[&since]).await.unwrap() {
+            seen.entry(look.get(0)).or_default().insert(look.get(1));
+        }
+        seen.values().any(|looks| looks.len() >= 3)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revocation_that_was_forgotten_is_found_out() {
+    let mut cluster = TestCluster::durable().await;
+    let database = TestDatabase::create_in(&cluster).await;
+    let server = TestServer::start_with_database(database, |_| {}).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "bob", "phone", 4).await;
+    let database = server.database().config();
+    beaten(database.clone(), 0, 2).await;
+    let backup = cluster.base_backup().await;
+    let before = beats(database.clone()).await;
+    assert_eq!(revoke_all(&mut client, "bob", "phone").await, 4);
+    beaten(database.clone(), before, 1).await;
+    cluster.restore(&backup, Recovery::SameTimeline).await;
+    assert_eq!(why_not(&mut client, "r").await, ErrorReason::PoolExhausted);
+    assert_eq!(causes(database).await, ["fell_back"]);
+}
+
+#[tokio::test]
 async fn a_crash_raises_no_fence() {
     let spent = Spent::after_a_backup().await;
-    let Spent { cluster, server, mut client, left, .. } = spent;
+    let Spent { cluster, server, mut client, .. } = spent;
+    fill(&mut client, "bob", "phone", 3).await;
     for crash in 1..=3 {
         cluster.kill_9().await;
         cluster.wait_until_ready().await;
         let reservation = format!("after {crash}");
         eventually("the service has its database again", async || {
             reserve_one(&mut client, &reservation, "bob", "phone").await.is_ok()
-                || crash > left.len()
         })
         .await;
     }

@@ -1,5 +1,7 @@
 /* keypool: renew */
--- A reservation asks again for what it holds: a hold that lapsed and that nobody took over begins anew.
+-- A reservation asks again for what it holds: a hold that lapsed and that nobody took over begins anew. Not so a quarantined
+-- package's, not even one that lasts: it may have been given back, and others may have been handed the package, before the
+-- database forgot. Whoever was told of the hold may still spend it.
 WITH want AS (
     SELECT *
     FROM unnest($1::int2[], $2::bytea[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
@@ -11,5 +13,5 @@ SET held_until = CASE WHEN o.held_until > $7 THEN o.held_until ELSE w.held_until
 FROM want w
 WHERE o.bucket = w.bucket AND o.key_package_ref = w.key_package_ref
   AND o.reservation_id = w.reservation_id AND o.group_id = w.group_id AND o.holder = w.holder
-  AND (o.held_until > $7 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
+  AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
 RETURNING (w.item - 1)::int4 AS item, o.held_until, o.asked_at

@@ -1,5 +1,6 @@
 /* keypool: revoke */
--- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some.
+-- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some. A hold that lapsed on a quarantined
+-- package is forgotten: others may have held the package since, of whom this database knows nothing.
 WITH gone AS (
     DELETE FROM one_time o
     WHERE o.bucket = $1 AND o.user_id = $2 AND ($3::text IS NULL OR o.device_id = $3)
@@ -14,7 +15,9 @@ WITH gone AS (
           OFFSET 0
       )
     RETURNING o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after,
-              o.held_until, o.reservation_id, o.group_id, o.holder
+              o.held_until, o.reservation_id, o.group_id, o.holder,
+              o.held_until > $4
+              OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL) AS keeps_hold
 ),
 kept AS (
     INSERT INTO revoked (
@@ -22,7 +25,8 @@ kept AS (
         held_until, reservation_id, group_id, holder
     )
     SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, $4,
-           held_until, reservation_id, group_id, holder
+           CASE WHEN keeps_hold THEN held_until END, CASE WHEN keeps_hold THEN reservation_id END,
+           CASE WHEN keeps_hold THEN group_id END, CASE WHEN keeps_hold THEN holder END
     FROM gone
 ),
 last AS (
