@@ -5,7 +5,7 @@ import time
 
 from helm_python import HelmError
 
-from checks import alerts, compose, copies, dashboard, dockerfile, golden, pod_security, policies, render, schemas, values, versions
+from checks import alerts, compose, copies, dashboard, dockerfile, golden, pod_security, policies, render, rule_labels, schemas, values, versions
 
 
 def main() -> int:
@@ -29,6 +29,7 @@ def main() -> int:
         ("compose file", compose.check),
         ("one version everywhere", versions.check),
         ("alerts and dashboards are the chart's", copies.check),
+        ("labels of alerts", rule_labels.check),
         ("alerts (promtool)", alerts.check),
         ("the dashboard is what it is made of", dashboard.check),
     ]

@@ -27,6 +27,7 @@ WRONG = [
     ({"networkPolicy": {"callers": []}}, "callers"),
     ({"networkPolicy": {"callers": [{"podSelectors": {}}]}}, "callers"),
     ({"monitoring": {"interval": "15"}}, "interval"),
+    ({"monitoring": {"ruleLabels": {"oncall": 1}}}, "oncall"),
     ({"monitoring": None}, "monitoring"),
     ({"image": {"digest": "sha256:1"}}, "digest"),
 ]
