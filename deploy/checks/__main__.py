@@ -5,7 +5,7 @@ import time
 
 from helm_python import HelmError
 
-from checks import alerts, compose, copies, dashboard, dockerfile, golden, pod_security, policies, render, rule_labels, schemas, values, versions
+from checks import alerts, cloudnative_pg, compose, copies, dashboard, dockerfile, golden, pod_security, policies, render, rule_labels, schemas, values, versions
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
         ("values.schema.json refuses what is wrong", values.check),
         ("golden files", lambda: golden.check(rendered)),
         ("Kubernetes schemas", lambda: schemas.check(rendered)),
+        ("the database of CloudNativePG", cloudnative_pg.check),
         ('Pod Security "restricted"', lambda: pod_security.check(rendered)),
         ("policies (checkov)", policies.check),
         ("Dockerfile (hadolint)", dockerfile.check),
