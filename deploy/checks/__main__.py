@@ -5,7 +5,7 @@ import time
 
 from helm_python import HelmError
 
-from checks import alerts, compose, copies, dashboard, dockerfile, golden, pod_security, policies, render, schemas, values, versions
+from checks import alerts, cloudnative_pg, compose, copies, dashboard, dockerfile, golden, live, pod_security, policies, render, rule_labels, schemas, values, versions
 
 
 def main() -> int:
@@ -22,13 +22,16 @@ def main() -> int:
         ("helm lint", render.lint),
         ("values.schema.json refuses what is wrong", values.check),
         ("golden files", lambda: golden.check(rendered)),
+        ("autoscaling keeps the replicas that there are", live.check),
         ("Kubernetes schemas", lambda: schemas.check(rendered)),
+        ("the database of CloudNativePG", cloudnative_pg.check),
         ('Pod Security "restricted"', lambda: pod_security.check(rendered)),
         ("policies (checkov)", policies.check),
         ("Dockerfile (hadolint)", dockerfile.check),
         ("compose file", compose.check),
         ("one version everywhere", versions.check),
         ("alerts and dashboards are the chart's", copies.check),
+        ("labels of alerts", rule_labels.check),
         ("alerts (promtool)", alerts.check),
         ("the dashboard is what it is made of", dashboard.check),
     ]

@@ -12,9 +12,9 @@ RUNBOOKS = "https://github.com/keypool/keypool/blob/main/"
 
 
 def check() -> list[str]:
-    promtool = shutil.which("promtool")
+    promtool = shutil.which("promtool", path=ROOT / ".tools" / "bin") or shutil.which("promtool")
     if promtool is None:
-        return ["promtool is missing: `apt-get install prometheus`, or https://prometheus.io/download"]
+        return ["promtool is missing: .ci/run puts one into .tools/bin; or https://prometheus.io/download"]
     tests = sorted(ALERTS.glob("*.test.yaml"))
     problems = []
     for arguments in (["check", "rules", "keypool.yaml"], ["test", "rules", *(test.name for test in tests)]):

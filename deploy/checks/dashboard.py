@@ -113,6 +113,8 @@ ROWS = {
         ("lines", "Connections that began", "handshake_failed and over_limit: few.", "cps", {"{{result}}": rate("keypool_connections_total", "result")}),
         ("lines", "Time until the certificate ends", "Weeks.", "s", {"{{instance}}": f"min by (instance) (keypool_tls_certificate_expiry_timestamp_seconds{{{CHOSEN}}}) - time()"}),
         ("lines", "Certificates read", "ok at each renewal.", "cps", {"{{result}}": rate("keypool_tls_reloads_total", "result")}),
+        ("lines", "Certificate files that can't be used", "0. Otherwise the certificate of before is still in use, until it ends.", "none",
+         {"{{instance}}": gauge("keypool_tls_files_unread", "instance")}),
         ("lines", "Fence", "0. Otherwise packages of before are quarantined.", "none", {"": f"max(keypool_fence{{{CHOSEN}}})"}),
         ("lines", "Versions", "One, but for rollouts.", "none", {"{{version}}": gauge("keypool_build_info", "version")}),
     ],

@@ -14,6 +14,7 @@ VALUES = {
     "production": EXAMPLES / "production.yaml",
     "cloudnative-pg": EXAMPLES / "cloudnative-pg" / "values.yaml",
     "everything": DEPLOY / "chart" / "tests" / "everything.yaml",
+    "mesh": DEPLOY / "chart" / "tests" / "mesh.yaml",
 }
 
 # Manifests beside the chart, which nothing renders.

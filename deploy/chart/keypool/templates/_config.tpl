@@ -17,6 +17,9 @@
 {{- $_ := set $config "database_tls" (dict "ca" "/etc/keypool/database/ca.crt") }}
 {{- end }}
 {{- if .Values.jwks.configMap }}
+{{- if ((.Values.config.auth).tokens).jwks }}
+{{- fail "jwks.configMap and config.auth.tokens.jwks both say where the keys of tokens are: set one of them" }}
+{{- end }}
 {{- $_ := set $config "auth" (dict "tokens" (dict "jwks" "/etc/keypool/jwks/jwks.json")) }}
 {{- end }}
 {{- include "keypool.toml" (list (list) (mergeOverwrite $config (deepCopy .Values.config))) }}

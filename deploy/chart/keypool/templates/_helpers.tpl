@@ -39,6 +39,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: migration
 {{- end }}
 
+{{- define "keypool.jobSelector" -}}
+app.kubernetes.io/name: keypool
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: job
+{{- end }}
+
 {{- define "keypool.migrationLabels" -}}
 {{ include "keypool.migrationSelector" . }}
 {{ include "keypool.commonLabels" . }}
@@ -59,7 +65,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- /* What the service and the migration mount. The argument is a list of the root context and the ConfigMap's name. */}}
+{{- /* What every pod mounts. The argument is a list of the root context and the ConfigMap's name. */}}
 {{- define "keypool.volumes" -}}
 {{- $values := (first .).Values -}}
 - name: config
@@ -85,13 +91,102 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{- /* The variables of a process. The argument is a list of the root context, and a Secret's name and key. */}}
+{{- /* Certificates and keys, which the service serves with and the doctor looks at. Migrations need none. */}}
+{{- define "keypool.serviceVolumes" -}}
+{{- with .Values.tls }}
+{{- if .secretName }}
+- name: tls
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ .secretName }}
+          items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
+      {{- if .clientCertificates }}
+      - secret:
+          name: {{ .clientCaSecret | default .secretName }}
+          items: [{key: {{ .clientCaKey }}, path: ca.crt}]
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.jwks }}
+{{- if .configMap }}
+- name: jwks
+  configMap:
+    name: {{ .configMap }}
+    items: [{key: {{ .key }}, path: jwks.json}]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "keypool.serviceVolumeMounts" -}}
+{{- if .Values.tls.secretName }}
+- {name: tls, mountPath: /etc/keypool/tls, readOnly: true}
+{{- end }}
+{{- if .Values.jwks.configMap }}
+- {name: jwks, mountPath: /etc/keypool/jwks, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- /*
+The variables of a process. The argument is a list of the root context, and a Secret's name and key. The file is named here and not
+by --config, so that whatever `kubectl exec` runs beside the process has the same configuration.
+*/}}
 {{- define "keypool.env" -}}
 {{- $values := (first .).Values -}}
+- {name: KEYPOOL_CONFIG, value: /etc/keypool/config/keypool.toml}
 - name: KEYPOOL_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ index . 1 }}, key: {{ index . 2 }}}}
 - {name: KEYPOOL_LOG, value: {{ $values.logLevel | quote }}}
 {{- with $values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{- /* The labels of the pods of Jobs. The argument is a list of the root context and the labels that select them. */}}
+{{- define "keypool.jobPodMetadata" -}}
+{{- $values := (first .).Values -}}
+labels:
+  {{- last . | nindent 2 }}
+  {{- with $values.migration.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $values.migration.podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* What the pods of Jobs have in common, in two halves: before the containers and after the volumes. */}}
+{{- define "keypool.jobPod" -}}
+restartPolicy: Never
+serviceAccountName: {{ .Values.migration.serviceAccountName }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext: {{- include "keypool.podSecurity" . | nindent 2 }}
+{{- end }}
+
+{{- /* Of affinity only what says which nodes will do: the rest keeps replicas apart, and would keep a Job from the last free node. */}}
+{{- define "keypool.jobScheduling" -}}
+{{- with .Values.affinity.nodeAffinity }}
+affinity:
+  nodeAffinity: {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The URL of the role that owns the tables: a Secret's name and key. */}}
+{{- define "keypool.ownerEnv" -}}
+{{- $database := empty .Values.migration.existingSecret | ternary .Values.database .Values.migration }}
+{{- include "keypool.env" (list . $database.existingSecret $database.key) }}
 {{- end }}
