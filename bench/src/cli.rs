@@ -185,6 +185,9 @@ pub(crate) struct LoadOptions {
         default_value = "http://127.0.0.1:50051"
     )]
     pub(crate) endpoint: Vec<String>,
+    /// Whom to trust, and who to be.
+    #[command(flatten)]
+    pub(crate) access: crate::load::Access,
     /// Shares of reserve, spend (a reserve and its spend) and upload, as `reserve=8,spend=1,upload=1`
     #[arg(long, value_name = "SHARES", default_value = "reserve=8,spend=1,upload=1")]
     pub(crate) mix: crate::load::Mix,
@@ -269,6 +272,7 @@ mod tests {
             "scale --sizes 1",
             "overload --times 0",
             "load --mix nonsense",
+            "load --client-certificate x",
         ] {
             let line = format!("keypool-bench {wrong}");
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{wrong}");

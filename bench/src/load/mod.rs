@@ -1,11 +1,13 @@
 //! Drives a keypool that runs elsewhere, through the SDK.
 
+mod access;
 mod counts;
 mod mix;
 mod prepare;
 mod report;
 mod worker;
 
+pub(crate) use access::Access;
 pub(crate) use mix::Mix;
 
 use crate::{
@@ -68,6 +70,7 @@ async fn connect(options: &LoadOptions) -> Result<Vec<Client>, Error> {
         let first = endpoints.next().cloned().unwrap_or_default();
         let builder =
             endpoints.fold(Client::builder(first), |builder, endpoint| builder.endpoint(endpoint));
+        let builder = options.access.apply(builder)?;
         clients.push(builder.connect().await.map_err(Error::Prepare)?);
     }
     Ok(clients)

@@ -70,7 +70,9 @@ impl Node {
         for argument in container.arguments() {
             command.arg(argument.replace(MOUNTED, &mounted));
         }
-        command.env_clear().envs(container.environment(&self.secret));
+        let environment = container.environment(&self.secret).into_iter();
+        let environment = environment.map(|(name, value)| (name, value.replace(MOUNTED, &mounted)));
+        command.env_clear().envs(environment);
         command.kill_on_drop(true);
         command
     }
