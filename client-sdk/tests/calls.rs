@@ -259,12 +259,19 @@ async fn an_overloaded_service_is_spared_until_it_is_well_again() {
 #[tokio::test]
 async fn a_call_that_is_kept_back_is_tried_again() {
     let (fake, client) = Fake::start().await;
-    let never = client.clone().retry(RetryPolicy::never()).connect().await.unwrap();
+    let client = client.timeout(Duration::from_secs(60)).connect().await.unwrap();
     fake.status.always(Err(failure(Code::Unavailable, ErrorReason::Overloaded, vec![])));
-    for _ in 0..200 {
-        never.pool_status("bob", "phone").await.unwrap_err();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let client = client.clone();
+        calls.spawn(async move { client.pool_status("bob", "phone").await });
     }
-    drop(never);
+    // So many refusals that most of what follows is kept back.
+    eventually(|| fake.status.requests().len() >= 500).await;
+    fake.status.always(Ok(some_status()));
+    for answer in calls.join_all().await {
+        answer.unwrap();
+    }
 }
 
 #[tokio::test]

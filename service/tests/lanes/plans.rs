@@ -99,12 +99,12 @@ async fn second_columns(client: &Client) -> HashMap<String, String> {
 
 /// What the service's connections will make of a statement, whatever its parameters are.
 async fn plan(client: &Client, name: &str, sql: &str) -> Value {
-    client.batch_execute(&format!("PREPARE {name} AS {sql}")).await.unwrap();
+    client.batch_execute(&format!("PREPARE \"{name}\" AS {sql}")).await.unwrap();
     let nulls = match parameters(sql) {
         0 => String::new(),
         count => format!("({})", vec!["NULL"; count].join(", ")),
     };
-    let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE {name} {nulls}");
+    let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE \"{name}\" {nulls}");
     let rows = client.simple_query(&explain).await.unwrap();
     let text = rows.iter().find_map(|row| match row {
         SimpleQueryMessage::Row(row) => row.get(0),
