@@ -190,7 +190,12 @@ impl Cli {
             _ => serve,
         };
         let flags = Flags { global: &global.settings, serve: &serve };
-        let config = Config::load(global.config.as_deref(), flags)?;
+        let config = match (Config::load(global.config.as_deref(), flags), &command) {
+            (Err(error), Command::Doctor { json }) => {
+                return doctor::without_configuration(&error, *json);
+            }
+            (config, _) => config?,
+        };
         let telemetry = Telemetry::start(&config)?;
         let result = command.run(&config).await;
         telemetry.stop().await;

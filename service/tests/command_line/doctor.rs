@@ -180,3 +180,11 @@ async fn a_service_that_runs_is_asked() {
     .await;
     assert_eq!(run(ready("127.0.0.1:1")).await.status.code(), Some(1));
 }
+
+#[tokio::test]
+async fn a_wrong_configuration_is_a_finding() {
+    let (code, found) = findings(&[("DATABASE_CONNECTIONS", "many")]).await;
+    assert_eq!(code, 1);
+    assert_found(&found, "configuration", "failed", "DATABASE_CONNECTIONS");
+    assert_eq!(found.len(), 1, "there is nothing to go by: {found:?}");
+}

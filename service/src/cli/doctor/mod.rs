@@ -6,7 +6,11 @@ mod network;
 mod tls;
 
 use super::{CliError, print};
-use crate::{auth, config::Config};
+use crate::{
+    auth,
+    causes::causes,
+    config::{Config, ConfigError},
+};
 use finding::{Findings, State};
 use std::io::{self, Write};
 
@@ -21,10 +25,24 @@ pub(super) async fn run(config: &Config, json: bool) -> Result<(), CliError> {
     issuer(config, &mut findings).await;
     database::examine(config, &mut findings).await;
     network::examine(config, &mut findings).await;
+    tell(&findings, json)
+}
+
+/// Says that there is nothing to examine anything by.
+///
+/// # Errors
+/// Always: a wrong configuration keeps the service from serving.
+pub(super) fn without_configuration(error: &ConfigError, json: bool) -> Result<(), CliError> {
+    let mut findings = Findings::default();
+    findings.failed("configuration", causes(error), "correct it, then run this again");
+    tell(&findings, json)
+}
+
+fn tell(findings: &Findings, json: bool) -> Result<(), CliError> {
     if json {
         print(&findings.0, true)?;
     } else {
-        show(&findings)?;
+        show(findings)?;
     }
     let failed = findings.0.iter().filter(|finding| finding.state == State::Failed).count();
     if failed == 0 { Ok(()) } else { Err(CliError::Unwell(failed)) }
