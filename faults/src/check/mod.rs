@@ -8,6 +8,7 @@ mod books;
 mod calm;
 mod exhausted;
 mod holds;
+mod incidents;
 mod index;
 mod repeats;
 mod spends;
@@ -63,7 +64,10 @@ pub(crate) fn check(history: &History) -> Verdict {
     answers::check(&index, &mut verdict);
     repeats::check(&index, &mut verdict);
     exhausted::check(&index, &mut verdict);
-    books::check(&index, &mut verdict);
+    if history.books.were_read() {
+        books::check(&index, &mut verdict);
+    }
     visible::check(history, &mut verdict);
+    incidents::check(history, &mut verdict);
     verdict
 }

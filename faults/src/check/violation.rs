@@ -58,6 +58,10 @@ pub(crate) enum Broken {
     Internal,
     /// A call failed that was not to.
     VisibleFailure,
+    /// A call, or a replica that was to begin or end, took for ever.
+    Hang,
+    /// A replica ended by itself, or not well.
+    Died,
 }
 
 impl Broken {
@@ -84,7 +88,9 @@ impl Broken {
             | Self::Foreign
             | Self::FalseAlarm
             | Self::Internal
-            | Self::VisibleFailure => Harm::Wrong,
+            | Self::VisibleFailure
+            | Self::Hang
+            | Self::Died => Harm::Wrong,
         }
     }
 }
@@ -115,6 +121,8 @@ impl fmt::Display for Broken {
             Self::FalseAlarm => "a fence was raised although nothing was forgotten",
             Self::Internal => "the service broke its own rules",
             Self::VisibleFailure => "a call failed that was not to",
+            Self::Hang => "something took for ever",
+            Self::Died => "a replica ended by itself, or not well",
         })
     }
 }

@@ -57,7 +57,7 @@ impl Story {
     /// A call that lasts for 10 ms.
     pub(super) fn call(&mut self, at: i64, call: Call, outcome: Outcome) -> &mut Record {
         let (invoked, replied) = (time(at), time(at + 10));
-        self.0.records.push(Record { client: 1, invoked, replied, call, outcome });
+        self.0.records.push(Record { client: 1, one_try: false, invoked, replied, call, outcome });
         self.0.records.last_mut().unwrap()
     }
 

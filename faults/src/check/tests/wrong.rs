@@ -3,7 +3,9 @@
 use super::story::{DEVICE, Story, TTL, done, handed, package, refused, unknown};
 use crate::{
     check::Broken,
-    history::{Action, Answer, Call, Device, Handed, Kind, Micros, Outcome, Uploaded, User},
+    history::{
+        Action, Answer, Call, Device, Handed, Incident, Kind, Micros, Outcome, Uploaded, User,
+    },
 };
 use std::time::Duration;
 
@@ -245,6 +247,18 @@ fn faults_of_the_service_itself() {
     let mut story = Story::with(&[1]);
     story.asked(0, 1, Outcome::Unknown("INTERNAL".to_owned()));
     assert_eq!(story.broken(), [Broken::Internal]);
+}
+
+#[test]
+fn processes_and_calls_that_end_or_do_not() {
+    for (incident, broken) in [
+        (Incident::Hang("told".to_owned()), Broken::Hang),
+        (Incident::Died("told".to_owned()), Broken::Died),
+    ] {
+        let mut story = Story::with(&[1]);
+        story.0.incidents.push(incident);
+        assert_eq!(story.broken(), [broken]);
+    }
 }
 
 #[test]
