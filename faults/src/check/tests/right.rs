@@ -162,6 +162,14 @@ fn an_upload_of_which_nobody_knows_is_there_or_not() {
 }
 
 #[test]
+fn an_upload_of_which_nobody_knows_to_a_pool_that_never_was() {
+    let mut story = Story::with(&[]);
+    story.upload(0, &[2], unknown());
+    story.0.books.pools.clear();
+    is_right(&story);
+}
+
+#[test]
 fn exhausted_while_somebody_may_hold_it() {
     let mut story = Story::with(&[1]);
     story.asked(0, 1, unknown());

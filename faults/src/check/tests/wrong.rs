@@ -229,6 +229,13 @@ fn books_that_do_not_balance() {
 }
 
 #[test]
+fn a_pool_that_is_not_counted_any_more() {
+    let mut story = Story::with(&[1]);
+    story.0.books.pools.clear();
+    assert_eq!(story.broken(), [Broken::Unbalanced]);
+}
+
+#[test]
 fn what_nobody_uploaded() {
     let mut story = Story::with(&[1]);
     story.stored(&[7]);
