@@ -38,8 +38,12 @@ pub(crate) struct Remarks {
     pub(crate) early_by_clock: u64,
     /// Repeated reserves that found another of two packages which tries on two replicas had taken.
     pub(crate) taken_by_two_tries: u64,
+    /// Reserves that had one try, which was over when they were answered.
+    pub(crate) calm_reserves: u64,
     /// Answers "exhausted", or with the last resort, that could be checked against what the pool must have had.
     pub(crate) checked_exhausted: u64,
+    /// Those of them that could have been shown to be false by a single package more.
+    pub(crate) decided_exhausted: u64,
     /// Repeated reserves that could be checked.
     pub(crate) checked_repeats: u64,
 }
@@ -69,5 +73,7 @@ pub(crate) fn check(history: &History) -> Verdict {
     }
     visible::check(history, &mut verdict);
     incidents::check(history, &mut verdict);
+    let asked = index.asked.values().flatten();
+    verdict.remarks.calm_reserves = asked.map(|asked| u64::from(asked.calm)).sum();
     verdict
 }

@@ -9,8 +9,16 @@ use rand::{Rng, seq::SliceRandom};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long there is peace before each fault, in milliseconds.
+/// How long there is peace before most faults, in milliseconds.
 const PEACE: std::ops::Range<u64> = 300..1200;
+
+/// How long there is peace before one fault in [`CALM_ONE_IN`], in milliseconds. Some of what the checker decides is certain then
+/// only: for three seconds calls may still suffer from the fault, for three more the last of them may have an effect, and what
+/// they hold then lasts for three.
+const CALM: std::ops::Range<u64> = 9200..10_700;
+
+/// One peace in so many is a long one.
+const CALM_ONE_IN: usize = 4;
 
 /// How long clients go on after the last fault, at least: all must be well again.
 const AFTERWARDS: Duration = Duration::from_secs(1);
@@ -25,7 +33,7 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     let mut order: Vec<Kind> = Vec::new();
     loop {
-        let peace = Duration::from_millis(rig.random.random_range(PEACE));
+        let peace = peace(rig, faults.len(), end);
         if faults.len() >= kinds.len() && Instant::now() + peace >= end {
             let left = end.saturating_duration_since(Instant::now());
             sleep(left.max(AFTERWARDS)).await;
@@ -48,4 +56,16 @@ pub(crate) async fn run(
         suffered?;
         rig.make_sure_all_live().await?;
     }
+}
+
+/// How long there is peace before the fault of this number. Not long where that would be longer than the run.
+fn peace(rig: &mut Rig, number: usize, end: Instant) -> Duration {
+    let mut within = |range| Duration::from_millis(rig.random.random_range(range));
+    if (number + 1).is_multiple_of(CALM_ONE_IN) {
+        let calm = within(CALM);
+        if Instant::now() + calm < end {
+            return calm;
+        }
+    }
+    within(PEACE)
 }

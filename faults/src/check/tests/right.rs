@@ -184,6 +184,25 @@ fn exhausted_while_somebody_may_hold_it() {
 }
 
 #[test]
+fn exhausted_while_all_that_is_not_spent_is_held() {
+    let mut story = Story::with(&[1, 2]);
+    story.reserved(0, 1, 1);
+    story.spent(100, 1, 1);
+    story.reserved(0, 2, 2);
+    story.exhausted(200, 3);
+    let verdict = story.verdict();
+    assert_eq!(verdict.violations, []);
+    assert_eq!(verdict.remarks.decided_exhausted, 1);
+    // ... or may be held by another try of the one that has spent the other.
+    let mut story = Story::with(&[1, 2]);
+    story.fault(Kind::LoseReplies, -50, 50);
+    story.reserved(0, 1, 1);
+    story.spent(100, 1, 1);
+    story.exhausted(200, 3);
+    is_right(&story);
+}
+
+#[test]
 fn the_last_resort_when_there_is_no_other() {
     let mut story = Story::with(&[]);
     let uploaded = crate::history::Uploaded {

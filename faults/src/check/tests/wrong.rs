@@ -172,6 +172,21 @@ fn a_pool_with_packages_called_exhausted() {
 }
 
 #[test]
+fn a_pool_called_exhausted_of_which_others_are_spent() {
+    // Each of those that had packages has used them up, or got none: nobody can have the last one.
+    let mut story = Story::with(&[1, 2, 3]);
+    story.reserved(0, 1, 1);
+    story.spent(100, 1, 1);
+    story.reserved(0, 2, 2);
+    story.reserved(150, 2, 2);
+    let missing = vec![(DEVICE.0, Some(DEVICE.1), "NO_COMPATIBLE_PACKAGE".to_owned())];
+    story.asked(160, 3, Outcome::Ok(Answer::Reserved(Vec::new(), missing)));
+    story.exhausted(200, 4);
+    assert_eq!(story.broken(), [Broken::FalselyExhausted]);
+    assert_eq!(story.verdict().remarks.decided_exhausted, 1);
+}
+
+#[test]
 fn the_last_resort_though_there_are_others() {
     let mut story = Story::with(&[1]);
     let last = Handed { last_resort: true, until: Some(Micros(1_005_000)), ..handed(1) };
