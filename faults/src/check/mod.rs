@@ -10,6 +10,8 @@ mod exhausted;
 mod holds;
 mod incidents;
 mod index;
+mod lasting;
+mod refused;
 mod repeats;
 mod spends;
 #[cfg(test)]
@@ -44,8 +46,12 @@ pub(crate) struct Remarks {
     pub(crate) checked_exhausted: u64,
     /// Those of them that could have been shown to be false by a single package more.
     pub(crate) decided_exhausted: u64,
-    /// Repeated reserves that could be checked.
+    /// Packages of repeated reserves that could be checked.
     pub(crate) checked_repeats: u64,
+    /// Those of them whose reservation can have taken no other package of the device.
+    pub(crate) calm_repeats: u64,
+    /// Packages that were asked to be spent or extended while they certainly could be.
+    pub(crate) checked_holds: u64,
 }
 
 impl Verdict {
@@ -67,6 +73,7 @@ pub(crate) fn check(history: &History) -> Verdict {
     spends::check(&index, &mut verdict);
     answers::check(&index, &mut verdict);
     repeats::check(&index, &mut verdict);
+    refused::check(&index, &mut verdict);
     exhausted::check(&index, &mut verdict);
     if history.books.were_read() {
         books::check(&index, &mut verdict);

@@ -36,6 +36,8 @@ pub(crate) enum Broken {
     TwoOfOneDevice,
     /// A repeated reserve returned something else.
     RepeatDiffers,
+    /// A reservation could not spend or extend what it held, or not spend again what it had spent.
+    HoldLost,
     /// A pool was called exhausted that had packages.
     FalselyExhausted,
     /// An acknowledged upload is gone.
@@ -78,6 +80,7 @@ impl Broken {
             | Self::SpendLost
             | Self::LastResortNotLogged
             | Self::RepeatDiffers
+            | Self::HoldLost
             | Self::Misplaced
             | Self::Unbalanced => Harm::Lost,
             Self::Stale
@@ -108,6 +111,7 @@ impl fmt::Display for Broken {
             Self::NotAskedFor => "a package was handed out that was not asked for",
             Self::TwoOfOneDevice => "a reservation got two packages of one device",
             Self::RepeatDiffers => "a repeated reserve returned something else",
+            Self::HoldLost => "a reservation was refused what it had",
             Self::FalselyExhausted => "a pool was called exhausted that had packages",
             Self::UploadLost => "an acknowledged upload is gone",
             Self::SpendLost => "an acknowledged spend is not in the spend log",

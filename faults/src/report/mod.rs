@@ -171,6 +171,8 @@ fn remarks(remarks: Remarks) -> BTreeMap<&'static str, u64> {
         checked_exhausted,
         decided_exhausted,
         checked_repeats,
+        calm_repeats,
+        checked_holds,
     } = remarks;
     BTreeMap::from([
         ("held_by_two_while_a_clock_was_off", early_by_clock),
@@ -179,5 +181,7 @@ fn remarks(remarks: Remarks) -> BTreeMap<&'static str, u64> {
         ("exhausted_answers_checked", checked_exhausted),
         ("exhausted_answers_decided", decided_exhausted),
         ("repeats_checked", checked_repeats),
+        ("repeats_checked_in_calm", calm_repeats),
+        ("spends_and_extends_checked", checked_holds),
     ])
 }

@@ -222,7 +222,7 @@ fn a_spend_that_nobody_made() {
     story.reserved(0, 1, 1);
     story.hold(100, Action::Spend, 1, 1, refused("RESERVATION_LOST"));
     story.logged(1, 1);
-    assert_eq!(story.broken(), [Broken::NobodySpent], "it was refused");
+    assert_eq!(story.broken(), [Broken::HoldLost, Broken::NobodySpent], "it was refused");
 }
 
 #[test]
