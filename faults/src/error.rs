@@ -1,5 +1,6 @@
 //! How a command ends.
 
+use crate::history::Incident;
 use keypool_service::{config::ConfigError, server::ServerError};
 use std::{io, process::ExitCode};
 
@@ -54,9 +55,9 @@ pub(crate) enum Error {
     /// A task panicked.
     #[error("a task failed")]
     Task(#[from] tokio::task::JoinError),
-    /// Calls did not end.
-    #[error("calls did not end long after the last fault was healed")]
-    Hang,
+    /// The service went wrong, which is a violation.
+    #[error("{0}")]
+    Service(Incident),
     /// The command line asks for what can't be.
     #[error("{0}")]
     Usage(String),

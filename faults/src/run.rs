@@ -4,7 +4,7 @@ use crate::{
     check::check,
     cli::RunOptions,
     error::{Error, Outcome},
-    history::{self, History, Kind, Log},
+    history::{self, Books, History, Incident, Kind, Log, Micros},
     nemesis::{self, Rig},
     processes::{Postgres, Program, Replica, read_books},
     report::Report,
@@ -24,7 +24,7 @@ pub(crate) async fn run(options: &RunOptions) -> Result<Outcome, Error> {
     eprintln!("seed {seed}");
     let kinds = kinds(options)?;
     let begun = Instant::now();
-    let history = suffer(options, seed, &kinds).await?;
+    let (history, failure) = suffer(options, seed, &kinds).await?;
     let seconds = begun.elapsed().as_secs();
     if let Some(path) = &options.history {
         history::write(&history, path).map_err(Error::io(format!("write {}", path.display())))?;
@@ -33,7 +33,11 @@ pub(crate) async fn run(options: &RunOptions) -> Result<Outcome, Error> {
     let (verdict, history) = verdict;
     let report = Report::of(&history, &verdict, seed, seconds, &kinds);
     report.print(options.json);
-    Ok(report.outcome())
+    match (report.outcome(), failure) {
+        (Outcome::Broken, _) => Ok(Outcome::Broken),
+        (_, Some(failure)) => Err(failure),
+        (outcome, None) => Ok(outcome),
+    }
 }
 
 /// The faults that are wanted, all unless others are named. The clock of a binary is the machine's.
@@ -62,8 +66,15 @@ pub(crate) fn check_file(path: &Path) -> Result<Outcome, Error> {
     Ok(report.outcome())
 }
 
-/// Lets clients work while faults are injected, and returns what happened.
-async fn suffer(options: &RunOptions, seed: u64, kinds: &[Kind]) -> Result<History, Error> {
+/// Lets clients work while faults are injected, and returns what happened, and why that is not all that was to happen, if so.
+///
+/// # Errors
+/// If nothing happened.
+async fn suffer(
+    options: &RunOptions,
+    seed: u64,
+    kinds: &[Kind],
+) -> Result<(History, Option<Error>), Error> {
     let own = |path: &Option<std::path::PathBuf>| path.clone().map(Program::Binary);
     let next = own(&options.binary).unwrap_or(Program::Own);
     let first = own(&options.previous).unwrap_or_else(|| next.clone());
@@ -80,20 +91,53 @@ async fn suffer(options: &RunOptions, seed: u64, kinds: &[Kind]) -> Result<Histo
         seed,
     };
     let random = SmallRng::seed_from_u64(seed.wrapping_add(1));
-    let mut rig = Rig { postgres, replicas, next, random };
+    let mut rig = Rig { postgres, replicas, next, random, incidents: Vec::new() };
 
     let log = Arc::new(Log::default());
     let work = Work::begin(&plan, &log).await?;
     let end = Instant::now() + Duration::from_secs(options.seconds);
-    let faults = nemesis::run(&mut rig, kinds, end).await?;
-    work.end().await?;
+    let mut faults = Vec::new();
+    let mut troubles = Troubles::default();
+    let is_healed = troubles.note(nemesis::run(&mut rig, kinds, end, &mut faults).await);
+    troubles.note(work.end().await);
     eprintln!("{} operations; reading the books", log.len());
 
     // What replicas still do for callers that have left is done when they have ended.
     for replica in &mut rig.replicas {
-        replica.stop().await?;
+        troubles.note(replica.stop().await);
     }
-    let client = rig.postgres.connect().await?;
-    let books = read_books(&client).await?;
-    Ok(History { records: log.take(), faults, books })
+    if !is_healed && let Some(fault) = faults.last_mut() {
+        fault.to = Micros::now();
+    }
+    let mut books = Books::default();
+    troubles.note(books_of(&rig.postgres).await.map(|read| books = read));
+    let Troubles { mut incidents, failure } = troubles;
+    incidents.append(&mut rig.incidents);
+    Ok((History { records: log.take(), faults, incidents, books }, failure))
+}
+
+async fn books_of(postgres: &Postgres) -> Result<Books, Error> {
+    read_books(&postgres.connect().await?).await
+}
+
+/// What goes wrong in a run.
+#[derive(Debug, Default)]
+struct Troubles {
+    /// ... with the service: violations.
+    incidents: Vec<Incident>,
+    /// ... first, with anything else: the run shows less than it was to.
+    failure: Option<Error>,
+}
+
+impl Troubles {
+    /// Notes how something ended. Whether it ended well.
+    fn note(&mut self, result: Result<(), Error>) -> bool {
+        let is_well = result.is_ok();
+        match result {
+            Ok(()) => {}
+            Err(Error::Service(incident)) => self.incidents.push(incident),
+            Err(error) => drop(self.failure.get_or_insert(error)),
+        }
+        is_well
+    }
 }

@@ -127,15 +127,20 @@ fn pools(index: &Index<'_>, places: &HashMap<Package, u32>, verdict: &mut Verdic
         *acknowledged.entry(pool).or_default() += i64::from(story.accepted().is_some());
         *asked.entry(pool).or_default() += 1;
     }
+    // One that is not counted, though packages were uploaded to it, has accepted none.
+    let mut counted: HashMap<(Device, u16), (i64, i64)> =
+        asked.keys().map(|pool| (*pool, (0, 0))).collect();
     for pool in &index.history.books.pools {
-        let of = |counts: &Counts| counts.get(&(pool.device, pool.suite)).copied().unwrap_or(0);
+        counted.insert((pool.device, pool.suite), (pool.accepted, pool.purged));
+    }
+    for (pool, (accepted, purged)) in counted {
+        let of = |counts: &Counts| counts.get(&pool).copied().unwrap_or(0);
         let (there, acknowledged, asked) = (of(&there), of(&acknowledged), of(&asked));
-        let (accepted, purged) = (pool.accepted, pool.purged);
         if accepted - purged != there || !(acknowledged..=asked).contains(&accepted) {
+            let (device, suite) = pool;
             let what = format!(
-                "{}, cipher suite {}: {accepted} accepted and {purged} purged of {asked} uploaded, {acknowledged} \
-                 acknowledged, {there} there",
-                pool.device, pool.suite
+                "{device}, cipher suite {suite}: {accepted} accepted and {purged} purged of {asked} uploaded, \
+                 {acknowledged} acknowledged, {there} there"
             );
             verdict.note(Broken::Unbalanced, what);
         }

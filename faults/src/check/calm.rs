@@ -1,7 +1,9 @@
 //! When a call can have had its effect.
 //!
 //! The SDK tries a call again when it hears nothing. What an earlier try has asked for may still be done after the call has
-//! returned: by a replica that was frozen, or a database that was. It may not be done later than the fault that kept it.
+//! returned: by a replica that was frozen, or a database that was. It may not be done later than the fault that kept it. Of a
+//! client that makes no retries, an answered call has had one try; but where a replica loses its connection to the database, it
+//! runs its statements again, too.
 
 use crate::history::{Fault, Kind, Micros, Record};
 use std::time::Duration;
@@ -33,8 +35,11 @@ impl Calm {
 
     /// Whether the call had one try, which was over when it returned.
     pub(super) fn is_calm(&self, record: &Record) -> bool {
-        record.replied.since(record.invoked) < SLOW
-            && self.during(record.invoked, record.replied).next().is_none()
+        let mut faults = self.during(record.invoked, record.replied);
+        if record.one_try && !record.outcome.is_unknown() {
+            return !faults.any(|fault| fault.kind.leaves_statements());
+        }
+        record.replied.since(record.invoked) < SLOW && faults.next().is_none()
     }
 
     /// The moment from which on no try of the call can have an effect any more.

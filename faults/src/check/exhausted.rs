@@ -1,15 +1,16 @@
 //! A pool that has packages is not called exhausted.
 //!
 //! At any moment of a call, the packages that were surely in the pool are no fewer than those surely uploaded and not yet
-//! possibly spent, revoked or expired, less one for each reservation that may hold one. If that leaves any, there was one.
+//! possibly spent, revoked or expired, less those that reservations may hold: what a call with one try was answered, and any one
+//! or two where several tries or an unknown outcome leave it open which. If that leaves any, there was one.
 
 use super::{
     Broken, Verdict,
     index::{Asked, Index},
 };
-use crate::history::{Answer, Device, Micros, Package, Reservation};
+use crate::history::{Answer, Device, Micros, Outcome, Package, Reservation, Target};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
@@ -19,8 +20,18 @@ const SHORT_LIFE: Duration = Duration::from_secs(5);
 /// How long before a call another may have been made that still holds something.
 const LOOK_BACK: Duration = Duration::from_secs(40);
 
-/// What a pool's reserves may have done: from when until when each may hold something, in the order of their begins.
-type Claims = Vec<(Micros, Micros, Reservation, usize)>;
+/// What a reserve may hold of a pool.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    /// From when until when.
+    from: Micros,
+    to: Micros,
+    reservation: Reservation,
+    /// What it was answered with.
+    known: Option<Package>,
+    /// How many more packages it may hold, and nobody knows which.
+    others: usize,
+}
 
 pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     let claims = claims(index);
@@ -37,7 +48,9 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
             };
             verdict.remarks.checked_exhausted += 1;
             let there = surely_there(index, asked, packages);
-            let held = held_at_most(claims, asked);
+            let held = held_at_most(claims, asked, &there);
+            let there = there.len();
+            verdict.remarks.decided_exhausted += u64::from(there >= held);
             if there > held {
                 let what = format!(
                     "{device} at {}, for {}: {there} packages, of which {held} may have been held",
@@ -62,7 +75,7 @@ fn found_empty(asked: &Asked<'_>) -> Vec<Device> {
     shared.chain(exhausted).collect()
 }
 
-fn surely_there(index: &Index<'_>, asked: &Asked<'_>, packages: &[Package]) -> usize {
+fn surely_there(index: &Index<'_>, asked: &Asked<'_>, packages: &[Package]) -> HashSet<Package> {
     let record = asked.record;
     let is_there = |package: &&Package| {
         let Some(story) = index.story(**package) else { return false };
@@ -74,50 +87,66 @@ fn surely_there(index: &Index<'_>, asked: &Asked<'_>, packages: &[Package]) -> u
             && story.spendings.iter().all(|spending| spending.invoked > record.replied)
             && !story.may_be_revoked_before(record.replied)
     };
-    packages.iter().filter(is_there).count()
+    packages.iter().filter(is_there).copied().collect()
 }
 
-/// How many packages other calls may hold at some moment of this one.
-fn held_at_most(claims: &Claims, asked: &Asked<'_>) -> usize {
+/// How many of these packages other calls may hold at some moment of this one.
+fn held_at_most(claims: &[Claim], asked: &Asked<'_>, there: &HashSet<Package>) -> usize {
     let (from, to) = (asked.record.invoked, asked.record.replied);
-    let begun = claims.partition_point(|(begun, ..)| *begun <= to);
-    let early = claims.partition_point(|(begun, ..)| *begun < from.before(LOOK_BACK));
-    let mut held: BTreeMap<Reservation, usize> = BTreeMap::new();
-    for (_, end, reservation, packages) in &claims[early..begun] {
-        if *end >= from && *reservation != asked.reserve.reservation {
-            *held.entry(*reservation).or_default() += packages;
-        }
-    }
-    held.values().sum()
+    let begun = claims.partition_point(|claim| claim.from <= to);
+    let early = claims.partition_point(|claim| claim.from < from.before(LOOK_BACK));
+    let live = claims[early..begun]
+        .iter()
+        .filter(|claim| claim.to >= from && claim.reservation != asked.reserve.reservation);
+    let known = live.clone().filter_map(|claim| claim.known);
+    let known: HashSet<Package> = known.filter(|package| there.contains(package)).collect();
+    known.len() + live.map(|claim| claim.others).sum::<usize>()
 }
 
-fn claims(index: &Index<'_>) -> HashMap<Device, Claims> {
-    let mut claims: HashMap<Device, Claims> = HashMap::new();
+/// What may be held of each pool, in the order in which it was asked for.
+fn claims(index: &Index<'_>) -> HashMap<Device, Vec<Claim>> {
+    let mut claims: HashMap<Device, Vec<Claim>> = HashMap::new();
     let mut of_user: HashMap<_, Vec<Device>> = HashMap::new();
     for device in index.devices.keys() {
         of_user.entry(device.0).or_default().push(*device);
     }
     for asked in index.asked.values().flatten() {
-        let reservation = asked.reserve.reservation;
-        let mut end = asked.settled.after(asked.reserve.ttl);
-        if let Some((extended, ttl)) = index.extended.get(&reservation) {
-            end = end.max(extended.after(*ttl));
-        }
-        // Tries on two replicas may each take one.
-        let packages = if asked.calm { 1 } else { 2 };
         let users = asked.reserve.targets.iter().map(|target| match target {
-            crate::history::Target::User(user) => *user,
-            crate::history::Target::Device(device) => device.0,
+            Target::User(user) => *user,
+            Target::Device(device) => device.0,
         });
         for device in users.filter_map(|user| of_user.get(&user)).flatten() {
             if asked.reserve.covers(*device) {
-                let claim = (asked.record.invoked, end, reservation, packages);
-                claims.entry(*device).or_default().push(claim);
+                claims.entry(*device).or_default().push(claim(index, asked, *device));
             }
         }
     }
     for claims in claims.values_mut() {
-        claims.sort_unstable();
+        claims.sort_unstable_by_key(|claim| claim.from);
     }
     claims
+}
+
+fn claim(index: &Index<'_>, asked: &Asked<'_>, device: Device) -> Claim {
+    let reservation = asked.reserve.reservation;
+    let mut to = asked.settled.after(asked.reserve.ttl);
+    if let Some((extended, ttl)) = index.extended.get(&reservation) {
+        to = to.max(extended.after(*ttl));
+    }
+    let handed = asked.handed().unwrap_or_default().iter();
+    let mut known = handed.filter(|handed| handed.device == device && !handed.last_resort);
+    let known = known.next().map(|handed| handed.package);
+    let others = match &asked.record.outcome {
+        // One try, which took this or nothing.
+        Outcome::Ok(_) if asked.calm => 0,
+        // One try, which had given back what it took when it was answered.
+        Outcome::Failed(..) if asked.calm => {
+            to = asked.record.replied;
+            1
+        }
+        Outcome::Unknown(_) if asked.calm => 1,
+        // Tries on two replicas may each take one.
+        _ => 2 - usize::from(known.is_some()),
+    };
+    Claim { from: asked.record.invoked, to, reservation, known, others }
 }

@@ -8,7 +8,10 @@ mod books;
 mod calm;
 mod exhausted;
 mod holds;
+mod incidents;
 mod index;
+mod lasting;
+mod refused;
 mod repeats;
 mod spends;
 #[cfg(test)]
@@ -37,10 +40,18 @@ pub(crate) struct Remarks {
     pub(crate) early_by_clock: u64,
     /// Repeated reserves that found another of two packages which tries on two replicas had taken.
     pub(crate) taken_by_two_tries: u64,
+    /// Reserves that had one try, which was over when they were answered.
+    pub(crate) calm_reserves: u64,
     /// Answers "exhausted", or with the last resort, that could be checked against what the pool must have had.
     pub(crate) checked_exhausted: u64,
-    /// Repeated reserves that could be checked.
+    /// Those of them that could have been shown to be false by a single package more.
+    pub(crate) decided_exhausted: u64,
+    /// Packages of repeated reserves that could be checked.
     pub(crate) checked_repeats: u64,
+    /// Those of them whose reservation can have taken no other package of the device.
+    pub(crate) calm_repeats: u64,
+    /// Packages that were asked to be spent or extended while they certainly could be.
+    pub(crate) checked_holds: u64,
 }
 
 impl Verdict {
@@ -62,8 +73,14 @@ pub(crate) fn check(history: &History) -> Verdict {
     spends::check(&index, &mut verdict);
     answers::check(&index, &mut verdict);
     repeats::check(&index, &mut verdict);
+    refused::check(&index, &mut verdict);
     exhausted::check(&index, &mut verdict);
-    books::check(&index, &mut verdict);
+    if history.books.were_read() {
+        books::check(&index, &mut verdict);
+    }
     visible::check(history, &mut verdict);
+    incidents::check(history, &mut verdict);
+    let asked = index.asked.values().flatten();
+    verdict.remarks.calm_reserves = asked.map(|asked| u64::from(asked.calm)).sum();
     verdict
 }

@@ -3,12 +3,9 @@
 use super::{
     Broken, Verdict,
     index::{Asked, Index},
+    lasting,
 };
-use crate::history::{Handed, Micros, Outcome};
-use std::time::Duration;
-
-/// How far a call must be from the end of a hold, for the hold to last while it is made.
-const MARGIN: Duration = Duration::from_millis(50);
+use crate::history::{Answer, Handed, Micros, Outcome};
 
 pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     for asked in index.asked.values() {
@@ -27,7 +24,7 @@ fn latest<'a>(asked: &[Asked<'a>], moment: Micros) -> &'a [Handed] {
     let answered = before.filter(|asked| asked.record.outcome.is_ok());
     let latest = answered.max_by_key(|asked| asked.record.replied);
     match latest.map(|asked| &asked.record.outcome) {
-        Some(Outcome::Ok(crate::history::Answer::Reserved(handed, _))) => handed,
+        Some(Outcome::Ok(Answer::Reserved(handed, _))) => handed,
         _ => &[],
     }
 }
@@ -39,52 +36,72 @@ fn compare(
     later: &Asked<'_>,
     verdict: &mut Verdict,
 ) {
-    let Some(story) = index.story(handed.package) else { return };
+    let Some(again) = answer(later) else { return };
+    let Some(is_spent) = what_is_certain(index, earlier, handed, later) else { return };
+    let is_calm = earlier.iter().all(|asked| asked.calm);
+    verdict.remarks.checked_repeats += 1;
+    verdict.remarks.calm_repeats += u64::from(is_calm);
+
+    let of_device = again.iter().filter(|again| again.device == handed.device);
+    let alike: Vec<&Handed> = of_device.filter(|again| again.spent || !is_spent).collect();
+    if alike.iter().any(|again| again.package == handed.package) {
+        return;
+    }
+    // Two tries explain another package, and never none.
+    if !is_calm && !alike.is_empty() {
+        verdict.remarks.taken_by_two_tries += 1;
+        return;
+    }
+    let what = format!(
+        "{} had {} of {}, and at {} {}",
+        later.reserve.reservation,
+        handed.package,
+        handed.device,
+        later.record.invoked.0,
+        if alike.is_empty() { "nothing like it" } else { "another" },
+    );
+    verdict.note(Broken::RepeatDiffers, what);
+}
+
+/// What a repeat brought; none if that is unknown, or says nothing of what its reservation has.
+fn answer<'a>(later: &Asked<'a>) -> Option<&'a [Handed]> {
+    match &later.record.outcome {
+        Outcome::Ok(Answer::Reserved(handed, _)) => Some(handed),
+        // All of the targets, or none.
+        Outcome::Failed(..) if later.reserve.require_all => None,
+        // Who calls too often is not heard. A limit that was asked about a device names it.
+        Outcome::Failed(why, Answer::Reserved(_, missing))
+            if why == "RATE_LIMITED" && missing.is_empty() =>
+        {
+            None
+        }
+        Outcome::Failed(..) => Some(&[]),
+        Outcome::Ok(_) | Outcome::Unknown(_) => None,
+    }
+}
+
+/// If a repeat must return what was handed out before, whether that must be spent.
+fn what_is_certain(
+    index: &Index<'_>,
+    earlier: &[Asked<'_>],
+    handed: &Handed,
+    later: &Asked<'_>,
+) -> Option<bool> {
+    let story = index.story(handed.package)?;
     let (reservation, record) = (later.reserve.reservation, later.record);
-    let spent = story.spendings.iter().any(|spending| {
-        spending.reservation == reservation
-            && spending.done == Some(true)
-            && spending.replied < record.invoked
-    });
-    let holds = story
-        .holds
-        .iter()
-        .filter(|hold| hold.reservation == reservation && hold.replied < record.invoked);
-    let end = holds.map(|hold| hold.end).max();
-    let lasts = spent || end.is_some_and(|end| record.replied.after(MARGIN) < end);
     let first = earlier.first().map_or(record.invoked, |asked| asked.record.invoked);
     if handed.last_resort
-        || !lasts
-        || story.ended_by(reservation) <= record.replied
-        || !spent && story.may_be_revoked_before(record.replied)
         // The tombstone may be forgotten then, and with it the bytes.
-        || handed.not_after <= record.replied.after(MARGIN)
+        || handed.not_after <= record.replied.after(lasting::MARGIN)
         || index.calm.is_off_clock(first, record.replied)
     {
-        return;
+        return None;
     }
-    let same = match &record.outcome {
-        Outcome::Ok(_) => later
-            .handed()
-            .unwrap_or_default()
-            .iter()
-            .any(|again| again.package == handed.package && (again.spent || !spent)),
-        // All of the targets, or none.
-        Outcome::Failed(..) if later.reserve.require_all => return,
-        Outcome::Failed(..) => false,
-        Outcome::Unknown(_) => return,
-    };
-    verdict.remarks.checked_repeats += 1;
-    if same {
-        return;
+    if lasting::is_spent(story, reservation, record) {
+        return Some(true);
     }
-    if earlier.iter().all(|asked| asked.calm) {
-        let what = format!(
-            "{reservation} had {} of {}, and at {} something else",
-            handed.package, handed.device, record.invoked.0
-        );
-        verdict.note(Broken::RepeatDiffers, what);
-    } else {
-        verdict.remarks.taken_by_two_tries += 1;
-    }
+    // What is revoked is held, and not handed out.
+    lasting::hold(index, story, reservation, record)
+        .filter(|_| !story.may_be_revoked_before(record.replied))
+        .map(|_| false)
 }

@@ -36,6 +36,8 @@ pub(crate) enum Broken {
     TwoOfOneDevice,
     /// A repeated reserve returned something else.
     RepeatDiffers,
+    /// A reservation could not spend or extend what it held, or not spend again what it had spent.
+    HoldLost,
     /// A pool was called exhausted that had packages.
     FalselyExhausted,
     /// An acknowledged upload is gone.
@@ -58,6 +60,10 @@ pub(crate) enum Broken {
     Internal,
     /// A call failed that was not to.
     VisibleFailure,
+    /// A call, or a replica that was to begin or end, took for ever.
+    Hang,
+    /// A replica ended by itself, or not well.
+    Died,
 }
 
 impl Broken {
@@ -74,6 +80,7 @@ impl Broken {
             | Self::SpendLost
             | Self::LastResortNotLogged
             | Self::RepeatDiffers
+            | Self::HoldLost
             | Self::Misplaced
             | Self::Unbalanced => Harm::Lost,
             Self::Stale
@@ -84,7 +91,9 @@ impl Broken {
             | Self::Foreign
             | Self::FalseAlarm
             | Self::Internal
-            | Self::VisibleFailure => Harm::Wrong,
+            | Self::VisibleFailure
+            | Self::Hang
+            | Self::Died => Harm::Wrong,
         }
     }
 }
@@ -102,6 +111,7 @@ impl fmt::Display for Broken {
             Self::NotAskedFor => "a package was handed out that was not asked for",
             Self::TwoOfOneDevice => "a reservation got two packages of one device",
             Self::RepeatDiffers => "a repeated reserve returned something else",
+            Self::HoldLost => "a reservation was refused what it had",
             Self::FalselyExhausted => "a pool was called exhausted that had packages",
             Self::UploadLost => "an acknowledged upload is gone",
             Self::SpendLost => "an acknowledged spend is not in the spend log",
@@ -115,6 +125,8 @@ impl fmt::Display for Broken {
             Self::FalseAlarm => "a fence was raised although nothing was forgotten",
             Self::Internal => "the service broke its own rules",
             Self::VisibleFailure => "a call failed that was not to",
+            Self::Hang => "something took for ever",
+            Self::Died => "a replica ended by itself, or not well",
         })
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What the database has in the end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Books {
-    /// When it was read.
+    /// When it was read; 0 if it could not be.
     pub(crate) read_at: Micros,
     /// Every package that is known, tombstones included.
     pub(crate) known: Vec<Known>,
@@ -23,6 +23,13 @@ pub(crate) struct Books {
     pub(crate) fences: Vec<String>,
     /// Rows that nobody in the history can have asked for.
     pub(crate) foreign: Vec<String>,
+}
+
+impl Books {
+    /// Whether they could be read.
+    pub(crate) fn were_read(&self) -> bool {
+        self.read_at > Micros::default()
+    }
 }
 
 /// A package that is known.

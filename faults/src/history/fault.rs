@@ -74,6 +74,22 @@ impl Kind {
         !self.is_invisible() && !matches!(self, Self::Clock | Self::Delay | Self::DelayDatabase)
     }
 
+    /// Whether a replica may run a statement anew while the first run of it is still under way, unknown to it. So one try of a
+    /// call may have an effect after it was answered.
+    pub(crate) fn leaves_statements(self) -> bool {
+        matches!(
+            self,
+            Self::FreezeService
+                | Self::KillDatabase
+                | Self::FreezeDatabase
+                | Self::CutDatabase
+                | Self::DelayDatabase
+                | Self::LoseDatabaseReplies
+                | Self::BlackHoleDatabase
+                | Self::Connections
+        )
+    }
+
     /// As it is written on the command line.
     pub(crate) fn name(self) -> String {
         clap::ValueEnum::to_possible_value(&self)

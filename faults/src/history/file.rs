@@ -1,6 +1,6 @@
 //! Histories as files: a JSON object in each line.
 
-use super::{Books, Fault, History, Record};
+use super::{Books, Fault, History, Incident, Record};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -14,6 +14,7 @@ use std::{
 enum Line {
     Call(Record),
     Fault(Fault),
+    Incident(Incident),
     Books(Books),
 }
 
@@ -22,7 +23,8 @@ pub(crate) fn write(history: &History, path: &Path) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     let records = history.records.iter().cloned().map(Line::Call);
     let faults = history.faults.iter().cloned().map(Line::Fault);
-    for line in records.chain(faults).chain([Line::Books(history.books.clone())]) {
+    let incidents = history.incidents.iter().cloned().map(Line::Incident);
+    for line in records.chain(faults).chain(incidents).chain([Line::Books(history.books.clone())]) {
         serde_json::to_writer(&mut file, &line)?;
         file.write_all(b"\n")?;
     }
@@ -36,6 +38,7 @@ pub(crate) fn read(path: &Path) -> io::Result<History> {
         match serde_json::from_str(&line?)? {
             Line::Call(record) => history.records.push(record),
             Line::Fault(fault) => history.faults.push(fault),
+            Line::Incident(incident) => history.incidents.push(incident),
             Line::Books(books) => history.books = books,
         }
     }

@@ -1,9 +1,10 @@
-//! What happened in a run: every call, every fault, and what the database has in the end.
+//! What happened in a run: every call, every fault, every incident, and what the database has in the end.
 
 mod books;
 mod fault;
 mod file;
 mod ids;
+mod incident;
 mod log;
 mod record;
 mod time;
@@ -12,7 +13,8 @@ pub(crate) use books::{Books, Entry, Known, Pool};
 pub(crate) use fault::{Fault, Kind};
 pub(crate) use file::{read, write};
 pub(crate) use ids::{Device, Package, Reservation, User};
-pub(crate) use log::Log;
+pub(crate) use incident::Incident;
+pub(crate) use log::{Caller, Log};
 pub(crate) use record::{
     Action, Answer, Call, Handed, Hold, Outcome, Record, Reserve, Target, Upload, Uploaded,
 };
@@ -25,6 +27,8 @@ pub(crate) struct History {
     pub(crate) records: Vec<Record>,
     /// The faults.
     pub(crate) faults: Vec<Fault>,
+    /// What else went wrong with the service.
+    pub(crate) incidents: Vec<Incident>,
     /// What the database has in the end.
     pub(crate) books: Books,
 }

@@ -9,6 +9,9 @@ use std::time::Duration;
 pub(crate) struct Record {
     /// Who called.
     pub(crate) client: u32,
+    /// Whether it makes no retries: what it is answered is the answer to its only try.
+    #[serde(default)]
+    pub(crate) one_try: bool,
     /// When.
     pub(crate) invoked: Micros,
     /// When the answer was there, or the client gave up.

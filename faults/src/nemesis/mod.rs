@@ -11,7 +11,7 @@ pub(crate) use schedule::run;
 
 use crate::{
     error::Error,
-    history::{Fault, Kind, Micros},
+    history::{Incident, Kind},
     processes::{Postgres, Program, Replica},
 };
 use rand::{Rng, rngs::SmallRng};
@@ -29,13 +29,14 @@ pub(crate) struct Rig {
     pub(crate) next: Program,
     /// What chooses.
     pub(crate) random: SmallRng,
+    /// What went wrong with the service, and was overcome.
+    pub(crate) incidents: Vec<Incident>,
 }
 
 impl Rig {
     /// Injects a fault, lets it last, heals it, and says what was done.
-    async fn suffer(&mut self, kind: Kind) -> Result<Fault, Error> {
-        let from = Micros::now();
-        let what = match kind {
+    async fn suffer(&mut self, kind: Kind) -> Result<String, Error> {
+        Ok(match kind {
             Kind::KillService => self.kill_service().await?,
             Kind::FreezeService => self.freeze_service().await?,
             Kind::RestartService => self.restart_service().await?,
@@ -56,8 +57,30 @@ impl Rig {
             Kind::FullDisk => self.fail_statements(&["53100"]).await?,
             Kind::Statements => self.fail_statements(&["57014", "55P03", "40P01"]).await?,
             Kind::Locked => self.lock_table().await?,
-        };
-        Ok(Fault { kind, what, from, to: Micros::now() })
+        })
+    }
+
+    /// Notes replicas that have ended by themselves, and starts them again.
+    async fn make_sure_all_live(&mut self) -> Result<(), Error> {
+        for number in 0..self.replicas.len() {
+            let alive = self.replicas[number].make_sure_it_lives();
+            if self.remember(alive)? {
+                self.replicas[number].run().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something went wrong with the service, which is remembered. Other errors are passed on.
+    fn remember(&mut self, result: Result<(), Error>) -> Result<bool, Error> {
+        match result {
+            Ok(()) => Ok(false),
+            Err(Error::Service(incident)) => {
+                self.incidents.push(incident);
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Lets a fault last.

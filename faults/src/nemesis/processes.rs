@@ -47,11 +47,9 @@ impl Rig {
 
     /// Stops a replica by SIGTERM, and starts it again.
     pub(super) async fn restart(&mut self, number: usize) -> Result<(), Error> {
-        let replica = &mut self.replicas[number];
-        if !replica.stop().await? {
-            return Err(Error::Usage(format!("{} did not end well by SIGTERM", replica.name())));
-        }
-        replica.run().await
+        let stopped = self.replicas[number].stop().await;
+        self.remember(stopped)?;
+        self.replicas[number].run().await
     }
 
     pub(super) async fn kill_database(&mut self) -> Result<String, Error> {

@@ -3,13 +3,17 @@
 use super::{Postgres, serve::MOVE_CLOCK};
 use crate::{
     error::Error,
+    history::Incident,
     network::{Link, Upstream},
 };
 use jiff::SignedDuration;
 use keypool_service::testing::process::Process;
-use rustix::process::Signal;
-use std::{env, path::PathBuf};
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+use std::{env, io, path::PathBuf, time::Duration};
+use tokio::{process::Command, time::timeout};
+
+/// How long it may take until a replica listens.
+const START: Duration = Duration::from_secs(30);
 
 /// What the variables begin with that configure the service.
 const PREFIX: &str = "KEYPOOL_";
@@ -105,14 +109,51 @@ impl Replica {
             command.env("KEYPOOL_LOG", "off");
         }
         command.env("KEYPOOL_DATABASE_URL", &self.database_url).envs(SETTINGS);
-        let process =
-            Process::start(command).await.map_err(Error::io(format!("start {}", self.name())))?;
+        let process = self.start_process(command).await?;
         let address = process.address().parse().map_err(|_| {
             Error::Usage(format!("{} listens on no address: {}", self.name(), process.address()))
         })?;
         self.front.lead_to(Upstream::Tcp(address));
         self.process = Some(process);
         Ok(())
+    }
+
+    async fn start_process(&self, command: Command) -> Result<Process, Error> {
+        let name = self.name();
+        match timeout(START, Process::start(command)).await {
+            Ok(Ok(process)) => Ok(process),
+            // It ran, and was no service.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::Other => {
+                Err(Error::Service(Incident::Died(format!("{name} was to start: {error}"))))
+            }
+            Ok(Err(error)) => Err(Error::io(format!("start {name}"))(error)),
+            Err(_) => {
+                let what = format!("{name} did not listen in {START:?}");
+                Err(Error::Service(Incident::Hang(what)))
+            }
+        }
+    }
+
+    /// Makes sure that it has not ended by itself.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if it has. Then it does not run any more, as after [`Self::stop`].
+    pub(crate) fn make_sure_it_lives(&mut self) -> Result<(), Error> {
+        let pid = self.process.as_ref().and_then(Process::pid);
+        let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) else {
+            return Ok(());
+        };
+        // Only looked at: its owner waits for it.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let ended = waitid(WaitId::Pid(pid), look).map_err(io::Error::from);
+        let Some(status) = ended.map_err(Error::io("look at a replica"))? else { return Ok(()) };
+        self.process = None;
+        let how = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("with exit code {code}"),
+            (None, Some(signal)) => format!("by signal {signal}"),
+            (None, None) => "somehow".to_owned(),
+        };
+        Err(Error::Service(Incident::Died(format!("{} ended by itself, {how}", self.name()))))
     }
 
     /// Ends it as `kill -9` does.
@@ -123,15 +164,20 @@ impl Replica {
         }
     }
 
-    /// Ends it by SIGTERM; whether it ended well and in time.
-    pub(crate) async fn stop(&mut self) -> Result<bool, Error> {
-        match self.process.take() {
-            Some(process) => {
-                let status = process.stop().await.map_err(Error::io("stop a replica"))?;
-                Ok(status.is_some_and(|status| status.success()))
-            }
-            None => Ok(true),
-        }
+    /// Ends it by SIGTERM.
+    ///
+    /// # Errors
+    /// [`Error::Service`] if it did not end well, or not in time, or had ended before. Whatever comes, it does not run any more.
+    pub(crate) async fn stop(&mut self) -> Result<(), Error> {
+        self.make_sure_it_lives()?;
+        let Some(process) = self.process.take() else { return Ok(()) };
+        let status = process.stop().await.map_err(Error::io("stop a replica"))?;
+        let name = self.name();
+        Err(Error::Service(match status {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => Incident::Died(format!("{name} was stopped by SIGTERM: {status}")),
+            None => Incident::Hang(format!("{name} was still there long after SIGTERM")),
+        }))
     }
 
     /// Sends it a signal.

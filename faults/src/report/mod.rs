@@ -164,12 +164,24 @@ fn first(violations: &[Violation]) -> Vec<String> {
 }
 
 fn remarks(remarks: Remarks) -> BTreeMap<&'static str, u64> {
-    let Remarks { early_by_clock, taken_by_two_tries, checked_exhausted, checked_repeats } =
-        remarks;
+    let Remarks {
+        early_by_clock,
+        taken_by_two_tries,
+        calm_reserves,
+        checked_exhausted,
+        decided_exhausted,
+        checked_repeats,
+        calm_repeats,
+        checked_holds,
+    } = remarks;
     BTreeMap::from([
         ("held_by_two_while_a_clock_was_off", early_by_clock),
         ("repeats_of_reserves_whose_tries_took_two", taken_by_two_tries),
+        ("reserves_in_calm", calm_reserves),
         ("exhausted_answers_checked", checked_exhausted),
+        ("exhausted_answers_decided", decided_exhausted),
         ("repeats_checked", checked_repeats),
+        ("repeats_checked_in_calm", calm_repeats),
+        ("spends_and_extends_checked", checked_holds),
     ])
 }

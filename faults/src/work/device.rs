@@ -92,7 +92,7 @@ impl Worker {
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.number, Call::Revoke(pool.device, packages), revoking).await;
+        self.log.call(self.caller, Call::Revoke(pool.device, packages), revoking).await;
     }
 
     /// Says which packages the device still has: all that are remembered but one.
@@ -116,7 +116,7 @@ impl Worker {
             }
         };
         let call = Call::Reconcile(pool.device, kept.clone());
-        self.log.call(self.number, call, reconciling).await;
+        self.log.call(self.caller, call, reconciling).await;
     }
 
     /// Asks for the state of a pool.
@@ -129,7 +129,7 @@ impl Worker {
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.number, Call::Status(device), asking).await;
+        self.log.call(self.caller, Call::Status(device), asking).await;
     }
 
     async fn send_upload(&mut self, pool: &Pool, fresh: Vec<Fresh>) {
@@ -155,7 +155,7 @@ impl Worker {
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.number, call, uploading).await;
+        self.log.call(self.caller, call, uploading).await;
     }
 
     /// A new one-time package: mostly of cipher suite 1, and for two weeks.

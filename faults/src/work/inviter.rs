@@ -139,7 +139,7 @@ impl Worker {
         };
         let call = Call::Reserve(reserve.clone());
         let reserving = Box::pin(reserving); // it has all that a call of the SDK needs
-        let (outcome, reservation) = self.log.call(self.number, call, reserving).await;
+        let (outcome, reservation) = self.log.call(self.caller, call, reserving).await;
         let reserve = Reserve { repeat: true, ..reserve };
         match reservation {
             Some(reservation) => self.open.push(Open { reserve, reservation: Some(reservation) }),
@@ -182,7 +182,7 @@ impl Worker {
                 }
                 let hold = hold(&open.reserve, Action::Release, &names);
                 let releasing = async { held(reservation.release().await, &names) };
-                self.log.call(self.number, Call::Hold(hold), releasing).await;
+                self.log.call(self.caller, Call::Hold(hold), releasing).await;
             }
             Step::SetAside => {
                 let names = all(reservation, false);
@@ -193,7 +193,7 @@ impl Worker {
                     let reason = UnusableReason::InvalidSignature;
                     held(reservation.release_unusable(name, reason).await, &names)
                 };
-                self.log.call(self.number, Call::Hold(hold), setting_aside).await;
+                self.log.call(self.caller, Call::Hold(hold), setting_aside).await;
             }
             Step::Extend => {
                 let names = all(reservation, false);
@@ -211,7 +211,7 @@ impl Worker {
                         Err(error) => held(Err(error), &names),
                     }
                 };
-                self.log.call(self.number, Call::Hold(hold), extending).await;
+                self.log.call(self.caller, Call::Hold(hold), extending).await;
                 self.open.push(open);
             }
             Step::Repeat => {
@@ -238,7 +238,7 @@ impl Worker {
         }
         let hold = hold(reserve, Action::Spend, names);
         let spending = async { held(reservation.spend_packages(names).await, names) };
-        let (outcome, ()) = self.log.call(self.number, Call::Hold(hold), spending).await;
+        let (outcome, ()) = self.log.call(self.caller, Call::Hold(hold), spending).await;
         outcome.is_ok()
     }
 }

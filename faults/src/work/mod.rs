@@ -7,7 +7,10 @@ mod device;
 mod inviter;
 mod worker;
 
-use crate::{error::Error, history::Log};
+use crate::{
+    error::Error,
+    history::{Caller, Incident, Log},
+};
 use board::Board;
 use keypool_client::{Client, RetryPolicy};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -56,10 +59,11 @@ impl Work {
         let mut seeds = SmallRng::seed_from_u64(plan.seed);
         let mut filling = JoinSet::new();
         for number in 0..plan.clients {
-            let patient = !plan.impatient || !number.is_multiple_of(IMPATIENT_ONE_IN);
-            let client = connect(&plan.endpoints, patient)?;
+            let one_try = plan.impatient && number.is_multiple_of(IMPATIENT_ONE_IN);
+            let client = connect(&plan.endpoints, one_try)?;
+            let caller = Caller { number, one_try };
             let random = SmallRng::seed_from_u64(seeds.random());
-            let worker = Worker::new(number, client, random, board.clone(), log.clone());
+            let worker = Worker::new(caller, client, random, board.clone(), log.clone());
             filling.spawn(worker.fill(board.share(number, plan.clients)));
         }
         let mut work = Self { workers: JoinSet::new(), enough };
@@ -69,7 +73,7 @@ impl Work {
         Ok(work)
     }
 
-    /// Begins no more calls, and waits for those under way.
+    /// Begins no more calls, and waits for those under way. What does not end is written down and left.
     pub(crate) async fn end(mut self) -> Result<(), Error> {
         self.enough.cancel();
         let ending = async {
@@ -78,20 +82,29 @@ impl Work {
             }
             Ok(())
         };
-        timeout(END, ending).await.map_err(|_| Error::Hang)?
+        match timeout(END, ending).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                let hung = self.workers.len();
+                // In vain for a worker that never gives way.
+                let _ = timeout(END, self.workers.shutdown()).await;
+                let what = format!("{hung} clients waited for a call that did not end in {END:?}");
+                Err(Error::Service(Incident::Hang(what)))
+            }
+        }
     }
 }
 
 /// A client of all the replicas.
-fn connect(endpoints: &[String], patient: bool) -> Result<Client, Error> {
+fn connect(endpoints: &[String], one_try: bool) -> Result<Client, Error> {
     let [first, others @ ..] = endpoints else {
         return Err(Error::Usage("there is no replica".to_owned()));
     };
     let mut builder =
         others.iter().fold(Client::builder(first), |builder, endpoint| builder.endpoint(endpoint));
-    builder = match patient {
-        true => builder.timeout(PATIENCE),
-        false => builder.timeout(IMPATIENCE).retry(RetryPolicy::never()),
+    builder = match one_try {
+        true => builder.timeout(IMPATIENCE).retry(RetryPolicy::never()),
+        false => builder.timeout(PATIENCE),
     };
     Ok(builder.connect_lazy()?)
 }

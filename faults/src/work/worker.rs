@@ -5,7 +5,7 @@ use super::{
     choose::choose,
     inviter::{Open, Step},
 };
-use crate::history::{Log, Reserve};
+use crate::history::{Caller, Log, Reserve};
 use keypool_client::Client;
 use rand::{Rng, rngs::SmallRng};
 use std::{sync::Arc, time::Duration};
@@ -21,8 +21,8 @@ const OPEN: usize = 3;
 /// One client.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Its number.
-    pub(super) number: u32,
+    /// Who it is.
+    pub(super) caller: Caller,
     /// What it calls with.
     pub(super) client: Client,
     /// What it chooses by.
@@ -52,14 +52,14 @@ enum Next {
 
 impl Worker {
     pub(super) fn new(
-        number: u32,
+        caller: Caller,
         client: Client,
         random: SmallRng,
         board: Arc<Board>,
         log: Arc<Log>,
     ) -> Self {
         let (open, late, unsure) = (Vec::new(), Vec::new(), Vec::new());
-        Self { number, client, random, board, log, open, late, unsure }
+        Self { caller, client, random, board, log, open, late, unsure }
     }
 
     /// Fills the pools of these numbers.

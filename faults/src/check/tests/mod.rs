@@ -1,5 +1,7 @@
 //! Histories that are wrong on purpose, and right ones that look suspicious.
 
+mod kept;
+mod lost;
 mod right;
 mod story;
 mod wrong;

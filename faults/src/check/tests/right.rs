@@ -162,6 +162,14 @@ fn an_upload_of_which_nobody_knows_is_there_or_not() {
 }
 
 #[test]
+fn an_upload_of_which_nobody_knows_to_a_pool_that_never_was() {
+    let mut story = Story::with(&[]);
+    story.upload(0, &[2], unknown());
+    story.0.books.pools.clear();
+    is_right(&story);
+}
+
+#[test]
 fn exhausted_while_somebody_may_hold_it() {
     let mut story = Story::with(&[1]);
     story.asked(0, 1, unknown());
@@ -172,6 +180,25 @@ fn exhausted_while_somebody_may_hold_it() {
     story.fault(Kind::FreezeService, 0, 5000);
     story.asked(0, 1, unknown());
     story.exhausted(5100, 2);
+    is_right(&story);
+}
+
+#[test]
+fn exhausted_while_all_that_is_not_spent_is_held() {
+    let mut story = Story::with(&[1, 2]);
+    story.reserved(0, 1, 1);
+    story.spent(100, 1, 1);
+    story.reserved(0, 2, 2);
+    story.exhausted(200, 3);
+    let verdict = story.verdict();
+    assert_eq!(verdict.violations, []);
+    assert_eq!(verdict.remarks.decided_exhausted, 1);
+    // ... or may be held by another try of the one that has spent the other.
+    let mut story = Story::with(&[1, 2]);
+    story.fault(Kind::LoseReplies, -50, 50);
+    story.reserved(0, 1, 1);
+    story.spent(100, 1, 1);
+    story.exhausted(200, 3);
     is_right(&story);
 }
 

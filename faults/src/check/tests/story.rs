@@ -57,8 +57,48 @@ impl Story {
     /// A call that lasts for 10 ms.
     pub(super) fn call(&mut self, at: i64, call: Call, outcome: Outcome) -> &mut Record {
         let (invoked, replied) = (time(at), time(at + 10));
-        self.0.records.push(Record { client: 1, invoked, replied, call, outcome });
+        self.0.records.push(Record { client: 1, one_try: false, invoked, replied, call, outcome });
         self.0.records.last_mut().unwrap()
+    }
+
+    /// The latest call was one of a client that makes no retries.
+    pub(super) fn by_one_try(&mut self) {
+        self.0.records.last_mut().unwrap().one_try = true;
+    }
+
+    /// The latest reserve was to get all or nothing.
+    pub(super) fn all_or_nothing(&mut self) {
+        let Call::Reserve(reserve) = &mut self.0.records.last_mut().unwrap().call else {
+            panic!("no reserve");
+        };
+        reserve.require_all = true;
+    }
+
+    /// Holds were prolonged up to then.
+    pub(super) fn extended(&mut self, at: i64, reservation: u64, number: u8, until: i64) {
+        let answer = Answer::Held(vec![None], Some(time(until)));
+        let action = Action::Extend(Duration::from_millis((until - at).unsigned_abs()));
+        self.hold(at, action, reservation, number, Outcome::Ok(answer));
+    }
+
+    /// The lifetime of a package ends then.
+    pub(super) fn expires(&mut self, number: u8, at: i64) {
+        for record in &mut self.0.records {
+            match (&mut record.call, &mut record.outcome) {
+                (Call::Upload(upload), _) => {
+                    let all = upload.packages.iter_mut();
+                    for one in all.filter(|one| one.package == package(number)) {
+                        one.not_after = time(at);
+                    }
+                }
+                (_, Outcome::Ok(Answer::Reserved(handed, _))) => {
+                    for one in handed.iter_mut().filter(|one| one.package == package(number)) {
+                        one.not_after = time(at);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The latest call was answered at another time.

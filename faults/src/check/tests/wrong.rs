@@ -3,7 +3,9 @@
 use super::story::{DEVICE, Story, TTL, done, handed, package, refused, unknown};
 use crate::{
     check::Broken,
-    history::{Action, Answer, Call, Device, Handed, Kind, Micros, Outcome, Uploaded, User},
+    history::{
+        Action, Answer, Call, Device, Handed, Incident, Kind, Micros, Outcome, Uploaded, User,
+    },
 };
 use std::time::Duration;
 
@@ -170,6 +172,21 @@ fn a_pool_with_packages_called_exhausted() {
 }
 
 #[test]
+fn a_pool_called_exhausted_of_which_others_are_spent() {
+    // Each of those that had packages has used them up, or got none: nobody can have the last one.
+    let mut story = Story::with(&[1, 2, 3]);
+    story.reserved(0, 1, 1);
+    story.spent(100, 1, 1);
+    story.reserved(0, 2, 2);
+    story.reserved(150, 2, 2);
+    let missing = vec![(DEVICE.0, Some(DEVICE.1), "NO_COMPATIBLE_PACKAGE".to_owned())];
+    story.asked(160, 3, Outcome::Ok(Answer::Reserved(Vec::new(), missing)));
+    story.exhausted(200, 4);
+    assert_eq!(story.broken(), [Broken::FalselyExhausted]);
+    assert_eq!(story.verdict().remarks.decided_exhausted, 1);
+}
+
+#[test]
 fn the_last_resort_though_there_are_others() {
     let mut story = Story::with(&[1]);
     let last = Handed { last_resort: true, until: Some(Micros(1_005_000)), ..handed(1) };
@@ -205,7 +222,7 @@ fn a_spend_that_nobody_made() {
     story.reserved(0, 1, 1);
     story.hold(100, Action::Spend, 1, 1, refused("RESERVATION_LOST"));
     story.logged(1, 1);
-    assert_eq!(story.broken(), [Broken::NobodySpent], "it was refused");
+    assert_eq!(story.broken(), [Broken::HoldLost, Broken::NobodySpent], "it was refused");
 }
 
 #[test]
@@ -223,6 +240,13 @@ fn a_package_in_no_place_or_two() {
 fn books_that_do_not_balance() {
     let mut story = Story::with(&[1]);
     story.0.books.pools[0].purged = 1;
+    assert_eq!(story.broken(), [Broken::Unbalanced]);
+}
+
+#[test]
+fn a_pool_that_is_not_counted_any_more() {
+    let mut story = Story::with(&[1]);
+    story.0.books.pools.clear();
     assert_eq!(story.broken(), [Broken::Unbalanced]);
 }
 
@@ -245,6 +269,18 @@ fn faults_of_the_service_itself() {
     let mut story = Story::with(&[1]);
     story.asked(0, 1, Outcome::Unknown("INTERNAL".to_owned()));
     assert_eq!(story.broken(), [Broken::Internal]);
+}
+
+#[test]
+fn processes_and_calls_that_end_or_do_not() {
+    for (incident, broken) in [
+        (Incident::Hang("told".to_owned()), Broken::Hang),
+        (Incident::Died("told".to_owned()), Broken::Died),
+    ] {
+        let mut story = Story::with(&[1]);
+        story.0.incidents.push(incident);
+        assert_eq!(story.broken(), [broken]);
+    }
 }
 
 #[test]
