@@ -127,6 +127,16 @@ impl<'a> Run<'a> {
                 prop_assert_eq!(real, self.model.sweep(), "what was purged");
                 Ok(())
             }
+            Operation::RaiseFence => {
+                self.real.raise_fence().await;
+                self.model.raise_fence();
+                Ok(())
+            }
+            Operation::LiftFences => {
+                self.real.lift_fences().await;
+                self.model.lift_fences();
+                Ok(())
+            }
             Operation::Restart(replica) => {
                 self.real.restart(*replica);
                 Ok(())

@@ -66,6 +66,10 @@ pub(crate) enum Operation {
         device: bool,
     },
     Sweep,
+    /// The database may have forgotten something.
+    RaiseFence,
+    /// It has not.
+    LiftFences,
     Restart(Index),
     /// So many seconds pass.
     Advance(i64),
@@ -136,7 +140,8 @@ fn any() -> impl Strategy<Value = Operation> {
         6 => release(),
         5 => extend(),
         4 => revoke(),
-        1 => reconcile(),
+        3 => reconcile(),
+        1 => prop_oneof![2 => Just(Operation::RaiseFence), 1 => Just(Operation::LiftFences)],
         1 => (index(), arbitrary::<bool>()).prop_map(|(user, device)| Operation::Status { user, device }),
         4 => Just(Operation::Sweep),
         1 => index().prop_map(Operation::Restart),

@@ -28,6 +28,9 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
+/// What the first service notes in a new database.
+const FIRST_FENCE: &str = "INSERT INTO fence (number, raised_at, cause, lifted_at) VALUES (0, '-infinity', 'first', '-infinity')";
+
 #[derive(Debug, Clone)]
 pub(crate) struct StillClock(Arc<Mutex<Timestamp>>);
 
@@ -69,7 +72,7 @@ impl Real {
             next: 0,
             database,
             client,
-            truncate: format!("TRUNCATE {tables}"),
+            truncate: format!("TRUNCATE {tables}; {FIRST_FENCE}"),
         }
     }
 
@@ -78,6 +81,18 @@ impl Real {
         self.client.batch_execute(&self.truncate).await.unwrap();
         self.clock.set(STOCK.start);
         self.next = 0;
+    }
+
+    pub(crate) async fn raise_fence(&mut self) {
+        self.store().raise_fence_by_hand(self.clock.now()).await.unwrap();
+    }
+
+    pub(crate) async fn lift_fences(&mut self) {
+        self.store().lift_fences(self.clock.now()).await.unwrap();
+    }
+
+    fn store(&self) -> &Store {
+        &self.replicas[self.next].1
     }
 
     pub(crate) fn restart(&mut self, number: usize) {

@@ -140,8 +140,11 @@ impl Model {
             faults.extend(over);
             return faults;
         }
-        if let Some((_, hold)) = self.held(call, name) {
+        if let Some((package, hold)) = self.held(call, name) {
             let mut faults = foreign(&hold);
+            if package.has_doubtful_hold(now) {
+                faults.insert(HoldFault::Lost);
+            }
             faults.extend(over);
             return faults;
         }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // a model is for tests: it says more by failing
 
 mod facts;
+mod fence;
 mod holds;
 mod reserve;
 mod revoke;
@@ -55,6 +56,8 @@ struct Package {
     superseded: bool,
     state: State,
     unusable: Option<Unusable>,
+    /// Whether a fence quarantines it while it is free.
+    kept_back: bool,
     /// Reservations whose hold lapsed, and was then taken over.
     lost: BTreeSet<ReservationId>,
 }
@@ -205,7 +208,7 @@ impl Package {
     }
 
     fn available(&self, now: Timestamp) -> bool {
-        self.stands(now) && !self.held(now)
+        self.stands(now) && !self.held(now) && !self.kept_back
     }
 
     /// In the pool, valid, and under a live hold.

@@ -145,10 +145,12 @@ impl Model {
         let mut had = self.had(owner, &hold.reservation);
         if !had.is_empty() {
             had.retain(|(facts, _)| suits(request, facts.suite));
-            return match self.renew(had, &hold) {
-                grants if grants.is_empty() => Ensured::Missing(MissingReason::NoCompatiblePackage),
-                grants => Ensured::Granted(grants),
-            };
+            if had.is_empty() {
+                return Ensured::Missing(MissingReason::NoCompatiblePackage);
+            }
+            if let Some(grants) = self.renew(had, &hold) {
+                return Ensured::Granted(grants);
+            }
         }
         if request.caller.limited
             && self.live_holds(owner, &hold) >= self.policy.max_holds_per_device
@@ -227,20 +229,28 @@ impl Model {
         held.chain(logged).collect()
     }
 
-    /// What is spent, or else the hold that lasts longest; a lapsed one is held again.
-    fn renew(&mut self, had: Vec<(&'static Facts, Option<Timestamp>)>, again: &Hold) -> Vec<Grant> {
+    /// What is spent, or else the hold that lasts longest; a lapsed one is held again. None if that is on a package which a fence
+    /// keeps back: it is handed out to nobody.
+    fn renew(
+        &mut self,
+        had: Vec<(&'static Facts, Option<Timestamp>)>,
+        again: &Hold,
+    ) -> Option<Vec<Grant>> {
         let grant =
             |facts: &Facts, held_until| Grant { reference: facts.reference.clone(), held_until };
         if had.iter().any(|(_, until)| until.is_none()) {
             let spent = had.iter().filter(|(_, until)| until.is_none());
-            return spent.map(|(facts, _)| grant(facts, None)).collect();
+            return Some(spent.map(|(facts, _)| grant(facts, None)).collect());
         }
         let longest = had.into_iter().max_by_key(|(facts, until)| (*until, !facts.last_resort));
-        let Some((facts, Some(until))) = longest else { return Vec::new() };
-        if until > self.now {
-            return vec![grant(facts, Some(until))];
+        let (facts, until) = longest?;
+        if self.packages[&facts.reference].kept_back {
+            return None;
         }
-        vec![self.take(facts, again.clone())]
+        Some(match until {
+            Some(until) if until > self.now => vec![grant(facts, Some(until))],
+            _ => vec![self.take(facts, again.clone())],
+        })
     }
 
     fn live_holds(&self, owner: &Owner, by: &Hold) -> u32 {

@@ -41,6 +41,12 @@ impl Model {
         let lost =
             |one: &Package| one.facts.owner == *owner && !refs.contains(&one.facts.reference);
         let revoked = self.revoke_where(lost);
+        let now = self.now;
+        for package in self.packages.values_mut() {
+            if package.facts.owner == *owner && refs.contains(&package.facts.reference) {
+                package.vouch(now);
+            }
+        }
         let unavailable = refs.iter().map(|one| (one.clone(), self.unavailable(owner, one)));
         let unavailable = unavailable.filter(|(_, states)| !states.is_empty()).collect();
         Some(Reconciled { revoked, unavailable })
@@ -53,6 +59,9 @@ impl Model {
         for (reference, package) in &mut self.packages {
             if !package.stands(now) || !selects(package) {
                 continue;
+            }
+            if package.has_doubtful_hold(now) {
+                package.state = State::Pooled(None);
             }
             if let State::Pooled(hold) = &mut package.state {
                 package.state = State::Revoked { at: now, hold: hold.take() };

@@ -28,6 +28,7 @@ struct Counts {
     expired: u64,
     revoked: u64,
     purged: u64,
+    quarantined: u64,
     expiring_soon: u64,
     last_resort: Option<LastResort>,
     health: Health,
@@ -83,7 +84,8 @@ impl Model {
         };
         let soon = now + self.policy.expiring_soon;
         let available = count(&|one| one.available(now));
-        let reserved = count(&|one| one.stands(now) && !one.available(now));
+        let reserved = count(&|one| one.held(now));
+        let quarantined = count(&|one| one.quarantined(now));
         let expiring_soon = count(&|one| one.available(now) && one.facts.not_after <= soon);
         let spent = self
             .log
@@ -96,7 +98,7 @@ impl Model {
             _ => Health::Healthy,
         };
         let wanted = u64::from(self.policy.target).saturating_sub(available - expiring_soon);
-        let room = u64::from(self.policy.cap) - available - reserved;
+        let room = u64::from(self.policy.cap) - available - reserved - quarantined;
         Counts {
             suite,
             accepted: books.accepted,
@@ -106,8 +108,10 @@ impl Model {
             expired: count(&|one| matches!(one.state, State::Pooled(_)) && one.expired(now)),
             revoked: count(&Package::revoked),
             purged: books.purged,
+            quarantined,
             expiring_soon,
-            action: health != Health::Healthy
+            action: quarantined > 0
+                || health != Health::Healthy
                 || expiring_soon > 0
                 || last_resort.as_ref().is_none_or(|one| one.uses > 0),
             last_resort,
@@ -159,6 +163,7 @@ impl From<CipherSuiteStatus> for Counts {
             expired: counts.expired,
             revoked: counts.revoked,
             purged: counts.purged,
+            quarantined: counts.quarantined,
             expiring_soon: counts.expiring_soon,
             last_resort: counts.last_resort.map(|one| LastResort {
                 reference: one.reference,
@@ -177,7 +182,7 @@ impl Status {
     /// Promise 7: the books balance.
     pub fn is_balanced(&self) -> bool {
         self.pools.iter().all(|one| {
-            let now = one.available + one.reserved + one.expired;
+            let now = one.available + one.reserved + one.quarantined + one.expired;
             one.accepted == now + one.spent + one.revoked + one.purged
         })
     }
@@ -215,7 +220,7 @@ impl From<Counts> for CipherSuiteStatus {
                 expired: counts.expired,
                 revoked: counts.revoked,
                 purged: counts.purged,
-                quarantined: 0,
+                quarantined: counts.quarantined,
                 expiring_soon: counts.expiring_soon,
                 last_resort: counts.last_resort.map(|one| LastResortRow {
                     reference: one.reference,

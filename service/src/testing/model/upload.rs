@@ -70,6 +70,7 @@ impl Model {
             superseded: false,
             state: State::Pooled(None),
             unusable: None,
+            kept_back: false,
             lost: BTreeSet::new(),
         };
         self.packages.insert(facts.reference.clone(), package);
