@@ -16,13 +16,14 @@ use support::{
 };
 
 /// What is told where there are TLS, tokens or failures.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 8] = [
     "keypool_authentications_total",
     "keypool_jwks_refreshes_total",
     "keypool_lane_refused_total",
     "keypool_lane_retries_total",
     "keypool_statement_failures_total",
     "keypool_tls_certificate_expiry_timestamp_seconds",
+    "keypool_tls_files_unread",
     "keypool_tls_reloads_total",
 ];
 
