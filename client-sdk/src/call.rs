@@ -82,13 +82,12 @@ impl Tries {
     /// Sends the request once, unless the service is so overloaded that it is kept back.
     pub(crate) async fn send<M: Method>(&mut self, request: M) -> Result<M::Answer> {
         self.replica = None;
-        let client = self.client.clone();
-        if !client.throttle().admits(M::NAME, Instant::now()) {
+        if !self.client.throttle().admits(M::NAME, Instant::now()) {
             observe::kept_back(M::NAME);
             return Err(kept_back());
         }
         let answer = self.ask(request).await;
-        client.throttle().heard(M::NAME, answer.as_ref().err(), Instant::now());
+        self.client.throttle().heard(M::NAME, answer.as_ref().err(), Instant::now());
         answer
     }
 

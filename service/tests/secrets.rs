@@ -16,7 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{fs::File, io::Read, path::PathBuf, process::Stdio};
 use support::{
     calls::{eventually, extend_request, named, release_request, revoke_request},
-    device, reserve_request, spend_request, upload_request,
+    device,
+    process::keypool,
+    reserve_request, spend_request, upload_request,
 };
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -85,8 +87,7 @@ impl Logging {
     fn start(database_url: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name| Stdio::from(File::create(folder.path().join(name)).unwrap());
-        let child = Command::new(env!("CARGO_BIN_EXE_keypool"))
-            .args(arguments)
+        let child = Command::from(keypool(arguments))
             .env("KEYPOOL_LOG", "trace")
             .env("KEYPOOL_LISTEN", "127.0.0.1:0")
             .env("KEYPOOL_ADMIN_LISTEN", "127.0.0.1:0")

@@ -10,7 +10,7 @@ use crate::{
     drive::{Failures, Offer, Window, memory_peak, offer},
     error::{Error, Outcome},
     rig::{Demand, Rig},
-    subject::{Channels, Offered, OfferedBySdk, TTL, Users},
+    subject::{Channels, Offered, OfferedBySdk, Requests, TTL, Users},
 };
 use cores::Cores;
 use report::{Report, Round};
@@ -75,23 +75,43 @@ async fn round(rig: &Rig, service: &Child, options: &OverloadOptions) -> Result<
     let what = Offer { per_second: options.times * peak, deadline: options.deadline, window };
     let (meter, requests) = (rig.meter(&[service]), || rig.requests(&demand(1)));
     let taken = if options.sdk {
-        let mut senders = Vec::new();
-        for _ in 0..options.senders {
-            let (endpoint, checker) = (service.endpoint(), rig.checker.clone());
-            let sender = OfferedBySdk::connect(endpoint, options.deadline, requests(), checker);
-            senders.push(sender.await?);
-        }
-        offer(senders, what, &meter, &rig.failures).await?
+        offer(by_sdk(rig, service, options, requests).await?, what, &meter, &rig.failures).await?
     } else {
-        let channels =
-            Channels::connect(&[service.endpoint()], options.senders, options.senders).await?;
-        let senders = (0..options.senders).map(|number| Offered {
-            client: channels.client(number as usize),
-            requests: requests(),
-            checker: rig.checker.clone(),
-            package_bytes: rig.options.package_bytes as usize,
-        });
-        offer(senders.collect(), what, &meter, &rig.failures).await?
+        offer(by_channels(rig, service, options, requests).await?, what, &meter, &rig.failures)
+            .await?
     };
     Ok(Round { peak, taken })
+}
+
+/// Senders that know nothing of overload, each on a connection of its own.
+async fn by_channels(
+    rig: &Rig,
+    service: &Child,
+    options: &OverloadOptions,
+    requests: impl Fn() -> Requests,
+) -> Result<Vec<Offered>, Error> {
+    let senders = options.senders;
+    let channels = Channels::connect(&[service.endpoint()], senders, senders).await?;
+    let sender = |number| Offered {
+        client: channels.client(number as usize),
+        requests: requests(),
+        checker: rig.checker.clone(),
+        package_bytes: rig.options.package_bytes as usize,
+    };
+    Ok((0..senders).map(sender).collect())
+}
+
+/// Senders that call as applications do, each with a client of its own.
+async fn by_sdk(
+    rig: &Rig,
+    service: &Child,
+    options: &OverloadOptions,
+    requests: impl Fn() -> Requests,
+) -> Result<Vec<OfferedBySdk>, Error> {
+    let mut senders = Vec::new();
+    for _ in 0..options.senders {
+        let (endpoint, checker) = (service.endpoint(), rig.checker.clone());
+        senders.push(OfferedBySdk::connect(endpoint, options.deadline, requests(), checker).await?);
+    }
+    Ok(senders)
 }

@@ -16,21 +16,10 @@ use std::{
     process::{Command, Output},
     time::Duration,
 };
+use support::process::keypool;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The program with arguments, and without any variable that could configure it.
-fn keypool(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keypool"));
-    for (variable, _) in std::env::vars() {
-        if variable.starts_with("KEYPOOL_") {
-            command.env_remove(variable);
-        }
-    }
-    command.args(arguments);
-    command
-}
 
 /// Runs a command that ends by itself.
 async fn run(command: Command) -> Output {

@@ -2,7 +2,7 @@
 
 use super::{
     causes,
-    support::{calls::reserve_one, client, fill, pool, reason},
+    support::{calls::reserve_one, client, fill, pool, process::keypool, reason},
     use_one,
 };
 use keypool_proto::v1::ErrorReason;
@@ -11,11 +11,10 @@ use keypool_service::testing::{
     server::TestServer,
 };
 use serde_json::{Value, json};
-use std::{process::Command, sync::Arc};
+use std::sync::Arc;
 
 fn fence(database: &TestDatabase, arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_keypool"))
-        .arg("fence")
+    let output = keypool(&["fence"])
         .args(arguments)
         .args(["--database-url", &database.url()])
         .output()

@@ -1,7 +1,7 @@
 //! Real base backups, put in the place of a database that has handed out more since.
 
 use super::{
-    beaten, beats, causes, support,
+    beaten, beats, causes,
     support::{
         Client, assert_balanced,
         calls::{eventually, named, reconcile, reference, refs, reserve_one, revoke_all},
@@ -111,19 +111,18 @@ async fn a_replica_that_did_nothing_remembers_what_others_did() {
     let database = TestDatabase::create_in(&cluster).await;
     let server = TestServer::start_with_database(database, |_| {}).await;
     let idle = server.replica().await;
-    let mut client = client(&server).await;
-    fill(&mut client, "bob", "phone", 4).await;
+    let [mut busy, mut rested] = [client(&server).await, client(&idle).await];
+    fill(&mut busy, "bob", "phone", 4).await;
     let database = server.database().config();
     beaten(database.clone(), 0, 3).await; // both, and the one that filled the pool again
     let backup = cluster.base_backup().await;
     let before = beats(database.clone()).await;
-    use_one(&mut client, "one").await;
+    use_one(&mut busy, "one").await;
     beaten(database.clone(), before, 1).await;
     server.stop().await;
     looked(&database).await;
     cluster.restore(&backup, Recovery::SameTimeline).await;
-    let mut client = support::client(&idle).await;
-    assert_eq!(why_not(&mut client, "again").await, ErrorReason::PoolExhausted);
+    assert_eq!(why_not(&mut rested, "again").await, ErrorReason::PoolExhausted);
     assert_eq!(causes(database).await, ["fell_back"]);
 }
 

@@ -14,6 +14,18 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
+/// The program with arguments, and without any variable that could configure it.
+pub fn keypool(arguments: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keypool"));
+    for (variable, _) in std::env::vars() {
+        if variable.starts_with("KEYPOOL_") {
+            command.env_remove(variable);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
 /// A running service. Killed when dropped.
 pub struct Keypool {
     child: Child,
@@ -24,8 +36,8 @@ pub struct Keypool {
 impl Keypool {
     /// Starts `keypool` on free ports, and waits until it says where it listens.
     pub async fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keypool"))
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut child = Command::from(keypool(&ports))
             .args(flags)
             .env("KEYPOOL_LOG", "off")
             .stdout(Stdio::piped())

@@ -29,11 +29,16 @@ impl Package {
         self.kept_back && lapsed && matches!(self.state, State::Pooled(_))
     }
 
+    /// Forgets such a hold.
+    pub(super) fn forget_doubtful_hold(&mut self, now: Timestamp) {
+        if self.has_doubtful_hold(now) {
+            self.forget_hold();
+        }
+    }
+
     /// Its device has said that it has the private keys.
     pub(super) fn vouch(&mut self, now: Timestamp) {
-        if self.has_doubtful_hold(now) {
-            self.state = State::Pooled(None);
-        }
+        self.forget_doubtful_hold(now);
         self.kept_back = false;
     }
 }

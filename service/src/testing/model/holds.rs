@@ -187,7 +187,7 @@ impl Package {
         }
     }
 
-    fn forget_hold(&mut self) {
+    pub(super) fn forget_hold(&mut self) {
         if let State::Pooled(hold) | State::Revoked { hold, .. } = &mut self.state {
             *hold = None;
         }

@@ -60,9 +60,7 @@ impl Model {
             if !package.stands(now) || !selects(package) {
                 continue;
             }
-            if package.has_doubtful_hold(now) {
-                package.state = State::Pooled(None);
-            }
+            package.forget_doubtful_hold(now);
             if let State::Pooled(hold) = &mut package.state {
                 package.state = State::Revoked { at: now, hold: hold.take() };
                 revoked.push(reference.clone());
