@@ -51,6 +51,7 @@ fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
         ErrorReason::NotTheHolder => Error::NotTheHolder,
         ErrorReason::RateLimited => Error::RateLimited,
         ErrorReason::Overloaded => Error::Overloaded,
+        ErrorReason::Contended => Error::Contended,
         ErrorReason::DatabaseUnavailable
         | ErrorReason::IssuerUnavailable
         | ErrorReason::ShuttingDown => Error::Unavailable,
@@ -138,6 +139,8 @@ impl From<v1::MissingTarget> for Missing {
             device_id: Some(missing.device_id).filter(|device_id| !device_id.is_empty()),
             reason,
             message: missing.message,
+            retry_after: missing.retry_after.and_then(|delay| Duration::try_from(delay).ok()),
+            limit: Some(missing.limit).filter(|limit| !limit.is_empty()),
         }
     }
 }
@@ -187,6 +190,7 @@ mod tests {
             device_id: "phone".into(),
             reason: ErrorReason::PoolExhausted.into(),
             message: "none left".into(),
+            ..Default::default()
         };
         let details = v1::ReserveErrorDetails { missing: vec![missing] };
         let details = detail("keypool.v1.ReserveErrorDetails", &details);

@@ -73,6 +73,11 @@ pub enum Error {
     #[error("{0}")]
     Overloaded(Box<Failure>),
 
+    /// Other calls kept what this one is about locked. [`Error::outcomes`] and [`Error::missing`] say
+    /// what was not done; without them, a part of it may have been.
+    #[error("{0}")]
+    Contended(Box<Failure>),
+
     /// The service, or its database, can't be reached: what the call asked for may or may not have
     /// happened.
     #[error("{0}")]
@@ -136,6 +141,7 @@ impl Error {
             self,
             Self::Unavailable(_)
                 | Self::Overloaded(_)
+                | Self::Contended(_)
                 | Self::RateLimited(_)
                 | Self::Transport(_)
                 | Self::Token(_)
@@ -179,6 +185,7 @@ impl Error {
             | Self::NotTheHolder(failure)
             | Self::RateLimited(failure)
             | Self::Overloaded(failure)
+            | Self::Contended(failure)
             | Self::Unavailable(failure)
             | Self::InvalidArgument(failure)
             | Self::DeadlineExceeded(failure)
@@ -208,6 +215,7 @@ impl Error {
             Self::NotTheHolder(_) => "not_the_holder",
             Self::RateLimited(_) => "rate_limited",
             Self::Overloaded(_) => "overloaded",
+            Self::Contended(_) => "contended",
             Self::Unavailable(_) => "unavailable",
             Self::InvalidArgument(_) => "invalid_argument",
             Self::DeadlineExceeded(_) => "deadline_exceeded",
@@ -308,11 +316,17 @@ pub struct Missing {
     pub user_id: String,
     /// The device. `None` where the reason concerns the whole user.
     pub device_id: Option<String>,
-    /// Why: pool exhausted, no compatible package, unknown user or device, or rate limited.
+    /// Why: pool exhausted, no compatible package, unknown user or device, rate limited or contended.
     /// [`ErrorReason::Unspecified`] if this version doesn't know the reason.
     pub reason: ErrorReason,
     /// The reason in words, for a log or a developer.
     pub message: String,
+    /// If rate limited: how long to wait before the limit allows a reserve of this device.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub retry_after: Option<Duration>,
+    /// If rate limited: the limit's name, as in `holds`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub limit: Option<String>,
 }
 
 /// What became of one package of a call.

@@ -15,7 +15,7 @@ use crate::Error;
 /// | --- | --- |
 /// | [`Transport`](Error::Transport), [`Unavailable`](Error::Unavailable) | at once on each replica where the call has not failed yet, then after a delay |
 /// | [`DeadlineExceeded`](Error::DeadlineExceeded) of a [single try](Self::attempt_timeout) | the same |
-/// | [`Overloaded`](Error::Overloaded), [`Token`](Error::Token) | after a delay |
+/// | [`Overloaded`](Error::Overloaded), [`Contended`](Error::Contended), [`Token`](Error::Token) | after a delay |
 /// | [`RateLimited`](Error::RateLimited) | after the delay that the service asks for, if it does |
 /// | [`Unauthenticated`](Error::Unauthenticated) | once, at once, if the [`TokenProvider`](crate::TokenProvider) has another token |
 ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keypool_service::grpc::{Pools, Statuses};
+use keypool_service::limits::{Limit, Limited};
 use keypool_service::pool::validation::RejectionReason;
 use keypool_service::pool::{
     DeviceStatus, Extension, Health, HoldRequest, PackageFault, PoolError, ReconcileReport,
@@ -98,7 +99,10 @@ impl ReplicaPools {
             Luck::Busy => return Err(PoolError::Overloaded),
             Luck::TooOften => {
                 let retry_after = SignedDuration::try_from(PATIENCE).unwrap();
-                return Err(PoolError::RateLimited { retry_after });
+                return Err(PoolError::RateLimited(Limited {
+                    limit: Limit::Calls,
+                    wait: retry_after,
+                }));
             }
             Luck::Through { there, back, lost } => (there, back, lost),
         };
@@ -148,7 +152,7 @@ impl ReplicaPools {
         self.database.now().told.answered.insert(reservation.clone());
         let told = match &answer {
             Err(PoolError::Overloaded) => Answer::Wait(SOON),
-            Err(PoolError::RateLimited { .. }) => Answer::Wait(PATIENCE),
+            Err(PoolError::RateLimited(_)) => Answer::Wait(PATIENCE),
             Err(PoolError::Store(_)) => Answer::Unsure,
             _ => Answer::Settled,
         };

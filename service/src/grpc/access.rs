@@ -2,11 +2,11 @@
 
 use super::{
     decode::Fields,
-    error::{RETRY_LATER, permission_denied, rate_limited, unauthenticated},
+    error::{RETRY_WATCHES, permission_denied, rate_limited, unauthenticated},
 };
 use crate::{
     auth::{Method, Principal, Reach, Subject, authorize, holder_of},
-    limits::{InFlight, InFlightPermit, Limit},
+    limits::{InFlight, InFlightPermit, Limit, Limited},
     pool::Caller,
     security::{self, Event},
     types::{DeviceId, UserId},
@@ -62,7 +62,7 @@ impl Access {
     pub(super) fn begin(&self, watches: &InFlight) -> Result<InFlightPermit, Status> {
         watches.begin(&self.principal).map_err(|_too_many| {
             Limit::Watches.hit();
-            rate_limited(RETRY_LATER)
+            rate_limited(Limited { limit: Limit::Watches, wait: RETRY_WATCHES })
         })
     }
 

@@ -1,9 +1,9 @@
 //! Says of every call who makes it, before anything else is done for it.
 
-use super::error::{RETRY_SOON, issuer_unavailable, rate_limited, unauthenticated};
+use super::error::{RETRY_CALLS, issuer_unavailable, rate_limited, unauthenticated};
 use crate::{
     auth::{AuthenticationError, Authenticator, CertificateNames, Method, Principal},
-    limits::{InFlight, Limit},
+    limits::{InFlight, Limit, Limited},
     security::{self, Event},
     transport::Peer,
 };
@@ -90,7 +90,9 @@ where
             };
             let Ok(_permit) = rules.in_flight.begin(&principal) else {
                 Limit::Calls.hit();
-                return Ok(rate_limited(RETRY_SOON).into_http());
+                return Ok(
+                    rate_limited(Limited { limit: Limit::Calls, wait: RETRY_CALLS }).into_http()
+                );
             };
             head.extensions.insert(principal);
             inner.call(Request::from_parts(head, body)).await

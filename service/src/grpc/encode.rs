@@ -11,7 +11,7 @@ use crate::{
     store::{LogRow, UnavailableState},
     types::KeyPackageRef,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keypool_proto::v1::{self, ErrorReason};
 
 pub(super) fn time(time: Timestamp) -> prost_types::Timestamp {
@@ -186,7 +186,13 @@ pub(super) fn missing(target: &MissingTarget) -> v1::MissingTarget {
         device_id: target.device.as_ref().map(ToString::to_string).unwrap_or_default(),
         reason: missing_reason(target.reason).into(),
         message: missing_message(target.reason).into(),
+        retry_after: target.limited.map(|limited| duration(limited.wait)),
+        limit: target.limited.map(|limited| limited.limit.name().into()).unwrap_or_default(),
     }
+}
+
+fn duration(span: SignedDuration) -> prost_types::Duration {
+    prost_types::Duration { seconds: span.as_secs(), nanos: span.subsec_nanos() }
 }
 
 pub(super) fn missing_reason(reason: MissingReason) -> ErrorReason {
@@ -194,6 +200,7 @@ pub(super) fn missing_reason(reason: MissingReason) -> ErrorReason {
         MissingReason::PoolExhausted => ErrorReason::PoolExhausted,
         MissingReason::NoCompatiblePackage => ErrorReason::NoCompatiblePackage,
         MissingReason::RateLimited => ErrorReason::RateLimited,
+        MissingReason::Contended => ErrorReason::Contended,
         MissingReason::UnknownDevice => ErrorReason::UnknownDevice,
         MissingReason::UnknownUser => ErrorReason::UnknownUser,
     }
@@ -208,8 +215,9 @@ pub(super) fn missing_message(reason: MissingReason) -> &'static str {
             "No compatible KeyPackage: the device has none of these cipher suites and this lifetime"
         }
         MissingReason::RateLimited => {
-            "Too many live holds on this device: spend or release some, or wait until they lapse"
+            "A limit was hit: wait as long as retry_after says, or spend or release what is held"
         }
+        MissingReason::Contended => "The device's KeyPackages are locked by other calls: try again",
         MissingReason::UnknownDevice => "Unknown device: it never uploaded a KeyPackage",
         MissingReason::UnknownUser => {
             "Unknown user: none of its devices ever uploaded a KeyPackage"
@@ -243,6 +251,7 @@ pub(super) fn hold_reason(fault: HoldFault) -> ErrorReason {
         HoldFault::Expired => ErrorReason::KeyPackageExpired,
         HoldFault::Revoked => ErrorReason::KeyPackageRevoked,
         HoldFault::NotFound => ErrorReason::ReservationNotFound,
+        HoldFault::Contended => ErrorReason::Contended,
     }
 }
 
@@ -257,6 +266,7 @@ pub(super) fn hold_message(fault: HoldFault) -> &'static str {
         HoldFault::Expired => "KeyPackage has expired: reserve another",
         HoldFault::Revoked => "KeyPackage has been revoked: reserve another",
         HoldFault::NotFound => "KeyPackage not found or expired: the reservation does not hold it",
+        HoldFault::Contended => "The KeyPackage is locked by another call: try again",
     }
 }
 

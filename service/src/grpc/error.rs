@@ -4,12 +4,14 @@ use super::encode;
 use crate::{
     auth::{Method, Roles},
     causes::causes,
+    limits::Limited,
     pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
     store::StoreError,
     telemetry::Burst,
     types::ReservationId,
 };
 use http::Response;
+use jiff::SignedDuration;
 use keypool_proto::{
     ERROR_DOMAIN,
     v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
@@ -20,10 +22,11 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
 /// When to try again what a passing state of the service refused.
-pub(super) const RETRY_SOON: Duration = Duration::from_millis(200);
+const RETRY_SOON: Duration = Duration::from_millis(200);
 
-/// When to try again what waits for holds to end.
-pub(super) const RETRY_LATER: Duration = Duration::from_secs(5);
+/// When to try again what waits for calls under way to end, and for watches to end.
+pub(super) const RETRY_CALLS: SignedDuration = SignedDuration::from_millis(200);
+pub(super) const RETRY_WATCHES: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many violations google.rpc.PreconditionFailure lists, for those who know no message of ours. A status travels in
 /// headers, which clients take few of.
@@ -49,7 +52,8 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::Overloaded
         | ErrorReason::DatabaseUnavailable
         | ErrorReason::IssuerUnavailable
-        | ErrorReason::ShuttingDown => Code::Unavailable,
+        | ErrorReason::ShuttingDown
+        | ErrorReason::Contended => Code::Unavailable,
         ErrorReason::Unauthenticated => Code::Unauthenticated,
         ErrorReason::DeadlineExceeded => Code::DeadlineExceeded,
         ErrorReason::Internal | ErrorReason::Unspecified => Code::Internal,
@@ -88,10 +92,12 @@ pub(super) fn permission_denied(method: Method, roles: Roles) -> Status {
 }
 
 /// The caller asks too often, or has too much under way.
-pub(super) fn rate_limited(retry_after: Duration) -> Status {
-    let message = "Too many calls: wait before the next, as RetryInfo says";
-    let mut details = details(ErrorReason::RateLimited, []);
-    details.set_retry_info(Some(retry_after));
+pub(super) fn rate_limited(limited: Limited) -> Status {
+    let limit = limited.limit.name();
+    let message =
+        format!("The limit {limit:?} was hit: wait before the next call, as RetryInfo says");
+    let mut details = details(ErrorReason::RateLimited, [("limit", limit.to_owned())]);
+    details.set_retry_info(Some(limited.wait.unsigned_abs()));
     Status::with_error_details(code(ErrorReason::RateLimited), message, details)
 }
 
@@ -142,11 +148,19 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             encode::missing_message(MissingReason::UnknownDevice),
             [("user_id", user.to_string()), ("device_id", device.to_string())],
         ),
-        PoolError::RateLimited { retry_after } => rate_limited(retry_after.unsigned_abs()),
+        PoolError::RateLimited(limited) => rate_limited(limited),
         PoolError::ShuttingDown => {
             status(ErrorReason::ShuttingDown, "The service stops: call again", [])
         }
         PoolError::Overloaded | PoolError::Store(StoreError::Busy) => overloaded(),
+        PoolError::Store(StoreError::Locked(_)) => {
+            status(ErrorReason::Contended, "Other calls keep this locked: try again", [])
+        }
+        PoolError::Unfinished => status(
+            ErrorReason::DatabaseUnavailable,
+            "Only a part may have been done: repeat the call word for word",
+            [],
+        ),
         PoolError::Store(
             error @ (StoreError::Lost(_) | StoreError::Unavailable(_) | StoreError::Conflict(_)),
         ) => {
@@ -174,11 +188,9 @@ fn details<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -
         ErrorReason::Overloaded
         | ErrorReason::DatabaseUnavailable
         | ErrorReason::IssuerUnavailable
-        | ErrorReason::ShuttingDown => {
+        | ErrorReason::ShuttingDown
+        | ErrorReason::Contended => {
             details.set_retry_info(Some(RETRY_SOON));
-        }
-        ErrorReason::RateLimited => {
-            details.set_retry_info(Some(RETRY_LATER));
         }
         _ => {}
     }
@@ -204,6 +216,16 @@ fn nothing_reserved(missing: &[MissingTarget]) -> Status {
         let mut metadata = info.metadata.clone();
         metadata.insert("device_id".to_owned(), device.to_string());
         details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
+    }
+    // Once the longest is waited out, none of the limits refuses any more.
+    let limited = missing.iter().filter_map(|target| target.limited).reduce(Limited::longer);
+    if let (ErrorReason::RateLimited, Some(limited), Some(info)) =
+        (reason, limited, details.error_info())
+    {
+        let mut metadata = info.metadata.clone();
+        metadata.insert("limit".to_owned(), limited.limit.name().to_owned());
+        details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
+        details.set_retry_info(Some(limited.wait.unsigned_abs()));
     }
     for target in missing.iter().take(MAX_VIOLATIONS) {
         let device = target.device.as_ref().map(|device| format!("/{device}")).unwrap_or_default();

@@ -26,7 +26,7 @@ use crate::{
 };
 use jiff::SignedDuration;
 use placement::lane_of;
-use queue::{Entrance, queue};
+use queue::{Entrance, Room, queue};
 use reserve::ReservePart;
 use std::{
     fmt,
@@ -48,6 +48,19 @@ pub enum LaneError {
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
+    /// A part of the call was done, or may have been, and another was not.
+    #[error("only a part was done")]
+    Unfinished,
+}
+
+impl LaneError {
+    /// The error of a call of which something was done before: it does not say any more that nothing was.
+    fn after_effects(self) -> Self {
+        match self {
+            Self::Full | Self::Closed | Self::Unfinished => Self::Unfinished,
+            Self::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// What a kind of lane does with the items of a batch.
@@ -135,14 +148,13 @@ impl Lanes {
     /// this returns gives the new holds back unless it is [claimed](Granted::claim); so does leaving before it returns.
     ///
     /// # Errors
-    /// If the lanes are full or closed, or the database fails: then nothing new is held.
+    /// If the lanes are full or closed, or the database fails: then whatever is newly held is given back.
     pub async fn reserve(
         &self,
-        call: ReserveCall,
+        call: Arc<ReserveCall>,
         targets: Vec<Target>,
     ) -> Result<Granted, LaneError> {
         let family = &self.inner.reserve;
-        let call = Arc::new(call);
         let mut parts: Vec<(usize, Vec<Target>)> = Vec::with_capacity(1);
         for target in targets {
             let lane = family.lane_of(Bucket::of(&target.user));
@@ -151,13 +163,14 @@ impl Lanes {
                 None => parts.push((lane, vec![target])),
             }
         }
-        let replies = parts
-            .into_iter()
-            .map(|(lane, targets)| family.lane(lane).push(ReservePart::new(&call, targets)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut granted = Granted::nothing(call, self.inner.hold.clone());
-        for reply in replies {
-            granted.add(answer(reply).await?);
+        let weighed = parts.iter().map(|(lane, targets)| (*lane, targets.len()));
+        let rooms = family.rooms(weighed)?;
+        let replies = rooms.into_iter().zip(parts).map(|(room, (lane, targets))| {
+            family.lane(lane).push(room, ReservePart::new(&call, targets))
+        });
+        let mut granted = Granted::nothing(call.clone(), self.inner.hold.clone());
+        for part in answers(replies.collect()).await? {
+            granted.add(part);
         }
         Ok(granted)
     }
@@ -165,18 +178,20 @@ impl Lanes {
     /// Does something to held packages, and returns what came of each, in their order.
     ///
     /// # Errors
-    /// If the lanes are full or closed, or the database fails: some packages may have been done then, and repeating the
-    /// call is safe.
+    /// If the lanes are full or closed, or the database fails: some packages may have been done then, unless the error says
+    /// that nothing was, and repeating the call is safe.
     pub async fn hold(&self, call: HoldCall) -> Result<HoldReply, LaneError> {
         let family = &self.inner.hold;
         let mut reply = vec![None; call.len()];
-        let parts = call
-            .split(family)
+        let parts = call.split(family);
+        let rooms = family.rooms(parts.iter().map(|(lane, numbers, _)| (*lane, numbers.len())))?;
+        let (numbers, replies): (Vec<_>, Vec<_>) = rooms
             .into_iter()
-            .map(|(lane, numbers, call)| Ok((numbers, family.lane(lane).push(call)?)))
-            .collect::<Result<Vec<_>, LaneError>>()?;
-        for (numbers, part) in parts {
-            for (number, outcome) in numbers.into_iter().zip(answer(part).await?) {
+            .zip(parts)
+            .map(|(room, (lane, numbers, call))| (numbers, family.lane(lane).push(room, call)))
+            .unzip();
+        for (numbers, outcomes) in numbers.into_iter().zip(answers(replies).await?) {
+            for (number, outcome) in numbers.into_iter().zip(outcomes) {
                 reply[number] = outcome;
             }
         }
@@ -188,7 +203,9 @@ impl Lanes {
     /// # Errors
     /// If the lanes are full or closed, or the database fails.
     pub async fn upload(&self, call: UploadCall) -> Result<Vec<StoredOutcome>, LaneError> {
-        answer(self.inner.upload.of(call.device.bucket).push(call)?).await
+        let lane = self.inner.upload.of(call.device.bucket);
+        let room = lane.room(call.packages.len())?;
+        answer(lane.push(room, call)).await
     }
 
     /// Whether the lanes of a kind refuse as full whatever comes now, which is counted then.
@@ -214,6 +231,25 @@ impl Lanes {
 
 async fn answer<T>(reply: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, LaneError> {
     Ok(reply.await.map_err(|_gone| LaneError::Closed)??)
+}
+
+/// The answers to all parts of a call. One part that failed does not say that the others did nothing.
+async fn answers<T>(
+    replies: Vec<oneshot::Receiver<Result<T, StoreError>>>,
+) -> Result<Vec<T>, LaneError> {
+    let mut answers = Vec::with_capacity(replies.len());
+    let mut failed = None;
+    for reply in replies {
+        match answer(reply).await {
+            Ok(answer) => answers.push(answer),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        None => Ok(answers),
+        Some(error) if answers.is_empty() => Err(error),
+        Some(error) => Err(error.after_effects()),
+    }
 }
 
 /// What it takes to start lanes.
@@ -260,6 +296,11 @@ impl<W: Work> Family<W> {
 
     fn of(&self, bucket: Bucket) -> &Entrance<W> {
         self.lane(self.lane_of(bucket))
+    }
+
+    /// Takes room in lanes for parts of these weights: in all of them or in none.
+    fn rooms(&self, parts: impl Iterator<Item = (usize, usize)>) -> Result<Vec<Room>, LaneError> {
+        parts.map(|(lane, weight)| self.lane(lane).room(weight)).collect()
     }
 
     fn refuses(&self) -> bool {

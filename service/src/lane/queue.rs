@@ -49,17 +49,42 @@ impl Pace {
 
 type Answer<W> = Result<<W as Work>::Reply, StoreError>;
 
+/// What is answered to an item.
+pub(super) type Reply<W> = oneshot::Receiver<Answer<W>>;
+
+/// Room in a queue for one item.
+pub(super) struct Room {
+    weight: usize,
+    permits: OwnedSemaphorePermit,
+}
+
 /// An item that waits for its batch.
 pub(super) struct Entry<W: Work> {
     pub(super) item: W::Item,
-    /// Where the caller waits; none if nobody does, and the item is to be done all the same.
-    caller: Option<oneshot::Sender<Answer<W>>>,
+    caller: Caller<W>,
     weight: usize,
     since: Instant,
     /// What its caller traces.
     span: Span,
     /// Its place in the queue, until it is answered.
     _place: Place,
+}
+
+/// Where the caller of an item waits.
+struct Caller<W: Work> {
+    /// None once it is answered.
+    sender: Option<oneshot::Sender<Answer<W>>>,
+    /// Whether the item's batch was begun.
+    has_begun: bool,
+}
+
+impl<W: Work> Drop for Caller<W> {
+    fn drop(&mut self) {
+        // The lane ended meanwhile. Of an item that was not begun, nothing was done: the receiver says so.
+        if let Some(sender) = self.sender.take().filter(|_| self.has_begun) {
+            drop(sender.send(Err(StoreError::interrupted())));
+        }
+    }
 }
 
 /// Room in a queue, which is seen to be taken.
@@ -88,13 +113,13 @@ impl<W: Work> Entry<W> {
 
     /// Whether nobody waits any more: the caller has left, or its deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.caller.as_ref().is_some_and(oneshot::Sender::is_closed)
+        self.caller.sender.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     /// Answers the caller. An answer that nobody takes is dropped, which gives back what is in it.
-    pub(super) fn answer(self, answer: Answer<W>) {
-        if let Some(caller) = self.caller {
-            drop(caller.send(answer));
+    pub(super) fn answer(mut self, answer: Answer<W>) {
+        if let Some(sender) = self.caller.sender.take() {
+            drop(sender.send(answer));
         }
     }
 }
@@ -136,18 +161,44 @@ pub(super) fn queue<W: Work>(capacity: usize, batch_limit: usize) -> (Entrance<W
 }
 
 impl<W: Work> Entrance<W> {
-    /// Lets an item wait for its batch; its answer comes through what this returns. Dropping that before the batch begins
-    /// takes the item back.
-    pub(super) fn push(&self, item: W::Item) -> Result<oneshot::Receiver<Answer<W>>, LaneError> {
-        let (sender, receiver) = oneshot::channel();
-        let entered = match self.is_full() {
-            true => Err(LaneError::Full),
-            false => self.enqueue(item, Some(sender)),
-        };
-        if matches!(entered, Err(LaneError::Full)) {
+    /// Takes room for an item of this weight, unless the queue is full or closed. What has room is not refused any more as long
+    /// as the queue is open.
+    pub(super) fn room(&self, weight: usize) -> Result<Room, LaneError> {
+        let room = if self.is_full() { Err(LaneError::Full) } else { self.any_room(weight) };
+        if matches!(room, Err(LaneError::Full)) {
             self.count_refused();
         }
-        entered.map(|()| receiver)
+        room
+    }
+
+    /// Lets an item wait for its batch; its answer comes through what this returns. Dropping that before the batch begins
+    /// takes the item back.
+    pub(super) fn push(&self, room: Room, item: W::Item) -> Reply<W> {
+        let (sender, receiver) = oneshot::channel();
+        let Room { weight, permits } = room;
+        let place = Place {
+            _room: permits,
+            weight: f64::from(u32::try_from(weight).unwrap_or(u32::MAX)),
+            waiting: self.waiting.clone(),
+        };
+        place.waiting.increment(place.weight);
+        let entry = Entry {
+            item,
+            caller: Caller { sender: Some(sender), has_begun: false },
+            weight,
+            since: Instant::now(),
+            span: Span::current(),
+            _place: place,
+        };
+        // Dropped if the queue is closed: then the receiver is told.
+        drop(self.queue.send(entry));
+        receiver
+    }
+
+    /// The same, however long it may have to wait.
+    pub(super) fn push_patiently(&self, item: W::Item) -> Result<Reply<W>, LaneError> {
+        let room = self.any_room(W::weight(&item))?;
+        Ok(self.push(room, item))
     }
 
     /// Whether it refuses as full whatever comes now.
@@ -162,35 +213,15 @@ impl<W: Work> Entrance<W> {
         self.refused.increment(1);
     }
 
-    /// Has an item done although nobody waits for its answer.
-    pub(super) fn push_unattended(&self, item: W::Item) -> Result<(), LaneError> {
-        self.enqueue(item, None)
-    }
-
-    fn enqueue(
-        &self,
-        item: W::Item,
-        caller: Option<oneshot::Sender<Answer<W>>>,
-    ) -> Result<(), LaneError> {
-        let weight = W::weight(&item).clamp(1, self.capacity);
+    fn any_room(&self, weight: usize) -> Result<Room, LaneError> {
+        let weight = weight.clamp(1, self.capacity);
         let permits = u32::try_from(weight).unwrap_or(u32::MAX);
-        let room =
+        let permits =
             self.room.clone().try_acquire_many_owned(permits).map_err(|error| match error {
                 TryAcquireError::NoPermits => LaneError::Full,
                 TryAcquireError::Closed => LaneError::Closed,
             })?;
-        let place =
-            Place { _room: room, weight: f64::from(permits), waiting: self.waiting.clone() };
-        place.waiting.increment(place.weight);
-        let entry = Entry {
-            item,
-            caller,
-            weight,
-            since: Instant::now(),
-            span: Span::current(),
-            _place: place,
-        };
-        self.queue.send(entry).map_err(|_closed| LaneError::Closed)
+        Ok(Room { weight, permits })
     }
 
     /// Refuses whatever comes from now on.
@@ -221,7 +252,11 @@ impl<W: Work> Exit<W> {
             first || weight <= self.batch_limit
         });
         let fitting = fitting.count();
-        Some(self.waiting.drain(..fitting).collect())
+        let batch = self.waiting.drain(..fitting).map(|mut entry| {
+            entry.caller.has_begun = true;
+            entry
+        });
+        Some(batch.collect())
     }
 
     /// Where the worker notes how long batches take.

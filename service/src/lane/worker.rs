@@ -30,6 +30,10 @@ const CONFLICT_RETRIES: usize = 5;
 /// How often a batch whose connection broke is run again.
 const LOST_RETRIES: usize = 2;
 
+/// How many calls of a batch may be found to wait for a lock. After that it is no matter of single rows: all are told to try
+/// again.
+const LOCKED_CALLS: usize = 3;
+
 pub(super) struct Worker<W: Work> {
     pub(super) work: W,
     pub(super) queue: Exit<W>,
@@ -96,9 +100,11 @@ impl<W: Work> Worker<W> {
         self.queue.next_batch().await
     }
 
-    /// Answers every entry. A batch that fails for what is in it is halved, until the fault is alone.
+    /// Answers every entry. A batch that fails for what is in it, or for a row that another transaction has locked, is halved
+    /// until the fault is alone.
     async fn settle(&self, line: &mut Line, batch: Vec<Entry<W>>) {
         let mut batches = vec![batch];
+        let mut locked = 0;
         while let Some(mut batch) = batches.pop() {
             match self.run_again(line, &batch).await {
                 Ok(replies) => {
@@ -106,12 +112,17 @@ impl<W: Work> Worker<W> {
                         entry.answer(Ok(reply));
                     }
                 }
-                Err(StoreError::Internal(_)) if batch.len() > 1 => {
+                Err(StoreError::Locked(error)) if locked == LOCKED_CALLS => {
+                    let rest = std::iter::once(batch).chain(batches.drain(..)).flatten();
+                    rest.for_each(|entry| entry.answer(Err(StoreError::Locked(error.clone()))));
+                }
+                Err(StoreError::Internal(_) | StoreError::Locked(_)) if batch.len() > 1 => {
                     LANE_RETRIES.count([W::NAME, "split"]);
                     batches.push(batch.split_off(batch.len() / 2));
                     batches.push(batch);
                 }
                 Err(error) => {
+                    locked += usize::from(matches!(error, StoreError::Locked(_)));
                     for entry in batch {
                         entry.answer(Err(error.clone()));
                     }

@@ -7,13 +7,14 @@ mod buckets;
 mod in_flight;
 mod rate;
 
-pub use buckets::Buckets;
+pub use buckets::{Buckets, Tokens};
 pub use in_flight::{InFlight, InFlightPermit, TooMany};
 pub use rate::Rate;
 
 use crate::{security::Event, store::DeviceKey, telemetry::catalogue, types::Holder};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::hash::Hash;
 
 /// How many callers or devices each rate remembers. The one that was not seen for the longest time is forgotten first,
 /// and begins anew.
@@ -74,10 +75,28 @@ pub enum Limit {
     Watches,
 }
 
+/// A limit that was hit, and how long to wait before it allows what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// The limit.
+    pub limit: Limit,
+    /// How long to wait. Positive.
+    pub wait: SignedDuration,
+}
+
+impl Limited {
+    /// The one that has to be waited out for longer.
+    #[must_use]
+    pub fn longer(self, other: Self) -> Self {
+        if other.wait > self.wait { other } else { self }
+    }
+}
+
 impl Limit {
-    /// Counts that it was hit.
-    pub fn hit(self) {
-        let limit = match self {
+    /// Its name in metrics and errors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Holder => "holder",
             Self::HolderAndDevice => "holder_and_device",
             Self::Device => "device",
@@ -85,8 +104,12 @@ impl Limit {
             Self::Upload => "upload",
             Self::Calls => "calls",
             Self::Watches => "watches",
-        };
-        catalogue::LIMITED.count([limit]);
+        }
+    }
+
+    /// Counts that it was hit.
+    pub fn hit(self) {
+        catalogue::LIMITED.count([self.name()]);
         Event::RateLimited.count();
     }
 }
@@ -116,27 +139,29 @@ impl Limits {
     /// Lets a holder reserve packages of so many targets.
     ///
     /// # Errors
-    /// How long to wait, if it asks too often.
+    /// If it asks too often.
     pub fn reserve(
         &self,
         holder: &Holder,
         targets: usize,
         now: Timestamp,
-    ) -> Result<(), SignedDuration> {
-        self.holder.take(holder, targets, now).inspect_err(|_| Limit::Holder.hit())
+    ) -> Result<Tokens, Limited> {
+        take(&self.holder, Limit::Holder, holder, targets, now)
+            .inspect_err(|limited| limited.limit.hit())
     }
 
     /// Lets so many packages be uploaded for a device.
     ///
     /// # Errors
-    /// How long to wait, if there were too many.
+    /// If there were too many.
     pub fn upload(
         &self,
         device: &DeviceKey,
         packages: usize,
         now: Timestamp,
-    ) -> Result<(), SignedDuration> {
-        self.upload.take(device, packages, now).inspect_err(|_| Limit::Upload.hit())
+    ) -> Result<Tokens, Limited> {
+        take(&self.upload, Limit::Upload, device, packages, now)
+            .inspect_err(|limited| limited.limit.hit())
     }
 
     /// Lets a holder be handed a package of a device, one-time or last resort.
@@ -148,26 +173,25 @@ impl Limits {
         holder: &Holder,
         device: &DeviceKey,
         now: Timestamp,
-    ) -> Result<(), Limit> {
-        let allowed = self.holder_and_device.take(&(holder, device), 1, now);
-        allowed.map_err(|_wait| Limit::HolderAndDevice)
-    }
-
-    /// Takes back [`Self::hand_out`]: nothing was handed out.
-    pub fn not_handed_out(&self, holder: &Holder, device: &DeviceKey) {
-        self.holder_and_device.give_back(&(holder, device), 1);
+    ) -> Result<Tokens, Limited> {
+        take(&self.holder_and_device, Limit::HolderAndDevice, &(holder, device), 1, now)
     }
 
     /// Lets a one-time package of a device be handed out.
     ///
     /// # Errors
     /// If too many of them were.
-    pub fn one_time(&self, device: &DeviceKey, now: Timestamp) -> Result<(), Limit> {
-        self.device.take(device, 1, now).map_err(|_wait| Limit::Device)
+    pub fn one_time(&self, device: &DeviceKey, now: Timestamp) -> Result<Tokens, Limited> {
+        take(&self.device, Limit::Device, device, 1, now)
     }
+}
 
-    /// Takes back [`Self::one_time`]: none was handed out.
-    pub fn no_one_time(&self, device: &DeviceKey) {
-        self.device.give_back(device, 1);
-    }
+fn take(
+    buckets: &Buckets,
+    limit: Limit,
+    key: &impl Hash,
+    tokens: usize,
+    now: Timestamp,
+) -> Result<Tokens, Limited> {
+    buckets.take(key, tokens, now).map_err(|wait| Limited { limit, wait })
 }

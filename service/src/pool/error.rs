@@ -1,9 +1,9 @@
 use crate::{
     lane::LaneError,
+    limits::Limited,
     store::StoreError,
     types::{DeviceId, ReservationId, UserId},
 };
-use jiff::SignedDuration;
 
 /// Why the pool refused a call.
 #[derive(Debug, thiserror::Error)]
@@ -30,21 +30,61 @@ pub enum PoolError {
     /// A fault of this service.
     #[error("internal fault")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Too many calls are waiting.
+    /// Too many calls are waiting: nothing was done.
     #[error("too many calls are waiting")]
     Overloaded,
     /// The caller asks too often, or has too much under way: nothing was done.
     #[error("a limit was hit")]
-    RateLimited {
-        /// When to try again.
-        retry_after: SignedDuration,
-    },
-    /// The service stops.
+    RateLimited(Limited),
+    /// The service stops: nothing was done.
     #[error("the service stops")]
     ShuttingDown,
     /// The database failed.
     #[error("the database failed")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+    /// A part of the call was done, or may have been, before the service had to give up.
+    #[error("only a part of the call was done")]
+    Unfinished,
+}
+
+impl PoolError {
+    /// The error of a call of which something was done before: it does not say any more that nothing was.
+    pub(super) fn after_effects(self) -> Self {
+        match self {
+            Self::Overloaded | Self::RateLimited(_) | Self::ShuttingDown => Self::Unfinished,
+            other => other,
+        }
+    }
+
+    /// Whether the call was judged, as opposed to one that failed with the service or its database, or found everything locked.
+    pub(super) fn is_verdict(&self) -> bool {
+        match self {
+            Self::NothingReserved(missing) => {
+                missing.iter().any(|target| target.reason != MissingReason::Contended)
+            }
+            Self::ReservationIdReused(_)
+            | Self::NotTheHolder(_)
+            | Self::Packages(..)
+            | Self::UnknownUser(_)
+            | Self::UnknownDevice(..) => true,
+            Self::Internal(_)
+            | Self::Overloaded
+            | Self::RateLimited(_)
+            | Self::ShuttingDown
+            | Self::Store(_)
+            | Self::Unfinished => false,
+        }
+    }
+}
+
+impl From<StoreError> for PoolError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // No connection was free: the statement was not sent.
+            StoreError::Busy => Self::Overloaded,
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl From<LaneError> for PoolError {
@@ -52,7 +92,8 @@ impl From<LaneError> for PoolError {
         match error {
             LaneError::Full => Self::Overloaded,
             LaneError::Closed => Self::ShuttingDown,
-            LaneError::Store(error) => Self::Store(error),
+            LaneError::Store(error) => error.into(),
+            LaneError::Unfinished => Self::Unfinished,
         }
     }
 }
@@ -66,6 +107,8 @@ pub struct MissingTarget {
     pub device: Option<DeviceId>,
     /// Why.
     pub reason: MissingReason,
+    /// The limit that was hit, if one was.
+    pub limited: Option<Limited>,
 }
 
 /// Why nothing was reserved for a user or device, the weightiest first.
@@ -75,8 +118,10 @@ pub enum MissingReason {
     PoolExhausted,
     /// What the device has is of other cipher suites, or expires too soon for this call.
     NoCompatiblePackage,
-    /// The holder has too many live holds on the device.
+    /// A limit of the holder's was hit.
     RateLimited,
+    /// The device has packages, but other calls had them locked all the time.
+    Contended,
     /// The device never uploaded.
     UnknownDevice,
     /// No device of the user ever uploaded.
@@ -109,4 +154,6 @@ pub enum HoldFault {
     Revoked,
     /// The reservation does not hold the package.
     NotFound,
+    /// The reservation holds the package, but another call had it locked all the time: nothing was done to it.
+    Contended,
 }

@@ -1,17 +1,14 @@
 //! Spend, release and extend what a reservation holds.
 
-use super::{Caller, HoldFault, KeyPackagePool, PackageFault, PoolError};
+use super::{Caller, HoldFault, KeyPackagePool, PackageFault, PoolError, contention::Contention};
 use crate::{
-    lane::{HoldCall, HoldReply},
+    lane::{HoldCall, HoldReply, LaneError},
     security::{self, Event},
-    store::{DeviceKey, HeldItem, HoldRef, ReleaseItem, SpendItem, Trace},
+    store::{DeviceKey, HeldItem, HoldRef, ReleaseItem, SpendItem, StoreError, Trace},
     types::{DeviceId, GroupId, Holder, KeyPackageRef, ReservationId, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
-
-/// How often a package that changes hands while it is looked at is looked at again.
-const LOOKS: usize = 4;
 
 /// A package as reserve returned it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,7 +64,7 @@ pub struct Extension {
 enum Standing {
     /// The reservation spent it.
     Spent,
-    /// The reservation holds it: it changed since the statement looked.
+    /// The reservation holds it: another call had it locked.
     Held,
     /// Neither.
     Fault(HoldFault),
@@ -156,7 +153,7 @@ impl KeyPackagePool {
         self.touched(&request.hold);
         request.hold.report(&settled.faults(|standing| match standing {
             Standing::Spent => None,
-            Standing::Held => Some(HoldFault::Lost),
+            Standing::Held => Some(HoldFault::Contended),
             Standing::Fault(fault) => Some(fault),
         }))
     }
@@ -175,8 +172,9 @@ impl KeyPackagePool {
         self.touched(&request.hold);
         request.hold.report(&settled.faults(|standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
+            Standing::Held => Some(HoldFault::Contended),
             Standing::Fault(HoldFault::NotTheHolder) => Some(HoldFault::NotTheHolder),
-            Standing::Held | Standing::Fault(_) => None,
+            Standing::Fault(_) => None,
         }))
     }
 
@@ -187,46 +185,74 @@ impl KeyPackagePool {
     pub async fn extend(&self, request: &Extension) -> Result<Timestamp, PoolError> {
         let _call = self.admit()?;
         let ttl = request.ttl.unwrap_or(self.policy().default_hold);
-        let settled = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await?;
+        let mut contention = Contention::new();
+        let mut settled = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await?;
+        // The holds may have ended while the call waited: an answer is true when it is given.
+        while settled.first_end.is_some_and(|end| end <= self.now()) {
+            if !contention.wait().await {
+                return Err(PoolError::Unfinished);
+            }
+            let again = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await;
+            settled = again.map_err(PoolError::after_effects)?;
+        }
         request.hold.report(&settled.faults(|standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
-            Standing::Held => Some(HoldFault::Lost),
+            Standing::Held => Some(HoldFault::Contended),
             Standing::Fault(fault) => Some(fault),
         }))?;
         Ok(settled.first_end.unwrap_or_else(|| self.now() + ttl))
     }
 
     /// Does something to packages, and finds out how the reservation stands to those that could not be touched. One that
-    /// the reservation holds after all changed in between, and is tried again.
+    /// the reservation holds after all is locked by another call, or was a moment ago, and is tried again.
     async fn settle(&self, mut call: HoldCall) -> Result<Settled, PoolError> {
+        let mut contention = Contention::new();
         let mut settled = Settled::default();
         // The numbers of the call's items in the request.
         let mut open: Vec<usize> = (0..call.len()).collect();
-        for look in 1..=LOOKS {
-            let reply = self.lanes().hold(call.clone()).await?;
+        let mut has_effects = false;
+        let failed = |error: PoolError, has_effects| {
+            if has_effects { error.after_effects() } else { error }
+        };
+        loop {
+            let reply = match self.lanes().hold(call.clone()).await {
+                Ok(reply) => reply,
+                Err(LaneError::Store(StoreError::Locked(_))) if contention.wait().await => {
+                    has_effects = true; // in another lane, maybe
+                    continue;
+                }
+                Err(error) => return Err(failed(error.into(), has_effects)),
+            };
+            has_effects |= reply.iter().any(Option::is_some);
             settled.note_ends(&reply);
             let left: Vec<usize> = (0..open.len()).filter(|&n| reply[n].is_none()).collect();
             if left.is_empty() {
-                break;
+                return Ok(settled);
             }
             call = call.only(&left);
             open = left.into_iter().map(|n| open[n]).collect();
             let (held, group) = (call.held(), call.group());
             let now = self.now();
+            let traces = self.store().trace(&held, now).await;
+            let traces = traces.map_err(|error| failed(error.into(), has_effects))?;
             let mut again = Vec::new();
-            for (n, trace) in self.store().trace(&held).await?.iter().enumerate() {
-                match standing(&held[n], group, trace, now) {
-                    Standing::Held if look < LOOKS => again.push(n),
+            for (n, trace) in traces.iter().enumerate() {
+                match standing(&held[n], group, trace, now, self.policy().revocation_grace) {
+                    Standing::Held => again.push(n),
                     standing => drop(settled.standings.insert(open[n], standing)),
                 }
             }
             if again.is_empty() {
-                break;
+                return Ok(settled);
+            }
+            if !contention.wait().await {
+                let contended = again.into_iter().map(|n| (open[n], Standing::Held));
+                settled.standings.extend(contended);
+                return Ok(settled);
             }
             call = call.only(&again);
             open = again.into_iter().map(|n| open[n]).collect();
         }
-        Ok(settled)
     }
 
     fn touched(&self, request: &HoldRequest) {
@@ -237,7 +263,13 @@ impl KeyPackagePool {
 }
 
 /// How the reservation stands to a package, from where the package is.
-fn standing(item: &HeldItem, group: Option<&GroupId>, trace: &Trace, now: Timestamp) -> Standing {
+fn standing(
+    item: &HeldItem,
+    group: Option<&GroupId>,
+    trace: &Trace,
+    now: Timestamp,
+    grace: SignedDuration,
+) -> Standing {
     let owner_fault = |holder: &Holder, of_group: &GroupId| {
         if item.holder.as_ref().is_some_and(|own| own != holder) {
             Some(HoldFault::NotTheHolder)
@@ -249,6 +281,7 @@ fn standing(item: &HeldItem, group: Option<&GroupId>, trace: &Trace, now: Timest
     };
     // One that was handed out and is not known any more has expired long ago: nothing else is purged.
     let expired = trace.known.is_none_or(|(not_after, _)| not_after <= now);
+    let revoked = trace.revoked_at.is_some_and(|revoked_at| revoked_at <= now - grace);
     let own =
         |hold: &Option<HoldRef>| hold.clone().filter(|hold| hold.reservation == item.reservation);
 
@@ -258,7 +291,8 @@ fn standing(item: &HeldItem, group: Option<&GroupId>, trace: &Trace, now: Timest
             None if log.spent => Standing::Spent,
             None if log.released => Standing::Fault(HoldFault::NotFound),
             None if expired => Standing::Fault(HoldFault::Expired),
-            None => Standing::Fault(HoldFault::Revoked),
+            None if revoked => Standing::Fault(HoldFault::Revoked),
+            None => Standing::Held,
         };
     }
     if let Some(hold) = &trace.in_pool {
@@ -266,6 +300,7 @@ fn standing(item: &HeldItem, group: Option<&GroupId>, trace: &Trace, now: Timest
             (Some(own), _) => match owner_fault(&own.holder, &own.group) {
                 Some(fault) => Standing::Fault(fault),
                 None if expired => Standing::Fault(HoldFault::Expired),
+                None if trace.hold_lost => Standing::Fault(HoldFault::Lost),
                 None => Standing::Held,
             },
             (None, Some(_)) => Standing::Fault(HoldFault::Lost),
@@ -273,14 +308,13 @@ fn standing(item: &HeldItem, group: Option<&GroupId>, trace: &Trace, now: Timest
         };
     }
     if let Some(hold) = &trace.revoked {
-        return Standing::Fault(match own(hold) {
-            Some(own) => owner_fault(&own.holder, &own.group).unwrap_or(if expired {
-                HoldFault::Expired
-            } else {
-                HoldFault::Revoked
-            }),
-            None => HoldFault::Revoked,
-        });
+        let Some(own) = own(hold) else { return Standing::Fault(HoldFault::Revoked) };
+        return match owner_fault(&own.holder, &own.group) {
+            Some(fault) => Standing::Fault(fault),
+            None if expired => Standing::Fault(HoldFault::Expired),
+            None if revoked => Standing::Fault(HoldFault::Revoked),
+            None => Standing::Held,
+        };
     }
     Standing::Fault(match trace.known {
         // A one-time package that has left the pool without being revoked was spent, even if the log has forgotten it.

@@ -2,6 +2,7 @@
 //!
 //! [`KeyPackagePool`] is the whole of it; its methods are those of the API, in the domain's types.
 
+mod contention;
 mod error;
 mod holds;
 mod policy;

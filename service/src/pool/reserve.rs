@@ -1,10 +1,13 @@
-use super::{Caller, KeyPackagePool, MissingReason, MissingTarget, PoolError};
+use super::{
+    Caller, KeyPackagePool, MissingReason, MissingTarget, PoolError, contention::Contention,
+};
 use crate::{
-    lane::{DeviceOutcome, Outcome, ReserveCall},
-    store::{Missing, ReservedRow},
+    lane::{DeviceOutcome, Granted, LaneError, Outcome, ReserveCall},
+    store::{Missing, ReservedRow, StoreError},
     types::{CipherSuite, DeviceId, GroupId, ReservationId, Target, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
 
 /// What to reserve.
 #[derive(Debug, Clone)]
@@ -75,11 +78,25 @@ impl KeyPackagePool {
     /// If the reservation id belongs to another group or holder.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveReport, PoolError> {
         let _call = self.admit()?;
-        if request.caller.limited {
-            self.limits()
-                .reserve(&request.caller.holder, request.targets.len(), self.now())
-                .map_err(|retry_after| PoolError::RateLimited { retry_after })?;
+        let ReserveRequest { caller, targets, .. } = &request;
+        let charge = caller
+            .limited
+            .then(|| self.limits().reserve(&caller.holder, targets.len(), self.now()))
+            .transpose()
+            .map_err(PoolError::RateLimited)?;
+        let reserved = self.reserve_within_limits(request).await;
+        if let Some(charge) = charge
+            && reserved.as_ref().err().is_none_or(PoolError::is_verdict)
+        {
+            charge.used();
         }
+        reserved
+    }
+
+    async fn reserve_within_limits(
+        &self,
+        request: ReserveRequest,
+    ) -> Result<ReserveReport, PoolError> {
         let floor = self.policy().validation.min_remaining;
         let ReserveRequest { caller, reservation, group, targets, require_all, .. } = request;
         let call = ReserveCall {
@@ -92,36 +109,80 @@ impl KeyPackagePool {
             min_remaining: request.min_remaining.map_or(floor, |wanted| wanted.max(floor)),
             max_holds: caller.limited.then_some(self.policy().max_holds_per_device),
         };
-        let granted = self.lanes().reserve(call, targets).await?;
+        let granted = self.ensure(call.into(), targets).await?;
 
         if let Some(error) = conflict(granted.outcomes(), &reservation) {
-            granted.give_back(self.lanes()).await?;
-            return Err(error);
+            return Err(given_back(granted, error).await);
         }
         // Nobody asked for more than the floor: what is below it is as good as expired.
         let asked_for_more = request.min_remaining.is_some_and(|wanted| wanted > floor);
         let missing = missing_targets(granted.outcomes(), asked_for_more);
         let reserved = |one: &DeviceOutcome| matches!(one.outcome, Outcome::Reserved(_));
         if !missing.is_empty() && (require_all || !granted.outcomes().iter().any(reserved)) {
-            granted.give_back(self.lanes()).await?;
-            return Err(PoolError::NothingReserved(missing));
+            return Err(given_back(granted, PoolError::NothingReserved(missing)).await);
         }
         let mut packages: Vec<_> = granted.claim().into_iter().filter_map(package).collect();
         packages.sort_by(|a, b| (&a.user, &a.device).cmp(&(&b.user, &b.device)));
         Ok(ReserveReport { reservation: Reservation { id: reservation, group, packages }, missing })
     }
+
+    /// Reserves, and asks again for devices whose packages are locked, and for those whose hold ended before its caller could be
+    /// told of it.
+    async fn ensure(
+        &self,
+        call: Arc<ReserveCall>,
+        targets: Vec<Target>,
+    ) -> Result<Granted, PoolError> {
+        let mut contention = Contention::new();
+        let mut granted: Option<Granted> = None;
+        let mut open = targets;
+        loop {
+            match self.lanes().reserve(call.clone(), open.clone()).await {
+                Ok(more) => {
+                    let granted = match &mut granted {
+                        Some(granted) => {
+                            granted.add(more);
+                            granted
+                        }
+                        None => granted.insert(more),
+                    };
+                    open = granted.take_open(self.now());
+                }
+                Err(LaneError::Store(StoreError::Locked(_))) if contention.wait().await => continue,
+                Err(error) => {
+                    let error = PoolError::from(error);
+                    return Err(if granted.is_some() { error.after_effects() } else { error });
+                }
+            }
+            if (open.is_empty() || !contention.wait().await)
+                && let Some(mut granted) = granted.take()
+            {
+                granted.add_contended(open);
+                return Ok(granted);
+            }
+        }
+    }
+}
+
+/// Gives back what was reserved, and returns the error that is the reason; another one if that fails.
+async fn given_back(granted: Granted, reason: PoolError) -> PoolError {
+    match granted.give_back().await {
+        Ok(()) => reason,
+        Err(error) => PoolError::from(error).after_effects(),
+    }
 }
 
 fn missing_targets(outcomes: &[DeviceOutcome], asked_for_more: bool) -> Vec<MissingTarget> {
-    let missing = outcomes.iter().filter_map(|DeviceOutcome { user, device, outcome }| {
-        let reason = match outcome {
-            Outcome::Missing(found) => missing_reason(found, asked_for_more),
-            Outcome::Limited => MissingReason::RateLimited,
-            Outcome::OtherSuite => MissingReason::NoCompatiblePackage,
+    let missing = outcomes.iter().filter_map(|DeviceOutcome { user, device, outcome, .. }| {
+        let (reason, limited) = match outcome {
+            Outcome::Missing(found) => (missing_reason(found, asked_for_more), None),
+            Outcome::Contended => (MissingReason::Contended, None),
+            Outcome::Limited(limited) => (MissingReason::RateLimited, Some(*limited)),
+            Outcome::OtherSuite => (MissingReason::NoCompatiblePackage, None),
             Outcome::Reserved(_) | Outcome::OtherGroup | Outcome::OtherHolder => return None,
         };
         let device = device.clone().filter(|_| reason != MissingReason::UnknownUser);
-        Some(MissingTarget { user: user.clone(), device, reason })
+        Some(MissingTarget { user: user.clone(), device, reason, limited })
     });
     let mut missing: Vec<MissingTarget> = missing.collect();
     missing.sort_by(|a, b| (&a.user, &a.device).cmp(&(&b.user, &b.device)));

@@ -1,14 +1,15 @@
 use super::{
     DeviceStatus, KeyPackagePool, PoolError,
-    validation::{Rejection, RejectionReason},
+    contention::Contention,
+    validation::{Rejection, RejectionReason, ValidKeyPackage},
     validator::Verdict,
 };
 use crate::{
-    lane::UploadCall,
-    store::{DeviceKey, StoredOutcome},
+    lane::{LaneError, UploadCall},
+    store::{DeviceKey, StoreError, StoredOutcome},
     types::{DeviceId, KeyPackageRef, UserId},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// What became of one uploaded package.
 #[derive(Debug, Clone)]
@@ -43,20 +44,16 @@ impl KeyPackagePool {
     ) -> Result<UploadReport, PoolError> {
         let _call = self.admit()?;
         let key = DeviceKey::new(user.clone(), device.clone());
-        self.limits()
+        let charge = self
+            .limits()
             .upload(&key, packages.len(), self.now())
-            .map_err(|retry_after| PoolError::RateLimited { retry_after })?;
+            .map_err(PoolError::RateLimited)?;
         let mut verdicts =
             self.inner.validator.validate(user, device, packages, self.now()).await?;
         let repeats = repeats(&mut verdicts);
         let valid: Vec<_> =
             verdicts.iter().filter_map(|verdict| verdict.as_ref().ok().cloned()).collect();
-        let mut outcomes = if valid.is_empty() {
-            Vec::new()
-        } else {
-            self.lanes().upload(UploadCall { device: key.clone(), packages: valid }).await?
-        }
-        .into_iter();
+        let mut outcomes = self.store_valid(&key, valid).await?.into_iter();
         let mut results: Vec<UploadResult> = verdicts
             .into_iter()
             .map(|verdict| match verdict {
@@ -64,6 +61,7 @@ impl KeyPackagePool {
                 Err(rejection) => UploadResult::Rejected(rejection),
             })
             .collect();
+        charge.used();
         for (repeat, first) in repeats {
             results[repeat] = match &results[first] {
                 UploadResult::Accepted(reference) => {
@@ -73,8 +71,34 @@ impl KeyPackagePool {
             };
         }
         self.inner.watches.touch(&key);
-        let status = self.device_status(user, device).await?;
+        let status = self.device_status(user, device).await.map_err(PoolError::after_effects)?;
         Ok(UploadReport { results, status })
+    }
+
+    /// Stores valid packages, and waits for a while if another transaction has the device locked.
+    async fn store_valid(
+        &self,
+        device: &DeviceKey,
+        packages: Vec<Arc<ValidKeyPackage>>,
+    ) -> Result<Vec<StoredOutcome>, PoolError> {
+        if packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut contention = Contention::new();
+        loop {
+            let call = UploadCall { device: device.clone(), packages: packages.clone() };
+            let error = match self.lanes().upload(call).await {
+                Ok(outcomes) if outcomes.contains(&StoredOutcome::Contended) => {
+                    LaneError::Store(StoreError::locked())
+                }
+                Ok(outcomes) => return Ok(outcomes),
+                Err(error) => error,
+            };
+            let is_locked = matches!(error, LaneError::Store(StoreError::Locked(_)));
+            if !is_locked || !contention.wait().await {
+                return Err(error.into());
+            }
+        }
     }
 }
 
@@ -108,7 +132,7 @@ fn stored(reference: KeyPackageRef, outcome: Option<StoredOutcome>) -> UploadRes
         Some(StoredOutcome::OtherDevice) => RejectionReason::BelongsToOtherDevice,
         Some(StoredOutcome::InitKeyReused) => RejectionReason::InitKeyReused,
         Some(StoredOutcome::Full) => RejectionReason::PoolFull,
-        None => RejectionReason::Invalid,
+        Some(StoredOutcome::Contended) | None => RejectionReason::Invalid,
     };
     UploadResult::Rejected(rejection(reason, reference))
 }

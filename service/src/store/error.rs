@@ -20,6 +20,9 @@ pub enum StoreError {
     /// The statement lost a deadlock or a serialization conflict, and was not done.
     #[error("the statement conflicts with another")]
     Conflict(#[source] Source),
+    /// Another transaction kept a row locked for too long: the statement was not done.
+    #[error("another transaction keeps a row locked")]
+    Locked(#[source] Source),
     /// Anything else: a fault of this service or of its schema.
     #[error("the database refused a statement")]
     Internal(#[source] Source),
@@ -33,6 +36,7 @@ impl StoreError {
             Self::Lost(_) => "lost",
             Self::Unavailable(_) => "unavailable",
             Self::Conflict(_) => "conflict",
+            Self::Locked(_) => "locked",
             Self::Internal(_) => "internal",
         }
     }
@@ -44,6 +48,18 @@ impl StoreError {
     /// The service panicked, as it must not.
     pub(crate) fn panicked() -> Self {
         Self::internal("a panic, which the log shows")
+    }
+
+    /// A row stayed locked.
+    pub(crate) fn locked() -> Self {
+        let locked: Box<dyn Error + Send + Sync> = "a row that the call needs is locked".into();
+        Self::Locked(locked.into())
+    }
+
+    /// The connection was given up, maybe while a statement was executed.
+    pub(crate) fn interrupted() -> Self {
+        let interrupted: Box<dyn Error + Send + Sync> = "the service stopped meanwhile".into();
+        Self::Lost(interrupted.into())
     }
 
     /// The database does not answer.
@@ -73,12 +89,14 @@ impl From<tokio_postgres::Error> for StoreError {
         // Classes 53, 57 and 58: resources, operator, system. And read-only: a standby.
         let unavailable = code.is_some_and(|code| {
             ["53", "57", "58"].iter().any(|class| code.code().starts_with(class))
-                || [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::LOCK_NOT_AVAILABLE]
-                    .contains(code)
+                || *code == SqlState::READ_ONLY_SQL_TRANSACTION
         });
+        let locked = code == Some(&SqlState::LOCK_NOT_AVAILABLE);
         let source: Source = Arc::new(error);
         if conflict {
             Self::Conflict(source)
+        } else if locked {
+            Self::Locked(source)
         } else if lost {
             Self::Lost(source)
         } else if unavailable {

@@ -81,8 +81,12 @@ pub struct Trace {
     pub known: Option<(Timestamp, bool)>,
     /// It is in the pool: with the hold on it, live or lapsed, if any.
     pub in_pool: Option<Option<HoldRef>>,
+    /// The hold lapsed while the package was quarantined: nobody knows who took the package since.
+    pub hold_lost: bool,
     /// It was revoked: with the hold that it had, if any.
     pub revoked: Option<Option<HoldRef>>,
+    /// When it was revoked, one-time or last resort.
+    pub revoked_at: Option<Timestamp>,
     /// What the spend log says of it and this reservation.
     pub logged: Option<LogRef>,
 }
@@ -114,7 +118,8 @@ impl<'a> Columns<'a> {
 }
 
 impl Session {
-    /// Spends one-time packages that are held as the items say, and returns the numbers of the items that it spent.
+    /// Spends one-time packages that are held as the items say, and returns the numbers of the items that it spent. Like
+    /// [`Self::spend_rest`], [`Self::release`] and [`Self::extend`], it passes over rows that another transaction has locked.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe.
@@ -238,7 +243,11 @@ impl Store {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn trace(&self, items: &[HeldItem]) -> Result<Vec<Trace>, StoreError> {
+    pub async fn trace(
+        &self,
+        items: &[HeldItem],
+        now: Timestamp,
+    ) -> Result<Vec<Trace>, StoreError> {
         let columns = Columns::of(items.iter());
         let rows = self
             .rows(
@@ -250,6 +259,7 @@ impl Store {
                     /* device_id */ &columns.device,
                     /* key_package_ref */ &columns.reference,
                     /* reservation_id */ &columns.reservation,
+                    /* now */ &now,
                 ],
             )
             .await?;
@@ -279,7 +289,14 @@ fn trace(row: &Row) -> Result<Trace, StoreError> {
             })
         })
         .transpose()?;
-    Ok(Trace { known, in_pool, revoked, logged })
+    Ok(Trace {
+        known,
+        in_pool,
+        hold_lost: set("hold_lost")?,
+        revoked,
+        revoked_at: get(row, "revoked_at")?,
+        logged,
+    })
 }
 
 fn hold(row: &Row, table: &str) -> Result<Option<HoldRef>, StoreError> {

@@ -34,7 +34,7 @@ pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
 pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
 pub use overview::Overview;
-pub use reserve::{Locked, Missing, Own, ReserveFilter, ReservedRow, Want};
+pub use reserve::{KnownDevices, LiveHolds, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
 pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};

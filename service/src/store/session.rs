@@ -16,8 +16,9 @@ use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 const CHECK: &str = include_str!("sql/check.sql");
 
-/// What lanes set beside [`SESSION`]: a batch keeps others waiting.
-const LANE_SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'";
+/// What lanes set beside [`SESSION`]: a batch keeps others waiting. The statements of lanes pass over rows that are locked, so
+/// that they hardly ever wait for a lock.
+const LANE_SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '100ms'";
 
 /// How long a statement waits for its answer. PostgreSQL says so when it has ended one, so that a connection which says nothing
 /// for longer has died.

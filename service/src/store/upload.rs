@@ -36,6 +36,8 @@ pub enum StoredOutcome {
     InitKeyReused,
     /// The pool is full.
     Full,
+    /// Another transaction has locked the device: nothing is known yet.
+    Contended,
 }
 
 impl StoredOutcome {
@@ -46,7 +48,8 @@ impl StoredOutcome {
 
 impl Session {
     /// Stores packages, at most `cap` one-time packages of a device and cipher suite, in one transaction. Outcomes are
-    /// in the items' order. No two items may have the same ref or the same init key.
+    /// in the items' order. No two items may have the same ref or the same init key. Devices that another transaction has
+    /// locked are passed over.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe: what was stored is [`StoredOutcome::Present`] then.
@@ -98,13 +101,14 @@ impl Session {
                     Err(error) => Some(Err(error)),
                 })
                 .collect::<Result<Vec<_>, _>>()?;
-            let served: HashSet<&DeviceKey> = outcomes
-                .iter()
-                .filter(|(_, outcome)| outcome.is_success())
-                .map(|(item, _)| &items[*item].device)
-                .collect();
+            let devices_with = |which: fn(StoredOutcome) -> bool| -> HashSet<&DeviceKey> {
+                let outcomes = outcomes.iter().filter(|(_, outcome)| which(*outcome));
+                outcomes.map(|(item, _)| &items[*item].device).collect()
+            };
+            let served = devices_with(StoredOutcome::is_success);
+            let contended = devices_with(|outcome| outcome == StoredOutcome::Contended);
             // A device of which nothing was taken has not uploaded: it must not become known. The others try without it.
-            let keep = served.len() == devices.len();
+            let keep = served.len() + contended.len() == devices.len();
             if !keep {
                 outcomes.retain(|(item, _)| !served.contains(&items[*item].device));
             }
@@ -129,6 +133,7 @@ fn outcome(row: &Row) -> Result<Option<StoredOutcome>, StoreError> {
         "other_device" => StoredOutcome::OtherDevice,
         "init_key_reused" => StoredOutcome::InitKeyReused,
         "full" => StoredOutcome::Full,
+        "locked" => StoredOutcome::Contended,
         "raced" => return Ok(None),
         other => return Err(StoreError::internal(format!("unknown outcome {other}"))),
     }))

@@ -75,8 +75,9 @@ async fn a_statement_that_waited_too_long_for_a_lock_can_be_tried_again() {
         calls.spawn(async move { reserve_one(&mut client, &id, "bob", "phone").await });
     }
     locks::somebody_waits(rig.server.database()).await;
-    let first = calls.join_next().await.unwrap().unwrap();
-    assert_unavailable(&first.unwrap_err());
+    let first = calls.join_next().await.unwrap().unwrap().unwrap_err();
+    assert_eq!((first.code(), reason(&first)), (Code::Unavailable, ErrorReason::Contended));
+    assert!(first.get_error_details().retry_info().is_some());
     locked.end().await;
     drop(calls);
     serves_again(&rig).await;

@@ -111,8 +111,8 @@ async fn rate_limited_for_too_many_live_holds_of_one_user_on_one_device() {
     Documented {
         code: Code::ResourceExhausted,
         reason: ErrorReason::RateLimited,
-        message: "Too many live holds on this device",
-        metadata: &[("user_id", "bob"), ("device_id", "phone")],
+        message: "A limit was hit",
+        metadata: &[("user_id", "bob"), ("device_id", "phone"), ("limit", "holds")],
     }
     .assert(&error);
 

@@ -6,7 +6,7 @@ use crate::{
         Client,
         calls::*,
         client, device, fill,
-        locks::{connect, lock, somebody_waits},
+        locks::{Hurdle, connect, lock},
         reserve, reserve_request, spend, upload_request,
     },
 };
@@ -80,14 +80,19 @@ async fn database_unavailable_when_it_breaks_off_in_the_middle() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
     fill(&mut client, "bob", "phone", 1).await;
-    let other = lock(&server, "SELECT key_package_ref FROM one_time").await;
+    let hurdle = Hurdle::start(&server).await;
     let mut caller = client.clone();
     let call = tokio::spawn(async move { reserve_one(&mut caller, "r1", "bob", "phone").await });
-    let backend = somebody_waits(server.database()).await;
-    other.execute("SELECT pg_terminate_backend($1)", &[&backend]).await.unwrap();
+    let end_backends = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    eventually("the service gives up", async || {
+        hurdle.0.query_one(end_backends, &[]).await.unwrap();
+        call.is_finished()
+    })
+    .await;
     UNAVAILABLE.assert(&call.await.unwrap().unwrap_err());
 
-    other.batch_execute("ROLLBACK").await.unwrap();
+    hurdle.end().await;
     eventually("a repetition succeeds", async || {
         reserve_one(&mut client, "r1", "bob", "phone").await.is_ok()
     })

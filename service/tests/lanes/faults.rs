@@ -53,7 +53,7 @@ async fn a_batch_whose_connection_breaks_is_run_again() {
     for n in 0..5 {
         waiting.push(queue(&server, request(&format!("r{n}"), &["bob"])).await);
     }
-    blocked.client.query_one("SELECT pg_terminate_backend($1)", &[&backend]).await.unwrap();
+    blocked.0.query_one("SELECT pg_terminate_backend($1)", &[&backend]).await.unwrap();
     blocked.end().await;
     first.await.unwrap().unwrap();
     for call in waiting {

@@ -1,5 +1,5 @@
 use super::{
-    Reserving, begin, busy, lane_waits, number, one_lane, queue, request,
+    Reserving, begin, busy, number, one_lane, queue, request,
     support::{calls::eventually, client, fill, locks::connect, reserve_request},
 };
 use keypool_service::{
@@ -77,9 +77,9 @@ async fn a_call_whose_deadline_passed_costs_no_package() {
 async fn what_was_reserved_for_a_caller_that_left_is_given_back() {
     let server = TestServer::start_with(one_lane).await;
     fill(&mut client(&server).await, "bob", "phone", 1).await;
-    let blocked = super::Blocked::start(&server).await;
+    let blocked = super::Hurdle::start(&server).await;
     let left = begin(&server, request("left", &["bob"]));
-    lane_waits(&server).await;
+    blocked.somebody_waits(&server).await;
     leave(left).await;
     blocked.end().await;
     // The only package, which somebody else can have at once.
@@ -94,9 +94,9 @@ async fn what_a_repeat_has_asked_for_is_not_given_back() {
     let server = TestServer::start_with(one_lane).await;
     let mut client = client(&server).await;
     fill(&mut client, "bob", "phone", 2).await;
-    let blocked = super::Blocked::start(&server).await;
+    let blocked = super::Hurdle::start(&server).await;
     let left = begin(&server, request("r", &["bob"]));
-    lane_waits(&server).await;
+    blocked.somebody_waits(&server).await;
     // Two repeats wait for the next batches: the first finds the package, before or after it was given back.
     let repeat = queue(&server, request("r", &["bob"])).await;
     let again = queue(&server, request("r", &["bob"])).await;
@@ -124,9 +124,9 @@ async fn what_a_late_try_has_found_is_not_given_back() {
     let pool = server.server().pool();
     let answered = pool.reserve(request("r", &["bob"])).await.unwrap().reservation;
     // Another try of the same call, which is executed when nobody waits for it any more.
-    let blocked = super::Blocked::start(&server).await;
+    let blocked = super::Hurdle::start(&server).await;
     let late = begin(&server, request("r", &["bob"]));
-    lane_waits(&server).await;
+    blocked.somebody_waits(&server).await;
     leave(late).await;
     blocked.end().await;
     eventually("the late try was executed", async || {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod contended;
 mod crowded;
 mod faults;
 mod gathered;
@@ -16,7 +17,7 @@ use keypool_service::{
     testing::server::TestServer,
     types::{CipherSuite, DeviceId, GroupId, Holder, ReservationId, UserId},
 };
-use support::{calls::eventually, locks::connect};
+use support::locks::{Hurdle, connect};
 use tokio::task::JoinHandle;
 
 /// One lane of each kind, so that a test knows what waits for what.
@@ -67,43 +68,13 @@ async fn queue(server: &TestServer, request: ReserveRequest) -> Reserving {
     reserving
 }
 
-/// Nobody reads or changes one-time packages while this is not dropped.
-struct Blocked {
-    client: tokio_postgres::Client,
-}
-
-impl Blocked {
-    async fn start(server: &TestServer) -> Self {
-        let client = connect(&server.database().config()).await;
-        client.batch_execute("BEGIN; LOCK TABLE one_time").await.unwrap();
-        Self { client }
-    }
-
-    async fn end(self) {
-        self.client.batch_execute("COMMIT").await.unwrap();
-    }
-}
-
-/// A server whose lane is busy with a reserve of alice's phone, which waits for a lock. Returns that statement's backend.
-async fn busy(server: &TestServer) -> (Blocked, Reserving, i32) {
-    let blocked = Blocked::start(server).await;
+/// A server whose lane is busy with a reserve of alice's phone, which takes as long as the test wants. Returns that statement's
+/// backend.
+async fn busy(server: &TestServer) -> (Hurdle, Reserving, i32) {
+    let hurdle = Hurdle::start(server).await;
     let first = begin(server, request("first", &["alice"]));
-    let backend = lane_waits(server).await;
-    (blocked, first, backend)
-}
-
-/// Waits until a reserve lane's statement waits for a lock, and returns its backend.
-async fn lane_waits(server: &TestServer) -> i32 {
-    let client = connect(&server.database().config()).await;
-    let query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
-                 AND wait_event_type = 'Lock' AND query LIKE '/* keypool: take */%'";
-    let mut backend = None;
-    eventually("a lane waits for a lock", async || {
-        backend = client.query_opt(query, &[]).await.unwrap().map(|row| row.get(0));
-        backend.is_some()
-    })
-    .await;
-    backend.unwrap()
+    let backend = hurdle.somebody_waits(server).await;
+    (hurdle, first, backend)
 }
 
 /// The number that a query returns.

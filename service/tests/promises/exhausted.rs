@@ -1,7 +1,7 @@
 //! Promise 2: nobody hears "exhausted" while a package is left.
 
 use crate::support::{
-    Client, calls::*, client, device, fill, fill_last_resort, locks::lock, locks::somebody_waits,
+    Client, calls::*, client, device, fill, fill_last_resort, locks::has_executed, locks::lock,
     pool, reason, reserve,
 };
 use keypool_proto::v1::{ErrorReason, ReserveKeyPackagesResponse, Target};
@@ -148,7 +148,7 @@ async fn a_package_that_somebody_locks_for_a_moment_is_not_exhausted() {
 
     let mut caller = client.clone();
     let call = tokio::spawn(async move { reserve(&mut caller, "r1", phone(0)).await });
-    somebody_waits(server.database()).await;
+    has_executed(server.database(), "take").await;
     other.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(packages(&call.await.unwrap().unwrap()).len(), 1);
     assert_eq!(pool(&mut client, "bob", "phone").await.reserved, 1);
@@ -162,7 +162,7 @@ async fn a_package_that_somebody_takes_meanwhile_is_exhausted() {
     let other = lock(&server, "SELECT key_package_ref FROM one_time").await;
 
     let call = tokio::spawn(async move { reserve(&mut client, "r1", phone(0)).await });
-    somebody_waits(server.database()).await;
+    has_executed(server.database(), "take").await;
     other.batch_execute("DELETE FROM one_time; COMMIT").await.unwrap();
     assert_eq!(reason(&call.await.unwrap().unwrap_err()), ErrorReason::PoolExhausted);
 }

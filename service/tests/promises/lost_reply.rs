@@ -1,7 +1,7 @@
 //! Promise 3: every call can be repeated word for word, with the same effect and the same answer.
 
 use crate::support::{
-    Client, calls::*, client, device, fill, fill_last_resort, locks::lock, locks::somebody_waits,
+    Client, calls::*, client, device, fill, fill_last_resort, locks::has_executed, locks::lock,
     names, pool, reason, reserve, reserve_request, spend, spend_request, upload, upload_request,
     user,
 };
@@ -116,7 +116,7 @@ async fn a_reserve_repeated_before_the_first_has_ended_holds_one_package() {
     let call =
         async |mut client: Client| reserve_one(&mut client, "r1", "bob", "phone").await.unwrap();
     let abandoned = tokio::spawn(call(client.clone()));
-    somebody_waits(server.database()).await;
+    has_executed(server.database(), "take").await;
     abandoned.abort();
     let repeated = tokio::spawn(call(client.clone()));
     // Another call that came later has been answered: so the repetition has arrived, too.

@@ -1,7 +1,7 @@
 use super::support::{
     calls::{eventually, reserve_one},
     client, fill,
-    locks::{lock, somebody_waits},
+    locks::{lock_table, somebody_waits},
     upload_request,
 };
 use jiff::SignedDuration;
@@ -12,8 +12,6 @@ use keypool_service::{
 use std::time::{Duration, Instant};
 use tokio::{net::TcpStream, task::JoinHandle};
 use tonic::Code;
-
-const DEVICES_OF_BOB: &str = "SELECT FROM device WHERE user_id = 'bob'";
 
 /// A call that waits for a lock until that is given up.
 async fn hanging_call(server: &TestServer) -> JoinHandle<Result<(), tonic::Status>> {
@@ -36,7 +34,7 @@ async fn a_call_under_way_finishes_while_new_ones_are_refused() {
     let mut client = client(&server).await;
     fill(&mut client, "bob", "phone", 2).await;
     let address = server.server().address();
-    let lock = lock(&server, DEVICES_OF_BOB).await;
+    let lock = lock_table(&server, "device").await;
     let under_way = hanging_call(&server).await;
 
     // A replica keeps the database, on which the call and the lock depend.
@@ -65,7 +63,7 @@ async fn a_call_that_does_not_finish_in_time_does_not_keep_the_service_from_stop
     };
     let server = TestServer::start_with(hasty).await;
     fill(&mut client(&server).await, "bob", "phone", 2).await;
-    let _lock = lock(&server, DEVICES_OF_BOB).await;
+    let _lock = lock_table(&server, "device").await;
     let _under_way = hanging_call(&server).await;
     let started = Instant::now();
     server.stop().await;

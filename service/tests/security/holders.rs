@@ -156,7 +156,7 @@ async fn a_principal_has_no_more_calls_under_way_than_it_may() {
     })
     .await;
     let alice = inviter(&issuer, "alice");
-    let lock = super::support::locks::lock(&server, "SELECT 1 FROM device").await;
+    let lock = super::support::locks::lock_table(&server, "device").await;
     let waiting = {
         let mut client = client.clone();
         let carol = issuer.user("carol", Some("phone"), &["device"]);

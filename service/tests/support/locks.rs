@@ -17,6 +17,69 @@ pub async fn lock(server: &TestServer, query: &str) -> Client {
     client
 }
 
+/// A client in an open transaction that has locked a whole table against writers.
+pub async fn lock_table(server: &TestServer, table: &str) -> Client {
+    let client = connect(&server.database().config()).await;
+    let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE");
+    client.batch_execute(&lock).await.unwrap();
+    client
+}
+
+/// Every statement that changes one-time packages takes until this ends: it waits, but not for a lock.
+pub struct Hurdle(pub Client);
+
+impl Hurdle {
+    pub async fn start(server: &TestServer) -> Self {
+        let client = connect(&server.database().config()).await;
+        client
+            .batch_execute(
+                "CREATE TABLE IF NOT EXISTS hurdle (); INSERT INTO hurdle DEFAULT VALUES;
+                 CREATE OR REPLACE FUNCTION wait_at_hurdle() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN
+                     WHILE EXISTS (SELECT FROM public.hurdle) LOOP PERFORM pg_sleep(0.002); END LOOP;
+                     RETURN CASE WHEN tg_op = 'DELETE' THEN old ELSE new END;
+                 END $$;
+                 CREATE OR REPLACE TRIGGER hurdle BEFORE UPDATE OR DELETE ON one_time
+                     FOR EACH ROW EXECUTE FUNCTION wait_at_hurdle()",
+            )
+            .await
+            .unwrap();
+        Self(client)
+    }
+
+    /// Waits until a statement of the service waits here, and returns its backend's process id.
+    pub async fn somebody_waits(&self, server: &TestServer) -> i32 {
+        let client = connect(&server.database().config()).await;
+        let query = "SELECT pid FROM pg_stat_activity \
+                     WHERE datname = current_database() AND wait_event = 'PgSleep' LIMIT 1";
+        let mut waiting = None;
+        eventually("a statement waits", async || {
+            waiting = client.query_opt(query, &[]).await.unwrap().map(|row| row.get(0));
+            waiting.is_some()
+        })
+        .await;
+        waiting.unwrap()
+    }
+
+    pub async fn end(self) {
+        self.0.batch_execute("DELETE FROM hurdle").await.unwrap();
+    }
+}
+
+/// Waits until a lane has executed a statement, which it has not done before, and goes on.
+pub async fn has_executed(database: &TestDatabase, statement: &str) {
+    let client = connect(&database.config()).await;
+    let query = "SELECT EXISTS (
+                     SELECT FROM pg_stat_activity
+                     WHERE datname = current_database() AND state = 'idle'
+                       AND query LIKE '/* keypool: ' || $1::text || ' */%'
+                 )";
+    eventually("a lane has executed it", async || {
+        client.query_one(query, &[&statement]).await.unwrap().get(0)
+    })
+    .await;
+}
+
 /// Waits until a statement of the service waits for somebody's lock, and returns its backend's process id.
 pub async fn somebody_waits(database: &TestDatabase) -> i32 {
     let client = connect(&database.config()).await;

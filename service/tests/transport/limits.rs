@@ -3,7 +3,7 @@ use super::{
     support::{
         calls::eventually,
         client, fill, http,
-        locks::{lock, somebody_waits},
+        locks::{lock_table, somebody_waits},
         pool, upload_request,
     },
 };
@@ -175,7 +175,7 @@ async fn a_call_ends_after_the_longest_time_while_watches_go_on() {
     let mut watch = client.watch_pool(watched).await.unwrap().into_inner();
     watch.message().await.unwrap().unwrap();
 
-    let lock = lock(&server, "SELECT FROM device WHERE device_id = 'laptop'").await;
+    let lock = lock_table(&server, "device").await;
     let mut caller = client.clone();
     let package = PackageMaker::new("bob", "laptop").make();
     let upload = upload_request("bob", "laptop", vec![package]);

@@ -2,20 +2,51 @@
 
 use super::wants::PartWant;
 use crate::{
-    limits::{Limit, Limits},
-    store::{DeviceKey, Session, StoreError, Want},
+    limits::{Limit, Limited, Limits, Tokens},
+    store::{DeviceKey, LiveHolds, Session, StoreError, Want},
     types::Holder,
 };
 use jiff::Timestamp;
 use std::{collections::HashMap, sync::Arc};
 
-/// What a want may be given.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Allowance {
+/// What a want is charged for, and so what it may be given. Dropped, it takes the charge back: nothing was handed out for it.
+#[derive(Debug)]
+pub(super) enum Charge {
+    /// Any package: the holder is not limited.
+    Unlimited,
     /// Any package.
-    OneTime,
+    OneTime { handed_out: Tokens, one_time: Tokens },
     /// Only the last resort: too many of the device's one-time packages went out lately.
-    LastResort,
+    LastResort { handed_out: Tokens, limited: Limited },
+}
+
+impl Charge {
+    /// Whether a one-time package may be handed out for it.
+    pub(super) fn allows_one_time(&self) -> bool {
+        !matches!(self, Self::LastResort { .. })
+    }
+
+    /// The limit that allows the last resort only.
+    pub(super) fn limited(&self) -> Option<Limited> {
+        match self {
+            Self::LastResort { limited, .. } => Some(*limited),
+            Self::Unlimited | Self::OneTime { .. } => None,
+        }
+    }
+
+    /// Makes it final: a package was handed out for it.
+    pub(super) fn handed_out(self, last_resort: bool) {
+        match self {
+            Self::Unlimited => {}
+            Self::OneTime { handed_out, one_time } => {
+                handed_out.used();
+                if !last_resort {
+                    one_time.used();
+                }
+            }
+            Self::LastResort { handed_out, .. } => handed_out.used(),
+        }
+    }
 }
 
 /// A device and a holder, whose live holds on it are counted.
@@ -29,6 +60,8 @@ pub(super) fn pair(want: &Want) -> Pair {
 struct Holds {
     most: u64,
     left: u64,
+    /// When the first of them ends; none if there are none.
+    first_end: Option<Timestamp>,
 }
 
 /// What limited holders may still be given of devices. Holders that it does not name are not limited.
@@ -49,38 +82,40 @@ impl Budget {
         let mut this = Self { limits, now, holds: HashMap::new() };
         for PartWant { want, max_holds, .. } in wants {
             if let Some(most) = max_holds.map(u64::from) {
-                this.holds.insert(pair(want), Holds { most, left: most });
+                this.holds.insert(pair(want), Holds { most, left: most, first_end: None });
             }
         }
         let wants: Vec<&Want> = wants.iter().map(|want| &want.want).collect();
         for (pair, live) in this.live(session, &wants).await? {
             if let Some(holds) = this.holds.get_mut(&pair) {
-                holds.left = holds.most.saturating_sub(live);
+                holds.left = holds.most.saturating_sub(live.count);
+                holds.first_end = Some(live.first_end);
             }
         }
         Ok(this)
     }
 
-    /// By how many the takers have more live holds than they may.
+    /// By how many the takers have more live holds than they may, and how long that lasts.
     pub(super) async fn excess(
         &self,
         session: &mut Session,
         takers: &[&Want],
-    ) -> Result<HashMap<Pair, u64>, StoreError> {
+    ) -> Result<HashMap<Pair, (u64, Limited)>, StoreError> {
         let live = self.live(session, takers).await?;
-        let excess = |(pair, live): (Pair, u64)| {
+        let excess = |(pair, live): (Pair, LiveHolds)| {
             let most = self.holds.get(&pair)?.most;
-            (live > most).then(|| (pair, live - most))
+            let limited = self.too_many_holds(live.first_end);
+            (live.count > most).then(|| (pair, (live.count - most, limited)))
         };
         Ok(live.into_iter().filter_map(excess).collect())
     }
 
-    /// How many live holds there are on the devices of those wants that are limited.
+    /// The live holds on the devices of those wants that are limited.
     async fn live(
         &self,
         session: &mut Session,
         wants: &[&Want],
-    ) -> Result<Vec<(Pair, u64)>, StoreError> {
+    ) -> Result<Vec<(Pair, LiveHolds)>, StoreError> {
         if self.holds.is_empty() {
             return Ok(Vec::new());
         }
@@ -91,43 +126,45 @@ impl Budget {
             return Ok(Vec::new());
         }
         let live = session.live_holds(&devices, self.now).await?;
-        let named = |((device, holder), live): ((usize, Holder), u64)| {
+        let named = |((device, holder), live): ((usize, Holder), LiveHolds)| {
             ((devices[device].clone(), holder), live)
         };
         Ok(live.into_iter().map(named).collect())
     }
 
-    /// Charges one package to the limits of a want's holder, and says of which kind it may be.
-    pub(super) fn charge(&mut self, want: &Want) -> Result<Allowance, Limit> {
+    /// Charges one package to the limits of a want's holder. Of the limits that refuse it, the error names the one that lasts
+    /// longest: once it is waited out, none of them refuses.
+    pub(super) fn charge(&mut self, want: &Want) -> Result<Charge, Limited> {
         if self.holds.is_empty() {
-            return Ok(Allowance::OneTime);
+            return Ok(Charge::Unlimited);
         }
-        let Some(holds) = self.holds.get_mut(&pair(want)) else { return Ok(Allowance::OneTime) };
-        if holds.left == 0 {
-            return Err(Limit::Holds);
-        }
-        self.limits.hand_out(&want.holder, &want.device, self.now)?;
-        holds.left -= 1;
-        match self.limits.one_time(&want.device, self.now) {
-            Ok(()) => Ok(Allowance::OneTime),
-            Err(_limit) => Ok(Allowance::LastResort),
-        }
-    }
-
-    /// Takes a charge back: nothing was handed out for it.
-    pub(super) fn give_back(&mut self, want: &Want, allowance: Allowance) {
-        let Some(holds) = self.holds.get_mut(&pair(want)) else { return };
-        holds.left += 1;
-        self.limits.not_handed_out(&want.holder, &want.device);
-        if matches!(allowance, Allowance::OneTime) {
-            self.limits.no_one_time(&want.device);
+        let Some(holds) = self.holds.get_mut(&pair(want)) else { return Ok(Charge::Unlimited) };
+        let too_many_holds =
+            (holds.left == 0).then_some(holds.first_end.unwrap_or(want.held_until));
+        let handed_out = self.limits.hand_out(&want.holder, &want.device, self.now);
+        match (handed_out, too_many_holds) {
+            (Err(limited), Some(end)) => Err(limited.longer(self.too_many_holds(end))),
+            (Ok(_), Some(end)) => Err(self.too_many_holds(end)),
+            (Err(limited), None) => Err(limited),
+            (Ok(handed_out), None) => {
+                holds.left -= 1;
+                Ok(match self.limits.one_time(&want.device, self.now) {
+                    Ok(one_time) => Charge::OneTime { handed_out, one_time },
+                    Err(limited) => Charge::LastResort { handed_out, limited },
+                })
+            }
         }
     }
 
-    /// Takes the charge for a one-time package back: the device had none.
-    pub(super) fn no_one_time(&self, want: &Want) {
-        if self.holds.contains_key(&pair(want)) {
-            self.limits.no_one_time(&want.device);
+    /// Counts a hold less: the want got none.
+    pub(super) fn no_hold(&mut self, want: &Want) {
+        if let Some(holds) = self.holds.get_mut(&pair(want)) {
+            holds.left += 1;
         }
+    }
+
+    fn too_many_holds(&self, end: Timestamp) -> Limited {
+        let wait = end.duration_since(self.now).max(jiff::SignedDuration::from_millis(1));
+        Limited { limit: Limit::Holds, wait }
     }
 }

@@ -1,15 +1,13 @@
 //! What a reserve reached, which nobody loses: it is claimed or given back.
 
-use super::{DeviceOutcome, Outcome, ReserveCall};
+use super::{DeviceOutcome, Outcome, ReserveCall, new_holds::NewHolds};
 use crate::{
-    lane::{
-        Family, LaneError, Lanes,
-        hold::{Hold, HoldCall},
-    },
-    store::{DeviceKey, HeldItem, ReleaseItem, ReservedRow},
-    types::{Holder, ReservationId},
+    lane::{Family, LaneError, hold::Hold},
+    store::{DeviceKey, ReservedRow},
+    types::Target,
 };
-use std::sync::Arc;
+use jiff::Timestamp;
+use std::{mem, sync::Arc};
 
 /// What a reserve reached. Dropped before it is claimed, it gives back what it has taken and nobody has asked for since. What
 /// it has found stays: an earlier try may have been answered with it, and this one may have come late.
@@ -28,8 +26,22 @@ impl Granted {
         self.outcomes.push(outcome);
     }
 
-    pub(in crate::lane) fn add(&mut self, other: Self) {
-        self.outcomes.extend(other.claim());
+    /// Changes what was reached for a device, and returns the package that it had.
+    pub(super) fn revise(&mut self, device: &DeviceKey, outcome: Outcome) -> Option<ReservedRow> {
+        let is_it = |one: &&mut DeviceOutcome| {
+            one.user == device.user && one.device.as_ref() == Some(&device.device)
+        };
+        let one = self.outcomes.iter_mut().find(is_it)?;
+        one.charge = None;
+        match mem::replace(&mut one.outcome, outcome) {
+            Outcome::Reserved(row) => Some(row),
+            _ => None,
+        }
+    }
+
+    /// Adds what another part of the call reached.
+    pub fn add(&mut self, mut other: Self) {
+        self.outcomes.append(&mut other.outcomes);
     }
 
     /// One element for each device of the targets, ordered by user and device within each part of a call.
@@ -38,64 +50,74 @@ impl Granted {
         &self.outcomes
     }
 
-    /// Takes what was reached: it is the caller's from now on.
+    /// Takes out the devices that have to be asked for again: those of which nothing is known yet, and those of which the
+    /// hold, or the package's lifetime, has ended by now.
+    pub fn take_open(&mut self, now: Timestamp) -> Vec<Target> {
+        let open: Vec<_> = self.outcomes.iter().map(|one| one.open(now)).collect();
+        let mut targets = Vec::new();
+        let mut kept = Vec::with_capacity(self.outcomes.len());
+        for (one, open) in mem::take(&mut self.outcomes).into_iter().zip(open) {
+            match open {
+                Some((user, device)) => {
+                    targets.push(Target { user, device: Some(device), excluded: Vec::new() });
+                }
+                None => kept.push(one),
+            }
+        }
+        self.outcomes = kept;
+        targets
+    }
+
+    /// Notes that devices stayed contended.
+    pub fn add_contended(&mut self, targets: Vec<Target>) {
+        self.outcomes.extend(targets.into_iter().map(|target| DeviceOutcome {
+            user: target.user,
+            device: target.device,
+            outcome: Outcome::Contended,
+            charge: None,
+        }));
+    }
+
+    /// Takes what was reached: it is the caller's from now on, and its holder is charged for it.
     #[must_use]
     pub fn claim(mut self) -> Vec<DeviceOutcome> {
-        std::mem::take(&mut self.outcomes)
+        let mut outcomes = mem::take(&mut self.outcomes);
+        for one in &mut outcomes {
+            if let (Some(charge), Outcome::Reserved(row)) = (one.charge.take(), &one.outcome) {
+                charge.handed_out(row.last_resort);
+            }
+        }
+        outcomes
     }
 
-    /// Gives back what is held, but for what somebody has asked for again since.
+    /// Gives back what is held, but for what somebody has asked for again since. Goes on if the caller leaves.
     ///
     /// # Errors
-    /// If the database fails; then the holds end with their time.
-    pub async fn give_back(self, lanes: &Lanes) -> Result<(), LaneError> {
-        let items = self.releases(|_| true);
-        let _outcomes = self.claim();
-        if !items.is_empty() {
-            lanes.hold(HoldCall::Release(items)).await?;
+    /// If the database fails: the holds are given back as soon as it can be, or end with their time.
+    pub async fn give_back(mut self) -> Result<(), LaneError> {
+        let holds = self.holds(|_| true);
+        self.outcomes.clear();
+        holds.give_back().await
+    }
+
+    fn holds(&self, which: impl Fn(&ReservedRow) -> bool) -> NewHolds {
+        let mut holds = NewHolds::none(self.hold.clone());
+        for one in &self.outcomes {
+            if let (Outcome::Reserved(row), Some(device)) = (&one.outcome, &one.device)
+                && !row.spent
+                && which(row)
+            {
+                let device = DeviceKey::new(one.user.clone(), device.clone());
+                holds.push(&device, &self.call.reservation, &self.call.holder, row);
+            }
         }
-        Ok(())
-    }
-
-    fn releases(&self, which: impl Fn(&ReservedRow) -> bool) -> Vec<ReleaseItem> {
-        let release = |one: &DeviceOutcome| {
-            let (Outcome::Reserved(row), Some(device)) = (&one.outcome, &one.device) else {
-                return None;
-            };
-            let device = DeviceKey::new(one.user.clone(), device.clone());
-            (!row.spent && which(row))
-                .then(|| release_item(&device, &self.call.reservation, &self.call.holder, row))
-        };
-        self.outcomes.iter().filter_map(release).collect()
-    }
-}
-
-/// The release of what was just reserved, unless it is asked for again before.
-pub(super) fn release_item(
-    device: &DeviceKey,
-    reservation: &ReservationId,
-    holder: &Holder,
-    row: &ReservedRow,
-) -> ReleaseItem {
-    ReleaseItem {
-        held: HeldItem {
-            device: device.clone(),
-            reference: row.reference.clone(),
-            reservation: reservation.clone(),
-            holder: Some(holder.clone()),
-        },
-        unusable_reason: None,
-        asked_at: row.asked_at,
+        holds
     }
 }
 
 impl Drop for Granted {
     fn drop(&mut self) {
         // Last-resort packages are shared: a hold on one keeps nobody waiting.
-        let items = self.releases(|row| row.asked_at.is_some() && !row.found);
-        for (lane, _, call) in HoldCall::Release(items).split(&self.hold) {
-            // In vain if the lanes are full or closed: then the holds end with their time.
-            let _ = self.hold.lane(lane).push_unattended(call);
-        }
+        drop(self.holds(|row| row.asked_at.is_some() && !row.found));
     }
 }

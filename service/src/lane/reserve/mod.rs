@@ -1,11 +1,13 @@
 //! Ensures that reservations hold packages.
 //!
 //! A batch is cut into rounds that can be served by the same statements; what a call reached in its rounds is
-//! [granted](Granted) to it.
+//! [granted](Granted) to it. No statement waits for a row that another transaction has locked: what is contended has to be
+//! asked for again.
 
 mod budget;
 mod call;
 mod granted;
+mod new_holds;
 mod outcome;
 mod round;
 mod wants;
@@ -72,11 +74,10 @@ impl Work for Reserve {
                 min_not_after: now + part.call.min_remaining,
                 cipher_suites: part.call.cipher_suites.clone(),
             };
+            let limits = self.rules.limits.clone();
             let round =
-                Round::of(session, filter, parts, &round, self.rules.limits.clone()).await?;
-            for (part, outcome) in round.run(session).await? {
-                granted[part].push(outcome);
-            }
+                Round::of(session, filter, parts, &round, limits, &mut granted, self.hold.clone());
+            round.await?.run(session).await?;
         }
         Ok(granted)
     }

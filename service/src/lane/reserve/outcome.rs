@@ -1,12 +1,15 @@
 //! What a reserve reaches for each device.
 
+use super::budget::Charge;
 use crate::{
+    limits::Limited,
     store::{Missing, ReservedRow},
     types::{DeviceId, UserId},
 };
+use jiff::Timestamp;
 
 /// What a reserve reached for a device.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct DeviceOutcome {
     /// The user.
     pub user: UserId,
@@ -14,21 +17,44 @@ pub struct DeviceOutcome {
     pub device: Option<DeviceId>,
     /// What the reservation has.
     pub outcome: Outcome,
+    /// What its holder is charged for it, unless the outcome is given back.
+    pub(super) charge: Option<Charge>,
 }
 
 /// What a reservation has of a device, or why nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Outcome {
     /// A package.
     Reserved(ReservedRow),
     /// Nothing could be taken.
     Missing(Missing),
-    /// The holder has as many live holds on the device as it may.
-    Limited,
+    /// There is a package, but another transaction has locked it: nothing is known yet.
+    Contended,
+    /// A limit of the holder's was hit.
+    Limited(Limited),
     /// The reservation holds a package of a cipher suite that is not acceptable now.
     OtherSuite,
     /// The reservation was made for another group.
     OtherGroup,
     /// The reservation is another holder's.
     OtherHolder,
+}
+
+impl DeviceOutcome {
+    /// Whether it has to be asked for again at this time: nothing is known yet, or what was reached is over.
+    fn is_open(&self, now: Timestamp) -> bool {
+        match &self.outcome {
+            Outcome::Contended => true,
+            Outcome::Reserved(row) => {
+                !row.spent && (row.not_after <= now || row.held_until.is_some_and(|end| end <= now))
+            }
+            _ => false,
+        }
+    }
+
+    /// The device, if it has to be asked for again at this time.
+    pub(super) fn open(&self, now: Timestamp) -> Option<(UserId, DeviceId)> {
+        let device = self.device.clone().filter(|_| self.is_open(now))?;
+        Some((self.user.clone(), device))
+    }
 }

@@ -1,14 +1,15 @@
-//! The steps of a reserve: take, look up, explain, fall back to the last resort.
+//! The steps of a reserve: take, explain, look up, fall back to the last resort.
 
 use super::{
-    DeviceOutcome, Outcome, ReservePart,
-    budget::{Allowance, Budget, pair},
-    granted::release_item,
+    DeviceOutcome, Granted, Outcome, ReservePart,
+    budget::{Budget, Charge, pair},
+    new_holds::NewHolds,
     wants::{PartWant, Wants},
 };
 use crate::{
-    limits::{Limit, Limits},
-    store::{Locked, Missing, Own, ReserveFilter, ReservedRow, Session, StoreError, Want},
+    lane::{Family, hold::Hold},
+    limits::{Limited, Limits},
+    store::{KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Session, StoreError, Want},
 };
 use jiff::Timestamp;
 use std::{
@@ -16,21 +17,20 @@ use std::{
     sync::Arc,
 };
 
-/// How often packages that others have locked are waited for, before they are counted as gone. Each wait ends with one
-/// package taken by somebody.
-const WAITS: usize = 8;
-
 /// Parts that share a filter, and what they have reached so far. Numbers of wants are their places in `wants`.
-pub(super) struct Round {
+pub(super) struct Round<'a> {
     filter: ReserveFilter,
     /// Ordered by device.
     wants: Vec<PartWant>,
-    /// With the numbers of the parts.
-    outcomes: Vec<(usize, DeviceOutcome)>,
+    /// What each want's holder is charged for it, while it is open and within the limits.
+    charges: Vec<Option<Charge>>,
     budget: Budget,
+    /// What each part of the batch has reached: it gives back what it has if this round fails.
+    granted: &'a mut [Granted],
+    hold: Arc<Family<Hold>>,
 }
 
-impl Round {
+impl<'a> Round<'a> {
     /// Begins a round for the parts of these numbers.
     pub(super) async fn of(
         session: &mut Session,
@@ -38,63 +38,69 @@ impl Round {
         parts: &[&ReservePart],
         numbers: &[usize],
         limits: Arc<Limits>,
+        granted: &'a mut [Granted],
+        hold: Arc<Family<Hold>>,
     ) -> Result<Self, StoreError> {
         let Wants { wants, without_device } =
             Wants::of(session, parts, numbers, filter.now).await?;
+        for (part, outcome) in without_device {
+            granted[part].push(outcome);
+        }
         let budget = Budget::of(session, limits, &wants, filter.now).await?;
-        let mut outcomes = without_device;
-        outcomes.reserve(wants.len());
-        Ok(Self { filter, wants, outcomes, budget })
+        let charges = wants.iter().map(|_| None).collect();
+        Ok(Self { filter, wants, charges, budget, granted, hold })
     }
 
-    /// Reserves, and returns what was reached with the numbers of the parts.
-    pub(super) async fn run(
-        mut self,
-        session: &mut Session,
-    ) -> Result<Vec<(usize, DeviceOutcome)>, StoreError> {
-        self.reserve(session).await?;
-        Ok(self.outcomes)
-    }
-
-    /// Calls a pool exhausted only if no package is left that another transaction has merely locked.
-    async fn reserve(&mut self, session: &mut Session) -> Result<(), StoreError> {
-        let all: Vec<usize> = (0..self.wants.len()).collect();
-        let Allowed { one_time, last_resort, nothing } = self.within_limits(all);
-        let mut open = self.take(session, one_time, Locked::Skip).await?;
-        for &want in &open {
-            self.budget.give_back(&self.wants[want].want, Allowance::OneTime);
+    /// Reserves. A pool is called exhausted only if no package is left that another transaction has merely locked, and if the
+    /// reservation did not get one meanwhile by another call.
+    pub(super) async fn run(mut self, session: &mut Session) -> Result<(), StoreError> {
+        let mut limited = HashMap::new();
+        let (mut takers, mut open) = (Vec::new(), Vec::new());
+        for want in 0..self.wants.len() {
+            match self.charge(want) {
+                Ok(true) => takers.push(want),
+                Ok(false) => open.push(want),
+                Err(limit) => {
+                    limited.insert(want, limit);
+                    open.push(want);
+                }
+            }
         }
-        for &want in &last_resort {
-            self.budget.give_back(&self.wants[want].want, Allowance::LastResort);
-        }
-        open.extend(last_resort);
-        open.extend(nothing.into_iter().map(|(want, _)| want));
+        open.extend(self.take(session, takers, KnownDevices::LeaveAlone).await?);
         if open.is_empty() {
             return Ok(());
         }
         open.sort_unstable();
-        // What a reservation has already is no matter of limits.
+        // First why there is nothing, and then what the reservations have: a call that was executing elsewhere has either left
+        // a package that looks as if it were free, or what it took is seen now.
+        let missing = self.explain(session, &open).await?;
         let open = self.look_up(session, open).await?;
-        let Allowed { one_time: mut open, last_resort, nothing } = self.within_limits(open);
-        for (want, limit) in nothing {
-            limit.hit();
-            self.settle(want, Outcome::Limited);
-        }
-        for want in self.share(session, last_resort).await? {
-            Limit::Device.hit();
-            self.budget.give_back(&self.wants[want].want, Allowance::LastResort);
-            self.settle(want, Outcome::Limited);
-        }
-        for wait in 0..=WAITS {
-            if open.is_empty() {
-                return Ok(());
+        // What a reservation has already is no matter of limits.
+        for want in &open {
+            if limited.contains_key(want)
+                && let Ok(_) = self.charge(*want)
+            {
+                limited.remove(want);
             }
-            let found = self.explain(session, open).await?;
-            let takable = |&(_, missing): &(usize, Missing)| missing.takable && wait < WAITS;
-            let (takable, gone): (Vec<_>, Vec<_>) = found.into_iter().partition(takable);
-            self.fall_back(session, gone).await?;
-            let takable = takable.into_iter().map(|(want, _)| want).collect();
-            open = self.take(session, takable, Locked::Wait).await?;
+        }
+        let (mut takers, mut gone) = (Vec::new(), Vec::new());
+        for want in open {
+            match (limited.get(&want), &self.charges[want]) {
+                (Some(limit), _) => self.settle_limited(want, *limit),
+                (None, Some(charge)) if charge.allows_one_time() && missing[&want].takable => {
+                    takers.push(want);
+                }
+                _ => gone.push(want),
+            }
+        }
+        for want in self.take(session, takers, KnownDevices::Take).await? {
+            self.settle(want, Outcome::Contended);
+        }
+        for want in self.share(session, gone).await? {
+            match self.charges[want].as_ref().and_then(Charge::limited) {
+                Some(limit) => self.settle_limited(want, limit),
+                None => self.settle(want, Outcome::Missing(missing[&want])),
+            }
         }
         Ok(())
     }
@@ -104,54 +110,50 @@ impl Round {
         &mut self,
         session: &mut Session,
         wants: Vec<usize>,
-        locked: Locked,
+        known: KnownDevices,
     ) -> Result<Vec<usize>, StoreError> {
         if wants.is_empty() {
             return Ok(wants);
         }
-        let taken = session.take(&self.filter, &self.refs(&wants), locked).await?;
-        let kept = self.keep_within_limits(session, &wants, taken).await?;
-        Ok(self.settle_all(wants, kept))
+        let taken = session.take(&self.filter, &self.refs(&wants), known).await?;
+        let mut left: Vec<Option<usize>> = wants.iter().copied().map(Some).collect();
+        let mut takers = Vec::with_capacity(taken.len());
+        for (place, row) in taken {
+            if let Some(want) = left[place].take() {
+                takers.push(want);
+                self.settle(want, Outcome::Reserved(row));
+            }
+        }
+        self.keep_within_limits(session, &takers).await?;
+        Ok(left.into_iter().flatten().collect())
     }
 
     /// Gives back what holders have too much of, because another replica let them in at the same moment.
     async fn keep_within_limits(
         &mut self,
         session: &mut Session,
-        wants: &[usize],
-        taken: Vec<(usize, ReservedRow)>,
-    ) -> Result<Vec<(usize, Outcome)>, StoreError> {
-        let of_place = |place: usize| &self.wants[wants[place]].want;
-        let takers: Vec<&Want> = taken.iter().map(|(place, _)| of_place(*place)).collect();
-        let mut excess = self.budget.excess(session, &takers).await?;
-        let (mut give_back, mut uncharged) = (Vec::new(), Vec::new());
-        let mut outcomes = Vec::with_capacity(taken.len());
-        for (place, row) in taken {
-            let want = of_place(place);
-            let kept = match excess.get_mut(&pair(want)) {
-                Some(excess) if *excess > 0 => {
-                    *excess -= 1;
-                    give_back.push(release_item(
-                        &want.device,
-                        &want.reservation,
-                        &want.holder,
-                        &row,
-                    ));
-                    Limit::Holds.hit();
-                    uncharged.push(wants[place]);
-                    Outcome::Limited
-                }
-                _ => Outcome::Reserved(row),
-            };
-            outcomes.push((place, kept));
+        takers: &[usize],
+    ) -> Result<(), StoreError> {
+        let mut excess = self.budget.excess(session, &self.refs(takers)).await?;
+        let mut surplus = NewHolds::none(self.hold.clone());
+        for &taker in takers {
+            let PartWant { want, part, .. } = &self.wants[taker];
+            let Some((excess, limit)) = excess.get_mut(&pair(want)) else { continue };
+            if *excess == 0 {
+                continue;
+            }
+            *excess -= 1;
+            let limit = *limit;
+            if let Some(row) = self.granted[*part].revise(&want.device, Outcome::Limited(limit)) {
+                surplus.push(&want.device, &want.reservation, &want.holder, &row);
+            }
+            limit.limit.hit();
         }
-        for want in uncharged {
-            self.budget.give_back(&self.wants[want].want, Allowance::OneTime);
+        if !surplus.items().is_empty() {
+            let released = session.release(surplus.items(), self.filter.now).await?;
+            surplus.forget(&released);
         }
-        if !give_back.is_empty() {
-            session.release(&give_back, self.filter.now).await?;
-        }
-        Ok(outcomes)
+        Ok(())
     }
 
     /// Finds what reservations have from earlier calls, and returns the wants that have nothing.
@@ -165,84 +167,75 @@ impl Round {
         let mut known = HashSet::new();
         for (place, own) in own {
             let want = wants[place];
+            let outcome = match own {
+                Own::Package(row) if row.spent || row.last_resort => Outcome::Reserved(row),
+                Own::Package(row) => {
+                    held.push((want, row));
+                    known.insert(want);
+                    continue;
+                }
+                Own::Quarantined => continue,
+                Own::OtherSuite => Outcome::OtherSuite,
+                Own::OtherGroup => Outcome::OtherGroup,
+                Own::OtherHolder => Outcome::OtherHolder,
+            };
             known.insert(want);
-            match own {
-                Own::Package(row) if row.spent || row.last_resort => {
-                    self.settle(want, Outcome::Reserved(row));
-                }
-                Own::Package(row) => held.push((want, row)),
-                Own::OtherSuite => self.settle(want, Outcome::OtherSuite),
-                Own::OtherGroup => self.settle(want, Outcome::OtherGroup),
-                Own::OtherHolder => self.settle(want, Outcome::OtherHolder),
-            }
+            self.uncharge(want);
+            self.settle(want, outcome);
         }
-        let mut open: Vec<usize> = wants.into_iter().filter(|want| !known.contains(want)).collect();
         if !held.is_empty() {
-            let asked: Vec<_> =
-                held.iter().map(|(want, row)| (&self.wants[*want].want, &row.reference)).collect();
-            let renewed = session.renew(&asked, self.filter.now).await?;
-            let renewed: HashMap<usize, (Timestamp, Timestamp)> =
-                renewed.into_iter().map(|(place, end, asked)| (place, (end, asked))).collect();
-            for (place, (want, row)) in held.into_iter().enumerate() {
-                match renewed.get(&place) {
-                    Some(&(held_until, asked_at)) => {
-                        let row = ReservedRow {
-                            held_until: Some(held_until),
-                            asked_at: Some(asked_at),
-                            ..row
-                        };
-                        self.settle(want, Outcome::Reserved(row));
-                    }
-                    // Somebody took it over in between.
-                    None => open.push(want),
-                }
-            }
+            self.renew(session, held).await?;
         }
-        open.sort_unstable();
-        Ok(open)
+        Ok(wants.into_iter().filter(|want| !known.contains(want)).collect())
+    }
+
+    /// Notes that what is held was asked for again, and begins lapsed holds anew.
+    async fn renew(
+        &mut self,
+        session: &mut Session,
+        held: Vec<(usize, ReservedRow)>,
+    ) -> Result<(), StoreError> {
+        let asked: Vec<_> =
+            held.iter().map(|(want, row)| (&self.wants[*want].want, &row.reference)).collect();
+        let renewed = session.renew(&asked, self.filter.now).await?;
+        let renewed: HashMap<usize, (Timestamp, Timestamp)> =
+            renewed.into_iter().map(|(place, end, asked)| (place, (end, asked))).collect();
+        for (place, (want, row)) in held.into_iter().enumerate() {
+            let outcome = match renewed.get(&place) {
+                Some(&(held_until, asked_at)) => Outcome::Reserved(ReservedRow {
+                    held_until: Some(held_until),
+                    asked_at: Some(asked_at),
+                    ..row
+                }),
+                // Another transaction has locked it, or taken it over.
+                None => Outcome::Contended,
+            };
+            self.uncharge(want);
+            self.settle(want, outcome);
+        }
+        Ok(())
     }
 
     /// Says for each want what there is of its device, which is looked at once.
     async fn explain(
         &self,
         session: &mut Session,
-        wants: Vec<usize>,
-    ) -> Result<Vec<(usize, Missing)>, StoreError> {
+        wants: &[usize],
+    ) -> Result<HashMap<usize, Missing>, StoreError> {
         let device = |want: usize| &self.wants[want].want.device;
-        let mut firsts = wants.clone();
+        let mut firsts = wants.to_vec();
         firsts.dedup_by(|next, one| device(*next) == device(*one));
         let found = session.explain_missing(&self.filter, &self.refs(&firsts)).await?;
         let mut found = firsts.into_iter().zip(found).peekable();
-        let mut explained = Vec::with_capacity(wants.len());
+        let mut explained = HashMap::with_capacity(wants.len());
         let mut missing = Missing::default();
-        for want in wants {
+        for &want in wants {
             if let Some((_, next)) = found.next_if(|(first, _)| *first == want) {
                 missing = next;
             }
-            explained.push((want, missing));
+            explained.insert(want, missing);
         }
         Ok(explained)
-    }
-
-    /// Hands out last-resort packages, and settles what is missing.
-    async fn fall_back(
-        &mut self,
-        session: &mut Session,
-        wants: Vec<(usize, Missing)>,
-    ) -> Result<(), StoreError> {
-        if wants.is_empty() {
-            return Ok(());
-        }
-        let (numbers, missing): (Vec<usize>, Vec<Missing>) = wants.into_iter().unzip();
-        for &want in &numbers {
-            self.budget.no_one_time(&self.wants[want].want);
-        }
-        let missing: HashMap<usize, Missing> = numbers.iter().copied().zip(missing).collect();
-        for want in self.share(session, numbers).await? {
-            self.budget.give_back(&self.wants[want].want, Allowance::LastResort);
-            self.settle(want, Outcome::Missing(missing[&want]));
-        }
-        Ok(())
     }
 
     /// Hands out last-resort packages, and returns the wants of devices that have none.
@@ -255,53 +248,48 @@ impl Round {
             return Ok(wants);
         }
         let handed_out = session.last_resort(&self.filter, &self.refs(&wants)).await?;
-        let handed_out = handed_out.into_iter().map(|(place, row)| (place, Outcome::Reserved(row)));
-        Ok(self.settle_all(wants, handed_out.collect()))
+        let mut left: Vec<Option<usize>> = wants.iter().copied().map(Some).collect();
+        for (place, row) in handed_out {
+            if let Some(want) = left[place].take() {
+                self.settle(want, Outcome::Reserved(row));
+            }
+        }
+        Ok(left.into_iter().flatten().collect())
     }
 
     fn refs(&self, wants: &[usize]) -> Vec<&Want> {
         wants.iter().map(|&want| &self.wants[want].want).collect()
     }
 
-    /// Settles the wants that have an outcome, by their places, and returns the others.
-    fn settle_all(&mut self, wants: Vec<usize>, outcomes: Vec<(usize, Outcome)>) -> Vec<usize> {
-        let mut left: Vec<Option<usize>> = wants.into_iter().map(Some).collect();
-        for (place, outcome) in outcomes {
-            if let Some(want) = left[place].take() {
-                self.settle(want, outcome);
-            }
-        }
-        left.into_iter().flatten().collect()
+    /// Charges a want to its holder's limits, and says whether it may be given a one-time package; else the last resort.
+    fn charge(&mut self, want: usize) -> Result<bool, Limited> {
+        let charge = self.budget.charge(&self.wants[want].want)?;
+        let allows_one_time = charge.allows_one_time();
+        self.charges[want] = Some(charge);
+        Ok(allows_one_time)
     }
 
+    /// Takes the charge for a want back.
+    fn uncharge(&mut self, want: usize) {
+        if self.charges[want].take().is_some() {
+            self.budget.no_hold(&self.wants[want].want);
+        }
+    }
+
+    fn settle_limited(&mut self, want: usize, limited: Limited) {
+        limited.limit.hit();
+        self.settle(want, Outcome::Limited(limited));
+    }
+
+    /// Notes what a want reached. Its charge goes with it, and is taken back if it reached nothing.
     fn settle(&mut self, want: usize, outcome: Outcome) {
+        let charge = self.charges[want].take().filter(|_| matches!(outcome, Outcome::Reserved(_)));
         let PartWant { want: Want { device, .. }, part, .. } = &self.wants[want];
-        let outcome = DeviceOutcome {
+        self.granted[*part].push(DeviceOutcome {
             user: device.user.clone(),
             device: Some(device.device.clone()),
             outcome,
-        };
-        self.outcomes.push((*part, outcome));
+            charge,
+        });
     }
-
-    /// Charges each want to its holder's limits, and says what it may be given.
-    fn within_limits(&mut self, wants: Vec<usize>) -> Allowed {
-        let mut allowed = Allowed::default();
-        for want in wants {
-            match self.budget.charge(&self.wants[want].want) {
-                Ok(Allowance::OneTime) => allowed.one_time.push(want),
-                Ok(Allowance::LastResort) => allowed.last_resort.push(want),
-                Err(limit) => allowed.nothing.push((want, limit)),
-            }
-        }
-        allowed
-    }
-}
-
-/// What wants may be given: one-time packages, the last resort only, or nothing.
-#[derive(Default)]
-struct Allowed {
-    one_time: Vec<usize>,
-    last_resort: Vec<usize>,
-    nothing: Vec<(usize, Limit)>,
 }

@@ -51,6 +51,7 @@ impl Wants {
                         user: target.user.clone(),
                         device: None,
                         outcome: Outcome::Missing(Missing::default()),
+                        charge: None,
                     };
                     this.without_device.push((*number, outcome));
                 }

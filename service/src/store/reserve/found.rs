@@ -42,11 +42,22 @@ impl std::fmt::Debug for ReservedRow {
     }
 }
 
+/// The live holds of a holder on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveHolds {
+    /// How many there are.
+    pub count: u64,
+    /// When the first of them ends.
+    pub first_end: Timestamp,
+}
+
 /// What a reservation has of a device from an earlier call.
 #[derive(Debug, Clone)]
 pub enum Own {
     /// A package, which may be held, lapsed or spent.
     Package(ReservedRow),
+    /// A package that it holds and that is quarantined: nobody gets it.
+    Quarantined,
     /// A package of a cipher suite that is not acceptable now.
     OtherSuite,
     /// The reservation was made for another group.
@@ -62,7 +73,7 @@ pub struct Missing {
     pub user_known: bool,
     /// The device has uploaded something.
     pub device_known: bool,
-    /// There is a package that could be taken, as soon as another transaction lets go of it.
+    /// There is a package that can be taken, now or as soon as another transaction lets go of it.
     pub takable: bool,
     /// The device has uploaded packages of an acceptable cipher suite.
     pub suite_known: bool,
@@ -93,6 +104,8 @@ pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
         Own::OtherGroup
     } else if !is("same_suite")? {
         Own::OtherSuite
+    } else if is("quarantined")? {
+        Own::Quarantined
     } else {
         Own::Package(ReservedRow {
             last_resort: is("last_resort")?,

@@ -5,8 +5,8 @@ mod devices;
 mod found;
 mod want;
 
-pub use found::{Missing, Own, ReservedRow};
-pub use want::{Locked, ReserveFilter, Want};
+pub use found::{LiveHolds, Missing, Own, ReservedRow};
+pub use want::{KnownDevices, ReserveFilter, Want};
 
 pub(super) use found::cipher_suite;
 
@@ -15,7 +15,7 @@ use crate::types::{Bucket, DeviceId, Holder, KeyPackageRef, UserId};
 use devices::Devices;
 use found::{missing, own, reserved};
 use jiff::Timestamp;
-use std::{collections::HashMap, sync::LazyLock};
+use std::collections::HashMap;
 use want::{buckets, ends, groups, text};
 
 const DEVICES_OF: &str = include_str!("../sql/devices_of.sql");
@@ -25,9 +25,6 @@ const OWN: &str = include_str!("../sql/own.sql");
 const RENEW: &str = include_str!("../sql/renew.sql");
 const LAST_RESORT: &str = include_str!("../sql/last_resort.sql");
 const EXPLAIN_MISSING: &str = include_str!("../sql/explain_missing.sql");
-
-/// The same statement, but it waits for packages whose lock another transaction holds instead of passing over them.
-static TAKE_WAITING: LazyLock<String> = LazyLock::new(|| TAKE.replace("SKIP LOCKED", ""));
 
 impl Session {
     /// The devices of each user, in the users' order.
@@ -48,7 +45,7 @@ impl Session {
         Ok(devices)
     }
 
-    /// How many live holds each holder has on one-time packages of each device, by the device's place.
+    /// The live holds that each holder has on one-time packages of each device, by the device's place.
     ///
     /// # Errors
     /// If the database fails.
@@ -56,7 +53,7 @@ impl Session {
         &mut self,
         devices: &[&DeviceKey],
         now: Timestamp,
-    ) -> Result<HashMap<(usize, Holder), u64>, StoreError> {
+    ) -> Result<HashMap<(usize, Holder), LiveHolds>, StoreError> {
         let bucket: Vec<_> = devices.iter().map(|device| device.bucket.number()).collect();
         let user: Vec<_> = devices.iter().map(|device| device.user.as_str()).collect();
         let device: Vec<_> = devices.iter().map(|device| device.device.as_str()).collect();
@@ -72,13 +69,15 @@ impl Session {
         rows.iter()
             .map(|row| {
                 let holder = id(Holder::new(get::<&str>(row, "holder")?))?;
-                Ok(((index(row, "item")?, holder), count(row, "holds")?))
+                let holds =
+                    LiveHolds { count: count(row, "holds")?, first_end: get(row, "first_end")? };
+                Ok(((index(row, "item")?, holder), holds))
             })
             .collect()
     }
 
-    /// Takes a package for each want that there is one for, and returns those by the wants' places. The wants of one
-    /// device must follow each other, and the devices be in order.
+    /// Takes a package for each want that there is one for, and returns those by the wants' places. Packages that another
+    /// transaction has locked are passed over. The wants of one device must follow each other, and the devices be in order.
     ///
     /// # Errors
     /// If the database fails.
@@ -86,23 +85,20 @@ impl Session {
         &mut self,
         filter: &ReserveFilter,
         wants: &[&Want],
-        locked: Locked,
+        known: KnownDevices,
     ) -> Result<Vec<(usize, ReservedRow)>, StoreError> {
         let devices = Devices::of(wants);
         let (device, nth): (Vec<i32>, Vec<i32>) = devices.of_want.iter().copied().unzip();
         let rows = self
             .rows(
-                match locked {
-                    Locked::Skip => TAKE,
-                    Locked::Wait => &TAKE_WAITING,
-                },
+                TAKE,
                 &[
                     /* bucket */ &devices.bucket,
                     /* user_id */ &devices.user,
                     /* device_id */ &devices.device,
                     /* reservation_ids */ &devices.reservations,
                     /* wanted */ &devices.wanted,
-                    /* new ones only */ &(locked == Locked::Skip),
+                    /* leave known ones alone */ &(known == KnownDevices::LeaveAlone),
                     /* now */ &filter.now,
                     /* min_not_after */ &filter.min_not_after,
                     /* cipher_suites */ &filter.suites(),
@@ -151,7 +147,8 @@ impl Session {
     }
 
     /// Notes that the wants' reservations ask again for one-time packages that they hold, and begins lapsed holds anew.
-    /// Returns when the holds end and when they were asked for, by the wants' places, of those that are still theirs.
+    /// Returns when the holds end and when they were asked for, by the wants' places, of those that are still theirs and
+    /// that no other transaction has locked.
     ///
     /// # Errors
     /// If the database fails.

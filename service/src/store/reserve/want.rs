@@ -42,13 +42,13 @@ pub struct Want {
     pub held_until: Timestamp,
 }
 
-/// What becomes of packages that another transaction has locked.
+/// What becomes of devices of which one of the reservations has, or had, something already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Locked {
-    /// They are passed over. Devices of which a reservation has something already are left alone.
-    Skip,
-    /// They are waited for, whatever the reservations have.
-    Wait,
+pub enum KnownDevices {
+    /// They are left alone: what the reservation has must be looked up first.
+    LeaveAlone,
+    /// They are taken from like others.
+    Take,
 }
 
 pub(super) fn text<'a>(wants: &'a [&Want], of: fn(&'a Want) -> &'a str) -> Vec<&'a str> {

@@ -1,18 +1,30 @@
 /* keypool: spend_rest */
 -- What is spent less often: packages revoked while held, within the grace that open holds have, and last-resort packages.
+-- Rows that another transaction has locked are passed over: the caller looks again.
 WITH item AS (
     SELECT *
     FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[])
         AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, group_id, holder, principal)
 ),
+pick AS MATERIALIZED (
+    SELECT i.*, r.tid
+    FROM item i
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS tid
+        FROM revoked r
+        WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
+          AND r.key_package_ref = i.key_package_ref
+          AND r.reservation_id = i.reservation_id AND r.group_id = i.group_id AND r.holder = i.holder
+          AND r.not_after > $10 AND r.revoked_at > $11
+        FOR UPDATE SKIP LOCKED
+    ) r
+),
 spent AS (
     DELETE FROM revoked r
-    USING item i
-    WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
-      AND r.key_package_ref = i.key_package_ref
-      AND r.reservation_id = i.reservation_id AND r.group_id = i.group_id AND r.holder = i.holder
-      AND r.not_after > $10 AND r.revoked_at > $11
-    RETURNING i.*, r.cipher_suite
+    USING pick p
+    WHERE r.ctid = p.tid -- locked above, so it has not moved
+    RETURNING p.item, p.bucket, p.user_id, p.device_id, p.key_package_ref, p.reservation_id, p.group_id, p.holder, p.principal,
+              r.cipher_suite
 ),
 logged AS (
     INSERT INTO spend_log (
@@ -23,19 +35,31 @@ logged AS (
            group_id, holder, principal, $10, $10
     FROM spent
 ),
+last_pick AS MATERIALIZED (
+    SELECT i.item, s.tid
+    FROM item i
+    CROSS JOIN LATERAL (
+        SELECT s.ctid AS tid
+        FROM spend_log s
+        WHERE s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
+          AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
+          AND s.last_resort AND s.spent_at IS NULL AND s.released_at IS NULL
+          AND s.group_id = i.group_id AND s.holder = i.holder
+          AND EXISTS (
+              SELECT FROM last_resort l
+              WHERE l.bucket = i.bucket AND l.user_id = i.user_id AND l.device_id = i.device_id
+                AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = i.key_package_ref
+                AND l.not_after > $10 AND (l.revoked_at IS NULL OR l.revoked_at > $11)
+          )
+        FOR UPDATE SKIP LOCKED
+    ) s
+),
 last AS (
     UPDATE spend_log s
     SET spent_at = $10
-    FROM item i
-    JOIN last_resort l
-      ON l.bucket = i.bucket AND l.user_id = i.user_id AND l.device_id = i.device_id
-     AND l.key_package_ref = i.key_package_ref
-    WHERE s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
-      AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
-      AND s.last_resort AND s.spent_at IS NULL AND s.released_at IS NULL
-      AND s.group_id = i.group_id AND s.holder = i.holder
-      AND l.not_after > $10 AND (l.revoked_at IS NULL OR l.revoked_at > $11)
-    RETURNING i.item
+    FROM last_pick p
+    WHERE s.ctid = p.tid -- locked above, so it has not moved
+    RETURNING p.item
 )
 SELECT item FROM spent
 UNION ALL

@@ -5,7 +5,12 @@ SELECT
     k.key_package_ref IS NOT NULL AS known, k.last_resort, k.not_after,
     o.key_package_ref IS NOT NULL AS in_pool,
     o.reservation_id AS hold_reservation_id, o.group_id AS hold_group_id, o.holder AS hold_holder,
-    r.key_package_ref IS NOT NULL AS revoked,
+    COALESCE(
+        o.held_until <= $7
+        AND o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL),
+        false
+    ) AS hold_lost,
+    r.key_package_ref IS NOT NULL AS revoked, COALESCE(r.revoked_at, l.revoked_at) AS revoked_at,
     r.reservation_id AS revoked_reservation_id, r.group_id AS revoked_group_id, r.holder AS revoked_holder,
     s.key_package_ref IS NOT NULL AS logged,
     s.group_id AS logged_group_id, s.holder AS logged_holder,
@@ -24,3 +29,6 @@ LEFT JOIN revoked r
 LEFT JOIN spend_log s
   ON s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
  AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
+LEFT JOIN last_resort l
+  ON l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
+ AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref

@@ -1,7 +1,6 @@
 /* keypool: upload */
--- Judges each package against what is stored, and stores those that pass. The items' devices are locked, and no two items
--- have the same ref or the same init key.
-WITH item AS (
+-- Judges each package against what is stored, and stores those that pass. No two items have the same ref or the same init key.
+WITH asked AS (
     SELECT *
     -- generate_subscripts makes the planner expect many rows: it never joins by comparing all with all.
     FROM ROWS FROM (
@@ -12,6 +11,17 @@ WITH item AS (
         n, item, bucket, user_id, device_id, key_package_ref, cipher_suite, last_resort,
         not_before, not_after, init_key, credential, signature_key, key_package
     )
+),
+-- Those of devices that this transaction has locked: it has just written their rows.
+item AS MATERIALIZED (
+    SELECT i.*
+    FROM asked i
+    CROSS JOIN LATERAL (
+        SELECT FROM device d
+        WHERE d.bucket = i.bucket AND d.user_id = i.user_id AND d.device_id = i.device_id
+          AND d.xmin = pg_current_xact_id()::xid
+        OFFSET 0
+    ) d
 ),
 present AS (
     SELECT
@@ -123,19 +133,22 @@ booked AS (
     SELECT bucket, user_id, device_id, cipher_suite, count(*) FILTER (WHERE NOT last_resort)
     FROM accepted
     GROUP BY bucket, user_id, device_id, cipher_suite
+    ORDER BY bucket, user_id, device_id, cipher_suite
     ON CONFLICT (bucket, user_id, device_id, cipher_suite) DO UPDATE
     SET accepted = p.accepted + excluded.accepted
 )
 SELECT
     i.item,
     CASE
+        WHEN l.item IS NULL THEN 'locked'
         WHEN a.item IS NOT NULL THEN 'accepted'
         WHEN p.item IS NOT NULL THEN p.outcome
         WHEN r.item IS NOT NULL THEN 'init_key_reused'
         WHEN NOT f.fits THEN 'full'
         ELSE 'raced'
     END AS outcome
-FROM item i
+FROM asked i
+LEFT JOIN item l ON l.item = i.item
 LEFT JOIN accepted a ON a.item = i.item
 LEFT JOIN present p ON p.item = i.item
 LEFT JOIN init_key_reused r ON r.item = i.item

@@ -83,6 +83,7 @@ impl Model {
                     user: owner.user,
                     device: Some(owner.device),
                     reason,
+                    limited: None,
                 }),
                 Ensured::Refused(other) => {
                     refusal.other_holder |= other.other_holder;
@@ -109,13 +110,19 @@ impl Model {
     fn unknown(&self, target: &Target) -> Option<MissingTarget> {
         let user = target.user.clone();
         if !self.knows(&user, None) {
-            return Some(MissingTarget { user, device: None, reason: MissingReason::UnknownUser });
+            return Some(MissingTarget {
+                user,
+                device: None,
+                reason: MissingReason::UnknownUser,
+                limited: None,
+            });
         }
         let owner = Owner { user: user.clone(), device: target.device.clone()? };
         (!self.devices.contains_key(&owner)).then_some(MissingTarget {
             user,
             device: Some(owner.device),
             reason: MissingReason::UnknownDevice,
+            limited: None,
         })
     }
 
