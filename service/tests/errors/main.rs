@@ -8,6 +8,7 @@ mod support;
 mod holds;
 mod reserve;
 mod service;
+mod unfinished;
 
 use keypool_proto::v1::ErrorReason;
 use prost::Message;

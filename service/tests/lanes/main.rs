@@ -6,10 +6,12 @@ mod contended;
 mod crowded;
 mod faults;
 mod gathered;
+mod given_back;
 mod left;
 mod plans;
 #[path = "../support/mod.rs"]
 mod support;
+mod true_when_given;
 
 use keypool_service::{
     config::Config,

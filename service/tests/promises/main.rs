@@ -7,6 +7,7 @@ mod support;
 
 mod books;
 mod durable;
+mod elsewhere;
 mod exhausted;
 mod lapsed;
 mod last_resort;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod charges;
 mod draining;
 mod holders;
 mod matrix;

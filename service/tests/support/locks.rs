@@ -47,6 +47,15 @@ impl Hurdle {
         Self(client)
     }
 
+    /// The same, for statements that give holds back.
+    pub async fn for_releases(server: &TestServer) -> Self {
+        let hurdle = Self::start(server).await;
+        let only_releases = "DROP TRIGGER hurdle ON one_time; CREATE TRIGGER hurdle BEFORE UPDATE ON one_time \
+                             FOR EACH ROW WHEN (new.reservation_id IS NULL) EXECUTE FUNCTION wait_at_hurdle()";
+        hurdle.0.batch_execute(only_releases).await.unwrap();
+        hurdle
+    }
+
     /// Waits until a statement of the service waits here, and returns its backend's process id.
     pub async fn somebody_waits(&self, server: &TestServer) -> i32 {
         let client = connect(&server.database().config()).await;
