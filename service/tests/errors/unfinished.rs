@@ -29,12 +29,14 @@ impl Crowd {
         lock.batch_execute(&lock_table).await.unwrap();
         let mut client = client(server).await;
         let status = tokio::spawn(async move {
-            let request = GetPoolStatusRequest { user_id: "bob".into(), ..<_>::default() };
-            drop(client.get_pool_status(request).await);
+            loop {
+                let request = GetPoolStatusRequest { user_id: "bob".into(), ..<_>::default() };
+                drop(client.get_pool_status(request).await);
+            }
         });
         eventually("the connection is in use", async || {
             let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                         AND wait_event_type = 'Lock' AND query LIKE '/* keypool: pool_status */%'";
+                         AND wait_event_type = 'Lock' AND query LIKE '/* keypool: %'";
             lock.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0
         })
         .await;

@@ -37,15 +37,26 @@ last AS (
     WHERE l.bucket = k.bucket AND l.user_id = k.user_id AND l.device_id = k.device_id
       AND l.cipher_suite = k.cipher_suite AND l.key_package_ref = k.key_package_ref
 ),
+gone AS (
+    SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
+    FROM (SELECT * FROM expired UNION ALL SELECT * FROM revoked) rows
+    GROUP BY bucket, user_id, device_id, cipher_suite
+),
+-- In the order in which uploads lock them.
+pools AS MATERIALIZED (
+    SELECT p.bucket, p.user_id, p.device_id, p.cipher_suite, g.packages
+    FROM gone g
+    JOIN pool p
+      ON p.bucket = g.bucket AND p.user_id = g.user_id AND p.device_id = g.device_id
+     AND p.cipher_suite = g.cipher_suite
+    ORDER BY p.bucket, p.user_id, p.device_id, p.cipher_suite
+    FOR UPDATE OF p
+),
 booked AS (
     UPDATE pool p
-    SET purged = p.purged + gone.packages
-    FROM (
-        SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
-        FROM (SELECT * FROM expired UNION ALL SELECT * FROM revoked) rows
-        GROUP BY bucket, user_id, device_id, cipher_suite
-    ) gone
-    WHERE p.bucket = gone.bucket AND p.user_id = gone.user_id AND p.device_id = gone.device_id
-      AND p.cipher_suite = gone.cipher_suite
+    SET purged = p.purged + g.packages
+    FROM pools g
+    WHERE p.bucket = g.bucket AND p.user_id = g.user_id AND p.device_id = g.device_id
+      AND p.cipher_suite = g.cipher_suite
 )
 SELECT count(*) AS packages FROM purged

@@ -19,16 +19,27 @@ purged AS (
       AND s.reservation_id = old.reservation_id AND s.key_package_ref = old.key_package_ref
     RETURNING s.bucket, s.user_id, s.device_id, s.cipher_suite, s.last_resort
 ),
+gone AS (
+    SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
+    FROM purged
+    WHERE NOT last_resort
+    GROUP BY bucket, user_id, device_id, cipher_suite
+),
+-- In the order in which uploads lock them.
+pools AS MATERIALIZED (
+    SELECT p.bucket, p.user_id, p.device_id, p.cipher_suite, g.packages
+    FROM gone g
+    JOIN pool p
+      ON p.bucket = g.bucket AND p.user_id = g.user_id AND p.device_id = g.device_id
+     AND p.cipher_suite = g.cipher_suite
+    ORDER BY p.bucket, p.user_id, p.device_id, p.cipher_suite
+    FOR UPDATE OF p
+),
 booked AS (
     UPDATE pool p
-    SET purged = p.purged + gone.packages
-    FROM (
-        SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
-        FROM purged
-        WHERE NOT last_resort
-        GROUP BY bucket, user_id, device_id, cipher_suite
-    ) gone
-    WHERE p.bucket = gone.bucket AND p.user_id = gone.user_id AND p.device_id = gone.device_id
-      AND p.cipher_suite = gone.cipher_suite
+    SET purged = p.purged + g.packages
+    FROM pools g
+    WHERE p.bucket = g.bucket AND p.user_id = g.user_id AND p.device_id = g.device_id
+      AND p.cipher_suite = g.cipher_suite
 )
 SELECT count(*) AS entries FROM purged
