@@ -4,6 +4,8 @@ use super::encode;
 use crate::{
     auth::{Method, Roles},
     causes::causes,
+    jitter::part_of,
+    limits::{Limit, WatchLimit},
     pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
     store::StoreError,
     telemetry::Burst,
@@ -25,6 +27,11 @@ pub(super) const RETRY_SOON: Duration = Duration::from_millis(200);
 /// When to try again what waits for holds to end.
 pub(super) const RETRY_LATER: Duration = Duration::from_secs(5);
 
+/// When to try again to watch at the earliest, and how much more at random: watches may last for months, so a place that
+/// is not free now won't be soon, and those that were refused together must not come back together.
+const WATCH_AGAIN: Duration = Duration::from_secs(60);
+const WATCH_AGAIN_SPREAD: Duration = Duration::from_secs(30);
+
 /// How many violations google.rpc.PreconditionFailure lists, for those who know no message of ours. A status travels in
 /// headers, which clients take few of.
 const MAX_VIOLATIONS: usize = 8;
@@ -45,7 +52,7 @@ fn code(reason: ErrorReason) -> Code {
         }
         ErrorReason::ReservationLost => Code::Aborted,
         ErrorReason::NotTheHolder | ErrorReason::PermissionDenied => Code::PermissionDenied,
-        ErrorReason::RateLimited => Code::ResourceExhausted,
+        ErrorReason::RateLimited | ErrorReason::TooManyWatches => Code::ResourceExhausted,
         ErrorReason::Overloaded
         | ErrorReason::DatabaseUnavailable
         | ErrorReason::IssuerUnavailable
@@ -95,6 +102,28 @@ pub(super) fn rate_limited(retry_after: Duration) -> Status {
     Status::with_error_details(code(ErrorReason::RateLimited), message, details)
 }
 
+/// There is no room for another watch.
+pub(super) fn too_many_watches(limit: WatchLimit) -> Status {
+    Limit::Watches(limit).hit();
+    let (name, message) = match limit {
+        WatchLimit::Replica => ("replica", "As many pools are watched as this replica allows"),
+        WatchLimit::Principal => ("principal", "The caller watches as many pools as it may"),
+        WatchLimit::Connection => (
+            "connection",
+            "The connection has as many watches as it may, health checks and reflection included: use another connection",
+        ),
+    };
+    let mut details = details(ErrorReason::TooManyWatches, [("limit", name.to_owned())]);
+    details.set_retry_info(Some(WATCH_AGAIN + part_of(WATCH_AGAIN_SPREAD)));
+    Status::with_error_details(code(ErrorReason::TooManyWatches), message, details)
+}
+
+/// The connection of a stream has reached its age.
+pub(super) fn connection_aged() -> Status {
+    let message = "The connection has reached its age: open the stream again, on a new one";
+    status(ErrorReason::ShuttingDown, message, [])
+}
+
 /// The code of a response that is known from its head: not that of a stream that fails later.
 pub(super) fn code_of(response: &Response<Body>) -> Code {
     response
@@ -142,6 +171,7 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             encode::missing_message(MissingReason::UnknownDevice),
             [("user_id", user.to_string()), ("device_id", device.to_string())],
         ),
+        PoolError::TooManyWatches => too_many_watches(WatchLimit::Replica),
         PoolError::RateLimited { retry_after } => rate_limited(retry_after.unsigned_abs()),
         PoolError::ShuttingDown => {
             status(ErrorReason::ShuttingDown, "The service stops: call again", [])

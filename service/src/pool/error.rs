@@ -33,6 +33,9 @@ pub enum PoolError {
     /// Too many calls are waiting.
     #[error("too many calls are waiting")]
     Overloaded,
+    /// As many pools are watched as may be.
+    #[error("too many pools are watched")]
+    TooManyWatches,
     /// The caller asks too often, or has too much under way: nothing was done.
     #[error("a limit was hit")]
     RateLimited {
