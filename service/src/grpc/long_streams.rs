@@ -1,24 +1,27 @@
 //! Streams that go on until somebody ends them: watches, of pools as of health, and reflection.
 //!
-//! They are fewer than the streams of their connection, so that other calls never wait behind them, and they end soon after
-//! their connection has reached its age, or their caller's token its end.
+//! They are fewer than the streams of their connection, so that other calls never wait behind them. They end when the
+//! service stops, soon after their connection has reached its age, and with their caller's token.
 
-use super::error::{connection_aged, too_many_watches, unauthenticated};
+use super::error::{connection_aged, pool_status, too_many_watches, unauthenticated};
 use crate::{
     auth::Principal,
     clock::Clock,
     limits::WatchLimit,
+    pool::PoolError,
     transport::{LongStream, Peer},
 };
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use jiff::SignedDuration;
 use std::{
-    future::Future,
+    future::{Future, pending, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, codegen::Bytes};
 use tower::{Layer, Service};
 
@@ -34,13 +37,26 @@ const METHODS: [&str; 4] = [
 #[derive(Debug, Clone)]
 pub struct LongStreamLayer {
     clock: Arc<dyn Clock>,
+    stopping: CancellationToken,
 }
 
 impl LongStreamLayer {
-    /// Tokens end by this clock.
+    /// Tokens end by this clock, and all streams when the service stops.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock }
+    pub fn new(clock: Arc<dyn Clock>, stopping: CancellationToken) -> Self {
+        Self { clock, stopping }
+    }
+
+    fn end(
+        &self,
+        place: &LongStream,
+        caller: Option<&Principal>,
+    ) -> impl Future<Output = Status> + use<> {
+        let token = caller.and_then(Principal::proven_until).map(|end| {
+            let left = end.duration_since(self.clock.now()).max(SignedDuration::ZERO);
+            Instant::now() + left.unsigned_abs()
+        });
+        end(place.ends_at, token, self.stopping.clone())
     }
 }
 
@@ -48,7 +64,7 @@ impl<S> Layer<S> for LongStreamLayer {
     type Service = LongStreamLimits<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LongStreamLimits { inner, clock: self.clock.clone() }
+        LongStreamLimits { inner, limits: self.clone() }
     }
 }
 
@@ -56,7 +72,7 @@ impl<S> Layer<S> for LongStreamLayer {
 #[derive(Debug, Clone)]
 pub struct LongStreamLimits<S> {
     inner: S,
-    clock: Arc<dyn Clock>,
+    limits: LongStreamLayer,
 }
 
 impl<S, B> Service<Request<B>> for LongStreamLimits<S>
@@ -80,9 +96,9 @@ where
         };
         let Some(place) = peer.long_streams.begin() else {
             let refused = too_many_watches(WatchLimit::Connection).into_http();
-            return Box::pin(std::future::ready(Ok(refused)));
+            return Box::pin(ready(Ok(refused)));
         };
-        let end = End::of(&place, request.extensions().get(), &*self.clock);
+        let end = Box::pin(self.limits.end(&place, request.extensions().get()));
         let response = self.inner.call(request);
         Box::pin(async move {
             let limited = |body| Body::new(LimitedBody { body: Some(body), end, _place: place });
@@ -91,34 +107,31 @@ where
     }
 }
 
-/// When and how a stream is ended.
-struct End {
-    at: Pin<Box<Sleep>>,
-    status: fn() -> Status,
-}
-
-impl End {
-    /// The first end of several; none if it may go on for ever.
-    fn of(place: &LongStream, caller: Option<&Principal>, clock: &dyn Clock) -> Option<Self> {
-        let connection = place.ends_at.map(|at| (at, connection_aged as fn() -> Status));
-        let token = caller.and_then(Principal::proven_until).map(|end| {
-            let left = end.duration_since(clock.now()).max(jiff::SignedDuration::ZERO);
-            (Instant::now() + left.unsigned_abs(), token_ended as fn() -> Status)
-        });
-        let (at, status) = connection.into_iter().chain(token).min_by_key(|(at, _)| *at)?;
-        Some(Self { at: Box::pin(sleep_until(at)), status })
+/// Waits until a stream must end, and says why.
+async fn end(
+    place: Option<Instant>,
+    token: Option<Instant>,
+    stopping: CancellationToken,
+) -> Status {
+    tokio::select! {
+        () = stopping.cancelled_owned() => pool_status(PoolError::ShuttingDown),
+        () = at(place) => connection_aged(),
+        () = at(token) => unauthenticated("the token has expired"),
     }
 }
 
-fn token_ended() -> Status {
-    unauthenticated("the token has expired")
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
 }
 
 /// What a stream answers, until it is ended.
 struct LimitedBody {
     /// None once it has ended.
     body: Option<Body>,
-    end: Option<End>,
+    end: Pin<Box<dyn Future<Output = Status> + Send>>,
     _place: LongStream,
 }
 
@@ -134,11 +147,7 @@ impl HttpBody for LimitedBody {
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             return Poll::Ready(frame);
         }
-        let Some(end) = &mut self.end else { return Poll::Pending };
-        if end.at.as_mut().poll(context).is_pending() {
-            return Poll::Pending;
-        }
-        let status = (end.status)();
+        let Poll::Ready(status) = self.end.as_mut().poll(context) else { return Poll::Pending };
         self.body = None;
         let mut trailers = HeaderMap::new();
         Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))

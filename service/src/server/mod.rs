@@ -181,7 +181,7 @@ impl Server {
             .layer(OverloadLayer::new(pool.clone()))
             .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
             .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal))
-            .layer(LongStreamLayer::new(clock.clone()))
+            .layer(LongStreamLayer::new(clock.clone(), drain.clone()))
             .add_service(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())

@@ -45,7 +45,8 @@ async fn while_draining_nothing_is_serving() {
     let stopping = tokio::spawn(server.stop());
     for mut watch in watches {
         assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        // Whoever only watches does not hold the stop back.
+        assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
     }
-    drop(health);
     stopping.await.unwrap();
 }
