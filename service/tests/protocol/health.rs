@@ -1,9 +1,13 @@
 use super::channel;
 use keypool_service::testing::server::TestServer;
+use std::time::Duration;
+use tokio::time::timeout;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const NAMES: [&str; 3] = ["", "keypool.v1.KeyPackageService", "keypool.v1.AuditService"];
 
@@ -46,7 +50,8 @@ async fn while_draining_nothing_is_serving() {
     for mut watch in watches {
         assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
         // Whoever only watches does not hold the stop back.
-        assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+        let ended = timeout(PATIENCE, watch.message()).await.expect("it ends");
+        assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
     }
     stopping.await.unwrap();
 }

@@ -15,8 +15,11 @@ use keypool_service::{
     testing::{issuer::TestIssuer, packages::PackageMaker, server::TestServer},
 };
 use prost::Message;
+use std::time::Duration;
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service with tokens, a client, and a pool of four packages.
 async fn started(configure: impl FnOnce(&mut Config)) -> (TestServer, TestIssuer, Client) {
@@ -163,7 +166,8 @@ async fn a_watch_ends_with_the_token_that_it_was_opened_by() {
     server.clock().advance(SignedDuration::from_secs(3600 + 30 - 2));
     let mut watch = client.watch_pool(by(&short, request())).await.unwrap().into_inner();
     watch.message().await.unwrap().unwrap();
-    let ended = watch.message().await.unwrap_err();
+    let ended =
+        tokio::time::timeout(PATIENCE, watch.message()).await.expect("it ends").unwrap_err();
     assert_eq!(
         (ended.code(), reason(&ended)),
         (Code::Unauthenticated, ErrorReason::Unauthenticated)

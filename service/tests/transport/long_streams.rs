@@ -105,7 +105,8 @@ async fn by_default_a_connection_has_room_for_128_watches_and_for_calls_beside_t
     let mut client = client(&server).await;
     fill(&mut client, "bob", "phone", 1).await;
     let mut watches = Vec::new();
-    while let Ok(watch) = client.watch_pool(phone()).await {
+    let mut open = async || timeout(PATIENCE, client.watch_pool(phone())).await.expect("an answer");
+    while let Ok(watch) = open().await {
         watches.push(watch.into_inner());
     }
     assert_eq!(watches.len(), 128);
