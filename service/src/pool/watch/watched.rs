@@ -44,10 +44,14 @@ impl Watches {
         }
     }
 
-    /// Has a device read soon, if it is watched. Takes no lock if nothing is watched.
+    /// Whether nothing is watched. Takes no lock.
+    pub(in crate::pool) fn is_empty(&self) -> bool {
+        self.places.available_permits() == self.limit
+    }
+
+    /// Has a device read soon, if it is watched.
     pub(in crate::pool) fn touch(&self, device: &DeviceKey) {
-        let unwatched = self.places.available_permits() == self.limit;
-        if unwatched || !self.shard(device).contains_key(device) {
+        if self.is_empty() || !self.shard(device).contains_key(device) {
             return;
         }
         let mut touched = lock(&self.touched);
