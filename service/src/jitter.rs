@@ -8,7 +8,7 @@ use std::{
 /// A random part of a span.
 pub(crate) fn part_of(span: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish();
-    let nanos = u128::from(random) * span.as_nanos() >> u64::BITS;
+    let nanos = (u128::from(random) * span.as_nanos()) >> u64::BITS;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
