@@ -9,6 +9,7 @@ use tokio::{
 /// connection, and not all at once.
 const GRACE: Duration = Duration::from_secs(1);
 const GRACE_SPREAD: Duration = Duration::from_secs(4);
+pub(super) const LONGEST_GRACE: Duration = GRACE.saturating_add(GRACE_SPREAD);
 
 /// The streams of a connection that go on until somebody ends them, such as watches: how many there may be, and until when.
 #[derive(Debug, Clone)]

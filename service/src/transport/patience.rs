@@ -1,5 +1,6 @@
 //! How long a connection may stay without anything happening on it.
 
+use super::long_streams::LONGEST_GRACE;
 use crate::config::LimitsConfig;
 use std::{
     io,
@@ -31,9 +32,10 @@ impl From<&LimitsConfig> for Limits {
             handshake: config.handshake_timeout.unsigned_abs(),
             idle: config.idle_timeout.unsigned_abs(),
             write: config.write_timeout.unsigned_abs(),
-            life: config
-                .connection_age
-                .map(|age| (age + config.call_timeout + config.write_timeout).unsigned_abs()),
+            life: config.connection_age.map(|age| {
+                let calls = config.call_timeout + config.write_timeout;
+                (age + calls).unsigned_abs() + LONGEST_GRACE
+            }),
         }
     }
 }
