@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use keypool_proto::v1::ErrorReason;
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tracing::Instrument;
 
@@ -15,7 +14,7 @@ use crate::decode::is_own_expiry;
 use crate::method::Method;
 use crate::observe::{self, Observed};
 use crate::retry::{Repeated, Retries};
-use crate::transport::Replica;
+use crate::transport::{Replica, Seat};
 use crate::{Client, Error, Failure, Result};
 
 impl Client {
@@ -52,10 +51,8 @@ pub(crate) struct Tries {
     deadline: Option<Instant>,
     retries: Retries,
     authorization: Authorization,
-    /// Where the latest try went.
-    replica: Option<Arc<Replica>>,
-    /// What it went by, kept for streams: hyper pings only as long as calls could be made.
-    channel: Option<Channel>,
+    /// Where the latest try went, and by which connection.
+    went: Option<(Arc<Replica>, Seat)>,
     /// Where tries failed since the last pause.
     failed: Vec<Arc<Replica>>,
 }
@@ -73,15 +70,14 @@ impl Tries {
             deadline,
             retries: settings.retry.start(repeated),
             authorization: Authorization::new(client.tokens().cloned()),
-            replica: None,
-            channel: None,
+            went: None,
             failed: Vec::new(),
         }
     }
 
     /// Sends the request once, unless the service is so overloaded that it is kept back.
     pub(crate) async fn send<M: Method>(&mut self, request: M) -> Result<M::Answer> {
-        self.replica = None;
+        self.went = None;
         if !self.client.throttle().admits(M::NAME, Instant::now()) {
             observe::kept_back(M::NAME);
             return Err(kept_back());
@@ -99,9 +95,9 @@ impl Tries {
         observe::send_context(request.metadata_mut());
 
         let replica = self.client.replicas().pick(&self.failed, Instant::now())?;
-        let channel = replica.channel();
-        self.replica = Some(replica);
-        self.channel = Some(channel.clone());
+        let seat = replica.seat(self.repeated);
+        let channel = seat.channel();
+        self.went = Some((replica, seat));
         let end = self.end_of_try();
         if let Some(end) = end {
             request.set_timeout(end.saturating_duration_since(Instant::now()));
@@ -112,7 +108,7 @@ impl Tries {
             Some(Err(status)) if !is_own_expiry(&status) => Err(status.into()),
             // The channel keeps the same time as we do, and may be first.
             Some(Err(_)) | None => {
-                self.replica.iter().for_each(|replica| replica.silent(began, Instant::now()));
+                self.went.iter().for_each(|(_, seat)| seat.silent(began, Instant::now()));
                 Err(self.expired())
             }
         }
@@ -141,8 +137,9 @@ impl Tries {
 
     /// The service answered well: from here on all is as at the start, but for the deadline.
     pub(crate) fn succeeded(&mut self) {
-        if let Some(replica) = &self.replica {
-            replica.answered(Instant::now());
+        if let Some((replica, seat)) = &self.went {
+            seat.heard(Instant::now());
+            replica.answered();
         }
         self.retries = self.client.settings().retry.start(self.repeated);
         self.authorization.accepted();
@@ -152,7 +149,7 @@ impl Tries {
     /// Keeps the next tries from a replica that failed. Returns whether there is another one, that
     /// is worth being tried at once.
     fn turn_away(&mut self, error: &Error) -> bool {
-        let Some(replica) = self.replica.take() else {
+        let Some((replica, seat)) = self.went.take() else {
             return false;
         };
         let now = Instant::now();
@@ -163,15 +160,40 @@ impl Tries {
         if down {
             replica.failed(now);
         } else {
-            replica.answered(now);
+            seat.heard(now);
+            replica.answered();
         }
+        let another = self.go_elsewhere(replica, now);
+        down && another
+    }
+
+    /// Keeps the next tries from a replica, if there are others. Returns whether there is one that is
+    /// worth being tried at once.
+    fn go_elsewhere(&mut self, replica: Arc<Replica>, now: Instant) -> bool {
         self.failed.push(replica);
         let replicas = self.client.replicas();
-        let another = down && replicas.has_fresh(&self.failed, now);
+        let another = replicas.has_fresh(&self.failed, now);
         if !another && self.failed.len() >= replicas.len() {
             self.failed.clear();
         }
         another
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The stream ended, or was refused, for no fault of the replica: the next one is opened elsewhere,
+    /// if there are other replicas. Returns whether there is one that has not been tried.
+    pub(crate) fn moves_on(&mut self) -> bool {
+        let went = self.went.take();
+        went.is_some_and(|(replica, _)| self.go_elsewhere(replica, Instant::now()))
+    }
+
+    /// The service has no room for the watch on its connection. Returns whether another connection
+    /// may have.
+    pub(crate) fn is_crowded(&mut self) -> bool {
+        self.went.take().is_some_and(|(_, seat)| seat.is_crowded())
     }
 
     /// Where others could answer, no try gets all of the time.

@@ -49,7 +49,7 @@ fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
         ErrorReason::ReservationLost => Error::ReservationLost,
         ErrorReason::ReservationIdReused => Error::ReservationIdReused,
         ErrorReason::NotTheHolder => Error::NotTheHolder,
-        ErrorReason::RateLimited => Error::RateLimited,
+        ErrorReason::RateLimited | ErrorReason::TooManyWatches => Error::RateLimited,
         ErrorReason::Overloaded => Error::Overloaded,
         ErrorReason::Contended => Error::Contended,
         ErrorReason::DatabaseUnavailable

@@ -22,7 +22,7 @@ use crate::Error;
 /// A delay grows from one to the next, is jittered, and is no shorter than what the service asks for.
 ///
 /// [`PoolWatch`](crate::PoolWatch) has no deadline, and goes on after the same errors however often
-/// they come.
+/// they come. Where there is no room for another watch, it polls.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     max_retries: usize,

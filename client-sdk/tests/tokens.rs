@@ -198,11 +198,14 @@ async fn a_provider_that_fails_is_asked_again() {
 #[tokio::test]
 async fn a_watch_renews_its_token_each_time_it_is_refused() {
     let (fake, client) = Fake::start().await;
-    let status = || WatchPoolResponse { pool_status: Some(DevicePoolStatus::default()) };
+    let status = |health: PoolHealth| {
+        let pool_status = DevicePoolStatus { health: health.into(), ..Default::default() };
+        Ok(WatchPoolResponse { pool_status: Some(pool_status) })
+    };
     fake.watch
         .answer(Err(unauthenticated()))
-        .answer(Ok(vec![Ok(status()), Err(unauthenticated())]))
-        .answer(Ok(vec![Ok(status()), Err(unauthenticated())]))
+        .answer(Ok(vec![status(PoolHealth::Low), Err(unauthenticated())]))
+        .answer(Ok(vec![status(PoolHealth::Healthy), Err(unauthenticated())]))
         .answer(Err(unauthenticated()));
     let client = client.token_provider(Issuer::new(HOUR)).connect().await.unwrap();
     let mut watch = client.watch_pool("bob", "phone");

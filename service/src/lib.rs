@@ -26,6 +26,7 @@ pub mod config;
 pub mod embedded;
 pub mod fence;
 pub mod grpc;
+mod jitter;
 pub mod lane;
 pub mod limits;
 pub mod pem;

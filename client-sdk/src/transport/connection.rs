@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint, Error};
 
-use super::line::Line;
+use super::lines::Lines;
 use super::names::{Names, look_up};
 use super::{EndpointOptions, Named, Replicas};
 use crate::throttle::Throttle;
@@ -22,13 +22,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn over(channel: Channel) -> Self {
-        Self::with(Replicas::by(Line::over(channel)).into(), None)
+        Self::with(Replicas::by(Lines::over(channel)).into(), None)
     }
 
     /// There is one replica, which is connected to at once.
     pub(crate) async fn now(endpoint: &Endpoint, options: EndpointOptions) -> Result<Self, Error> {
-        let line = Line::now(endpoint.clone(), options.dial).await?;
-        Ok(Self::with(Replicas::by(line).into(), None))
+        let lines = Lines::now(endpoint.clone(), options.dial).await?;
+        Ok(Self::with(Replicas::by(lines).into(), None))
     }
 
     /// Each endpoint is a replica, or whatever its name stands for when it is connected to.

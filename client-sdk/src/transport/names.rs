@@ -10,7 +10,7 @@ use tokio::net::lookup_host;
 use tokio::time::sleep;
 use tonic::transport::Endpoint;
 
-use super::line::Line;
+use super::lines::Lines;
 use super::replicas::Place;
 use super::{EndpointOptions, Named, Replicas};
 
@@ -28,13 +28,13 @@ impl Names {
 
     /// Where the replicas are, and how to connect to them. A name that could not be looked up so far
     /// is a place itself.
-    pub(super) fn places(&self) -> impl Iterator<Item = (Place, impl FnOnce() -> Option<Line>)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (Place, impl FnOnce() -> Option<Lines>)> {
         self.names.iter().enumerate().flat_map(move |(name, (named, addresses))| {
             let itself = addresses.is_empty().then_some(None);
             let places = itself.into_iter().chain(addresses.iter().copied().map(Some));
             let connect = move |address| {
                 let endpoint = self.at(named, address)?;
-                Some(Line::to(endpoint, self.options.dial.clone()))
+                Some(Lines::to(endpoint, self.options.dial.clone()))
             };
             places.map(move |address| (Place { name, address }, move || connect(address)))
         })

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
-use super::line::Line;
+use super::lines::{Lines, Seat};
+use crate::retry::Repeated;
 use crate::{Error, Result};
 
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -33,14 +33,14 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
-    pub(super) fn by(line: Line) -> Self {
+    pub(super) fn by(lines: Lines) -> Self {
         let place = Place { name: 0, address: None };
-        Self::new(vec![Arc::new(Replica::new(place, line))])
+        Self::new(vec![Arc::new(Replica::new(place, lines))])
     }
 
     pub(super) fn to<C>(places: impl Iterator<Item = (Place, C)>) -> Self
     where
-        C: FnOnce() -> Option<Line>,
+        C: FnOnce() -> Option<Lines>,
     {
         let replicas = Self::new(Vec::new());
         replicas.update(places);
@@ -55,7 +55,7 @@ impl Replicas {
     /// are kept; calls under way elsewhere end as they would have.
     pub(super) fn update<C>(&self, places: impl Iterator<Item = (Place, C)>)
     where
-        C: FnOnce() -> Option<Line>,
+        C: FnOnce() -> Option<Lines>,
     {
         let known = self.list();
         let replica = |(place, connect): (Place, C)| {
@@ -103,7 +103,7 @@ fn is_among(replicas: &[Arc<Replica>], replica: &Arc<Replica>) -> bool {
 #[derive(Debug)]
 pub(crate) struct Replica {
     place: Place,
-    line: Line,
+    lines: Lines,
     health: Mutex<Health>,
 }
 
@@ -114,22 +114,19 @@ struct Health {
 }
 
 impl Replica {
-    fn new(place: Place, line: Line) -> Self {
-        Self { place, line, health: Mutex::default() }
+    fn new(place: Place, lines: Lines) -> Self {
+        Self { place, lines, health: Mutex::default() }
     }
 
-    pub(crate) fn channel(&self) -> Channel {
-        self.line.channel()
+    pub(crate) fn seat(&self, repeated: Repeated) -> Seat {
+        match repeated {
+            Repeated::WithinDeadline => self.lines.for_call(),
+            Repeated::Endlessly => self.lines.for_watch(),
+        }
     }
 
-    pub(crate) fn answered(&self, now: Instant) {
-        self.line.heard(now);
+    pub(crate) fn answered(&self) {
         *self.health() = Health::default();
-    }
-
-    /// There was no answer, not even an error, to a call that began then.
-    pub(crate) fn silent(&self, began: Instant, now: Instant) {
-        self.line.silent(began, now);
     }
 
     /// Gives it a rest: twice as long each time, until it answers.
@@ -188,7 +185,7 @@ mod tests {
     use crate::transport::Dial;
 
     fn replicas(count: usize) -> Replicas {
-        let nobody = || Some(Line::to(Endpoint::from_static("http://[::1]:1"), Dial::default()));
+        let nobody = || Some(Lines::to(Endpoint::from_static("http://[::1]:1"), Dial::default()));
         Replicas::to((0..count).map(|name| (Place { name, address: None }, nobody)))
     }
 
@@ -239,7 +236,7 @@ mod tests {
         let there = picks(&replicas, 4, &[], later).into_iter().filter(|name| *name == 0);
         assert_eq!(there.count(), 1);
 
-        down.answered(later);
+        down.answered();
         assert_eq!(picks(&replicas, 4, &[], later), [0, 1, 0, 1]);
     }
 

@@ -1,5 +1,6 @@
 //! Passes bytes on, until its connections fall silent.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::copy_bidirectional;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Relay {
     pub(crate) endpoint: String,
     silence: Arc<Mutex<CancellationToken>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Relay {
@@ -19,9 +21,12 @@ impl Relay {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let silence = Arc::<Mutex<CancellationToken>>::default();
         let current = silence.clone();
+        let connections = Arc::<AtomicUsize>::default();
+        let counted = connections.clone();
         tokio::spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
                 let mut far = TcpStream::connect(&server).await.unwrap();
                 let silent = current.lock().unwrap().clone();
                 tokio::spawn(async move {
@@ -33,7 +38,12 @@ impl Relay {
                 });
             }
         });
-        Self { endpoint, silence }
+        Self { endpoint, silence, connections }
+    }
+
+    /// How many connections were made so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// From now on the connections that there are say nothing, and new ones work.

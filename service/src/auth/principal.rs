@@ -1,5 +1,6 @@
 use super::{Role, Roles};
 use crate::types::{DeviceId, Holder, InvalidId, UserId};
+use jiff::Timestamp;
 
 /// How the name of every service begins, and the id of no user that calls or is acted for: so no user can take the place
 /// of a service.
@@ -26,6 +27,7 @@ pub struct Principal {
     roles: Roles,
     user: Option<UserId>,
     device: Option<DeviceId>,
+    proven_until: Option<Timestamp>,
 }
 
 impl Principal {
@@ -38,7 +40,7 @@ impl Principal {
         device: Option<DeviceId>,
         roles: Roles,
     ) -> Result<Self, InvalidPrincipal> {
-        Ok(Self { name: holder_of(&user)?, roles, user: Some(user), device })
+        Ok(Self { name: holder_of(&user)?, roles, user: Some(user), device, proven_until: None })
     }
 
     /// A service, by the name that its certificate or token proves.
@@ -50,14 +52,32 @@ impl Principal {
         if name.is_empty() {
             return Err(InvalidId::Empty.into());
         }
-        Ok(Self { name: named, roles, user: None, device: None })
+        Ok(Self { name: named, roles, user: None, device: None, proven_until: None })
     }
 
     /// Anybody, who may do anything: where callers don't have to prove who they are.
     #[must_use]
     pub fn anonymous() -> Self {
         let name = Holder::new(ANONYMOUS).expect("a short text is a valid id");
-        Self { name, roles: Role::ALL.into_iter().collect(), user: None, device: None }
+        Self {
+            name,
+            roles: Role::ALL.into_iter().collect(),
+            user: None,
+            device: None,
+            proven_until: None,
+        }
+    }
+
+    /// The same, proven by a token that ends then, leeway included.
+    #[must_use]
+    pub fn until(self, end: Timestamp) -> Self {
+        Self { proven_until: Some(end), ..self }
+    }
+
+    /// When what proves who it is ends, if that is known: that of a token, not of a certificate.
+    #[must_use]
+    pub fn proven_until(&self) -> Option<Timestamp> {
+        self.proven_until
     }
 
     /// The name under which it holds reservations and appears in logs: a user's id, or a service's name after `service:`.

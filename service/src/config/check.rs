@@ -48,8 +48,8 @@ impl Config {
                 "limits.connections: must be 1 to 1000000",
             ),
             (
-                (1..=1_000_000).contains(&limits.streams_per_connection),
-                "limits.streams_per_connection: must be 1 to 1000000",
+                (2..=1_000_000).contains(&limits.streams_per_connection),
+                "limits.streams_per_connection: must be 2 to 1000000, of which half may be watches",
             ),
             (
                 (1024..=1024 * 1024).contains(&limits.header_bytes),

@@ -14,7 +14,8 @@ pub struct LimitsConfig {
     pub watches: usize,
     /// How many connections callers may have in all; any further one is closed at once.
     pub connections: usize,
-    /// How many calls may be under way on one HTTP/2 connection, watches included; clients keep further ones back.
+    /// How many calls may be under way on one HTTP/2 connection, watches included; clients keep further ones back. At
+    /// least 2: half of them may be watches, so that other calls never wait behind those.
     pub streams_per_connection: u32,
     /// The most bytes of a request's headers, counted as HTTP/2 does (RFC 9113, 6.5.2).
     pub header_bytes: u32,
@@ -29,8 +30,8 @@ pub struct LimitsConfig {
     pub idle_timeout: SignedDuration,
     /// How long a connection may not take what there is to send.
     pub write_timeout: SignedDuration,
-    /// After how long a connection is asked to end when its calls have, so that clients spread over replicas anew.
-    /// Without it, never.
+    /// After how long a connection is asked to end when its calls have, so that clients spread over replicas anew. Its
+    /// watches end within 5 seconds from then. Without it, never.
     pub connection_age: Option<SignedDuration>,
     /// How many calls one principal may have under way at the same time. Back ends, which stand for many, may have any
     /// number.
@@ -39,6 +40,14 @@ pub struct LimitsConfig {
     pub watches_per_principal: usize,
     /// How often holders may ask, and devices may be asked for.
     pub rates: Rates,
+}
+
+impl LimitsConfig {
+    /// How many streams of one connection may be watches, or others that go on: half of them.
+    #[must_use]
+    pub fn watches_per_connection(&self) -> usize {
+        usize::try_from(self.streams_per_connection / 2).unwrap_or(usize::MAX)
+    }
 }
 
 impl Default for LimitsConfig {

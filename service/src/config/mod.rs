@@ -226,7 +226,7 @@ mod tests {
     fn limits_are_limited() {
         for toml in [
             "connections = 0",
-            "streams_per_connection = 0",
+            "streams_per_connection = 1",
             "header_bytes = 10",
             "message_bytes = 10",
             "call_timeout = '0s'",

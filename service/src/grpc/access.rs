@@ -2,11 +2,11 @@
 
 use super::{
     decode::Fields,
-    error::{RETRY_WATCHES, permission_denied, rate_limited, unauthenticated},
+    error::{permission_denied, too_many_watches, unauthenticated},
 };
 use crate::{
     auth::{Method, Principal, Reach, Subject, authorize, holder_of},
-    limits::{InFlight, InFlightPermit, Limit, Limited},
+    limits::{InFlight, InFlightPermit, WatchLimit},
     pool::Caller,
     security::{self, Event},
     types::{DeviceId, UserId},
@@ -60,10 +60,8 @@ impl Access {
 
     /// Counts one more watch of the caller's, until the permit is dropped.
     pub(super) fn begin(&self, watches: &InFlight) -> Result<InFlightPermit, Status> {
-        watches.begin(&self.principal).map_err(|_too_many| {
-            Limit::Watches.hit();
-            rate_limited(Limited { limit: Limit::Watches, wait: RETRY_WATCHES })
-        })
+        let begun = watches.begin(&self.principal);
+        begun.map_err(|_too_many| too_many_watches(WatchLimit::Principal))
     }
 
     /// Lets the caller at the spend log.

@@ -4,7 +4,8 @@ use super::encode;
 use crate::{
     auth::{Method, Roles},
     causes::causes,
-    limits::Limited,
+    jitter::part_of,
+    limits::{Limit, Limited, WatchLimit},
     pool::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError},
     store::StoreError,
     telemetry::Burst,
@@ -24,9 +25,13 @@ use tonic_types::{ErrorDetails, StatusExt, pb};
 /// When to try again what a passing state of the service refused.
 const RETRY_SOON: Duration = Duration::from_millis(200);
 
-/// When to try again what waits for calls under way to end, and for watches to end.
+/// When to try again what waits for calls under way to end.
 pub(super) const RETRY_CALLS: SignedDuration = SignedDuration::from_millis(200);
-pub(super) const RETRY_WATCHES: SignedDuration = SignedDuration::from_secs(5);
+
+/// When to try again to watch at the earliest, and how much more at random: watches may last for months, so a place that
+/// is not free now won't be soon, and those that were refused together must not come back together.
+const WATCH_AGAIN: Duration = Duration::from_secs(60);
+const WATCH_AGAIN_SPREAD: Duration = Duration::from_secs(30);
 
 /// How many violations google.rpc.PreconditionFailure lists, for those who know no message of ours. A status travels in
 /// headers, which clients take few of.
@@ -48,7 +53,7 @@ fn code(reason: ErrorReason) -> Code {
         }
         ErrorReason::ReservationLost => Code::Aborted,
         ErrorReason::NotTheHolder | ErrorReason::PermissionDenied => Code::PermissionDenied,
-        ErrorReason::RateLimited => Code::ResourceExhausted,
+        ErrorReason::RateLimited | ErrorReason::TooManyWatches => Code::ResourceExhausted,
         ErrorReason::Overloaded
         | ErrorReason::DatabaseUnavailable
         | ErrorReason::IssuerUnavailable
@@ -101,6 +106,28 @@ pub(super) fn rate_limited(limited: Limited) -> Status {
     Status::with_error_details(code(ErrorReason::RateLimited), message, details)
 }
 
+/// There is no room for another watch.
+pub(super) fn too_many_watches(limit: WatchLimit) -> Status {
+    Limit::Watches(limit).hit();
+    let (name, message) = match limit {
+        WatchLimit::Replica => ("replica", "As many pools are watched as this replica allows"),
+        WatchLimit::Principal => ("principal", "The caller watches as many pools as it may"),
+        WatchLimit::Connection => (
+            "connection",
+            "The connection has as many watches as it may, health checks and reflection included: use another connection",
+        ),
+    };
+    let mut details = details(ErrorReason::TooManyWatches, [("limit", name.to_owned())]);
+    details.set_retry_info(Some(WATCH_AGAIN + part_of(WATCH_AGAIN_SPREAD)));
+    Status::with_error_details(code(ErrorReason::TooManyWatches), message, details)
+}
+
+/// The connection of a stream has reached its age.
+pub(super) fn connection_aged() -> Status {
+    let message = "The connection has reached its age: open the stream again, on a new one";
+    status(ErrorReason::ShuttingDown, message, [])
+}
+
 /// The code of a response that is known from its head: not that of a stream that fails later.
 pub(super) fn code_of(response: &Response<Body>) -> Code {
     response
@@ -148,6 +175,7 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             encode::missing_message(MissingReason::UnknownDevice),
             [("user_id", user.to_string()), ("device_id", device.to_string())],
         ),
+        PoolError::TooManyWatches => too_many_watches(WatchLimit::Replica),
         PoolError::RateLimited(limited) => rate_limited(limited),
         PoolError::ShuttingDown => {
             status(ErrorReason::ShuttingDown, "The service stops: call again", [])

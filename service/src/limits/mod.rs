@@ -71,8 +71,19 @@ pub enum Limit {
     Upload,
     /// The calls of a principal at the same time.
     Calls,
-    /// The watches of a principal at the same time.
-    Watches,
+    /// The watches at the same time.
+    Watches(WatchLimit),
+}
+
+/// A limit of watches, as callers and metrics are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchLimit {
+    /// Those of a replica.
+    Replica,
+    /// Those of a principal.
+    Principal,
+    /// Those of a connection, where other streams that go on count as well.
+    Connection,
 }
 
 /// A limit that was hit, and how long to wait before it allows what was asked for.
@@ -103,7 +114,9 @@ impl Limit {
             Self::Holds => "holds",
             Self::Upload => "upload",
             Self::Calls => "calls",
-            Self::Watches => "watches",
+            Self::Watches(WatchLimit::Replica) => "replica_watches",
+            Self::Watches(WatchLimit::Principal) => "watches",
+            Self::Watches(WatchLimit::Connection) => "connection_watches",
         }
     }
 

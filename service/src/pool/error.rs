@@ -33,6 +33,9 @@ pub enum PoolError {
     /// Too many calls are waiting: nothing was done.
     #[error("too many calls are waiting")]
     Overloaded,
+    /// As many pools are watched as may be.
+    #[error("too many pools are watched")]
+    TooManyWatches,
     /// The caller asks too often, or has too much under way: nothing was done.
     #[error("a limit was hit")]
     RateLimited(Limited),
@@ -51,7 +54,9 @@ impl PoolError {
     /// The error of a call of which something was done before: it does not say any more that nothing was.
     pub(super) fn after_effects(self) -> Self {
         match self {
-            Self::Overloaded | Self::RateLimited(_) | Self::ShuttingDown => Self::Unfinished,
+            Self::Overloaded | Self::RateLimited(_) | Self::TooManyWatches | Self::ShuttingDown => {
+                Self::Unfinished
+            }
             other => other,
         }
     }
@@ -70,6 +75,7 @@ impl PoolError {
             Self::Internal(_)
             | Self::Overloaded
             | Self::RateLimited(_)
+            | Self::TooManyWatches
             | Self::ShuttingDown
             | Self::Store(_)
             | Self::Unfinished => false,

@@ -70,7 +70,7 @@ struct Inner {
     /// One permit for each call that may wait, in a lane or for a connection of the store's.
     calls: Semaphore,
     validator: Validator,
-    watches: Watches,
+    watches: Arc<Watches>,
 }
 
 impl KeyPackagePool {
@@ -95,7 +95,7 @@ impl KeyPackagePool {
             limits,
             fence,
             validator: Validator::start(&policy.validation),
-            watches: Watches::new(policy.max_watches),
+            watches: Arc::new(Watches::new(policy.max_watches)),
             policy,
         });
         watch::follow(&inner);

@@ -13,7 +13,10 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError, LimitsConfig},
     embedded::EmbeddedError,
-    grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService, OverloadLayer},
+    grpc::{
+        AuditService, AuthenticateLayer, CallLayer, KeyPackageService, LongStreamLayer,
+        OverloadLayer,
+    },
     limits::InFlight,
     pem::TlsError,
     pool::KeyPackagePool,
@@ -178,6 +181,7 @@ impl Server {
             .layer(OverloadLayer::new(pool.clone()))
             .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
             .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal))
+            .layer(LongStreamLayer::new(clock.clone(), drain.clone()))
             .add_service(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())
@@ -318,7 +322,7 @@ fn http_server(limits: &LimitsConfig) -> tonic::transport::Server {
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_max_header_list_size(limits.header_bytes)
         .http2_max_pending_accept_reset_streams(Some(resets));
-    // Without tonic's grace, with which it would not ask the peer but only end the connection.
+    // Without tonic's grace, with which it would not ask the peer but only end the connection: see transport/long_streams.rs.
     match limits.connection_age {
         Some(age) => server.max_connection_age(age.unsigned_abs()),
         None => server,

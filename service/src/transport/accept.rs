@@ -2,6 +2,7 @@
 
 use super::{
     connection::{Connection, Place, Socket},
+    long_streams::LongStreams,
     patience::{Limits, Patience},
     peer::{ClientCertificate, Peer},
 };
@@ -37,6 +38,8 @@ pub(crate) fn accept(
         listener,
         tls,
         limits: limits.into(),
+        watches: limits.watches_per_connection(),
+        age: limits.connection_age.map(|age| age.unsigned_abs()),
         places: Arc::new(Semaphore::new(limits.connections)),
         ready,
     };
@@ -48,6 +51,8 @@ struct Acceptor {
     listener: TcpListener,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     limits: Limits,
+    watches: usize,
+    age: Option<Duration>,
     places: Arc<Semaphore>,
     ready: mpsc::Sender<Result<Connection, Infallible>>,
 }
@@ -82,7 +87,7 @@ impl Acceptor {
             return;
         };
         let place = Place::new(permit);
-        let limits = self.limits;
+        let (limits, watches, age) = (self.limits, self.watches, self.age);
         let ready = self.ready.clone();
         let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone()));
         handshakes.spawn(async move {
@@ -102,7 +107,9 @@ impl Acceptor {
             match established {
                 Ok((socket, certificate)) => {
                     count("accepted");
-                    let peer = Peer { address, certificate };
+                    let old_at = age.map(|age| Instant::now() + age);
+                    let long_streams = LongStreams::new(watches, old_at);
+                    let peer = Peer { address, certificate, long_streams };
                     let patience = Patience::new(limits, began);
                     let connection = Connection::new(socket, patience, peer, place);
                     // Nobody takes it when the service stops.

@@ -4,12 +4,14 @@
 
 mod accept;
 mod connection;
+mod long_streams;
 mod patience;
 mod peer;
 mod reload;
 mod tls;
 
 pub use connection::Connection;
+pub use long_streams::{LongStream, LongStreams};
 pub use peer::{ClientCertificate, Peer};
 
 pub(crate) use accept::accept;

@@ -1,5 +1,6 @@
 //! How long a connection may stay without anything happening on it.
 
+use super::long_streams::LONGEST_GRACE;
 use crate::config::LimitsConfig;
 use std::{
     io,
@@ -21,6 +22,8 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// With something to send that the peer does not take.
     pub(super) write: Duration,
+    /// In all: what is older has been asked to end, and its last calls have had all of their time.
+    pub(super) life: Option<Duration>,
 }
 
 impl From<&LimitsConfig> for Limits {
@@ -29,11 +32,15 @@ impl From<&LimitsConfig> for Limits {
             handshake: config.handshake_timeout.unsigned_abs(),
             idle: config.idle_timeout.unsigned_abs(),
             write: config.write_timeout.unsigned_abs(),
+            life: config.connection_age.map(|age| {
+                let calls = config.call_timeout + config.write_timeout;
+                (age + calls).unsigned_abs() + LONGEST_GRACE
+            }),
         }
     }
 }
 
-/// Watches what is read and written, and ends a connection that is silent or stuck with [`io::ErrorKind::TimedOut`].
+/// Watches what is read and written, and ends a connection that is silent, stuck or too old with [`io::ErrorKind::TimedOut`].
 pub(super) struct Patience {
     limits: Limits,
     /// How much of the preface came.
@@ -41,6 +48,7 @@ pub(super) struct Patience {
     progress: Instant,
     silence: Pin<Box<Sleep>>,
     stuck: Option<Pin<Box<Sleep>>>,
+    end: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
@@ -52,6 +60,7 @@ impl Patience {
             progress: began,
             silence: Box::pin(sleep_until(began + limits.handshake)),
             stuck: None,
+            end: limits.life.map(|life| Box::pin(sleep_until(began + life))),
         }
     }
 
@@ -62,6 +71,9 @@ impl Patience {
         result: Poll<io::Result<T>>,
         bytes: usize,
     ) -> Poll<io::Result<T>> {
+        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if result.is_ready() {
             self.progress = Instant::now();
             if self.received < PREFACE {
@@ -123,12 +135,12 @@ mod tests {
 
     #[tokio::test]
     async fn silence_at_the_beginning_ends_early_and_later_silence_late() {
-        let early = Limits { handshake: SHORT, idle: LONG, write: LONG };
+        let early = Limits { handshake: SHORT, idle: LONG, write: LONG, life: None };
         let mut patience = Patience::new(early, Instant::now());
         read(&mut patience, PREFACE - 1).await;
         assert_eq!(silence(&mut patience).await, io::ErrorKind::TimedOut);
 
-        let late = Limits { handshake: LONG, idle: SHORT, write: LONG };
+        let late = Limits { handshake: LONG, idle: SHORT, write: LONG, life: None };
         let mut patience = Patience::new(late, Instant::now());
         read(&mut patience, PREFACE).await;
         let read_last = Instant::now();
@@ -139,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_is_no_silence() {
         let idle = Duration::from_millis(200);
-        let limits = Limits { handshake: LONG, idle, write: LONG };
+        let limits = Limits { handshake: LONG, idle, write: LONG, life: None };
         let mut patience = Patience::new(limits, Instant::now());
         read(&mut patience, PREFACE).await;
         let began = Instant::now();
@@ -154,8 +166,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_is_too_old_ends_whatever_happens_on_it() {
+        let limits = Limits { handshake: LONG, idle: LONG, write: LONG, life: Some(SHORT) };
+        let mut patience = Patience::new(limits, Instant::now());
+        let busy = async {
+            loop {
+                tokio::task::yield_now().await;
+                let read = poll_fn(|context| patience.read(context, Poll::Ready(Ok(())), 1)).await;
+                if let Err(error) = read {
+                    return error.kind();
+                }
+            }
+        };
+        assert_eq!(busy.await, io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
     async fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_late_is_not() {
-        let limits = Limits { handshake: LONG, idle: LONG, write: SHORT };
+        let limits = Limits { handshake: LONG, idle: LONG, write: SHORT, life: None };
         let mut patience = Patience::new(limits, Instant::now());
         let stuck = poll_fn(|context| patience.write::<()>(context, Poll::Pending));
         assert_eq!(stuck.await.unwrap_err().kind(), io::ErrorKind::TimedOut);

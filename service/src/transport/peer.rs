@@ -1,3 +1,4 @@
+use super::LongStreams;
 use rustls::pki_types::CertificateDer;
 use std::{net::SocketAddr, sync::Arc};
 use x509_parser::{error::X509Error, extensions::GeneralName, parse_x509_certificate};
@@ -9,6 +10,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate that it proved to have. None without TLS, and if it showed none.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// The streams of the connection that go on until somebody ends them.
+    pub long_streams: LongStreams,
 }
 
 /// The names in a client certificate that was verified up to a root in `tls.client_ca`.

@@ -1,7 +1,7 @@
 //! A database that takes its time.
 
 use crate::{
-    rig::{Locked, Rig, assert_unavailable, call_each, serves_again},
+    rig::{Locked, Rig, call_each, serves_again},
     support::{
         calls::{eventually, reserve_one},
         device, http,

@@ -217,8 +217,12 @@ async fn there_are_no_more_watches_than_allowed() {
     let first = Watch::open(&mut client).await;
     let _same_device = Watch::open(&mut client).await;
     let refused = Watch::try_open(&mut client, "carol", "phone").await.err().unwrap();
-    assert_eq!(reason(&refused), ErrorReason::Overloaded);
-    assert!(refused.get_error_details().retry_info().is_some());
+    assert_eq!(reason(&refused), ErrorReason::TooManyWatches);
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["limit"], "replica");
+    let retry_after = details.retry_info().unwrap().retry_delay.unwrap();
+    assert!(retry_after >= Duration::from_secs(60), "{retry_after:?}");
     drop(first);
     eventually("the ended watch makes room", async || {
         Watch::try_open(&mut client.clone(), "carol", "phone").await.is_ok()

@@ -1,9 +1,13 @@
 use super::channel;
 use keypool_service::testing::server::TestServer;
+use std::time::Duration;
+use tokio::time::timeout;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const NAMES: [&str; 3] = ["", "keypool.v1.KeyPackageService", "keypool.v1.AuditService"];
 
@@ -45,7 +49,9 @@ async fn while_draining_nothing_is_serving() {
     let stopping = tokio::spawn(server.stop());
     for mut watch in watches {
         assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        // Whoever only watches does not hold the stop back.
+        let ended = timeout(PATIENCE, watch.message()).await.expect("it ends");
+        assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
     }
-    drop(health);
     stopping.await.unwrap();
 }

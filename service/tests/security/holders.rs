@@ -5,15 +5,21 @@ use super::support::{
     calls::{eventually, extend_request, named, packages, release_request},
     client, device, package_details, raw, reason, reserve_request, spend_request, upload_request,
 };
+use jiff::SignedDuration;
 use keypool_proto::v1::{
     self, ErrorReason, ReservedKeyPackage, SpendReservationRequest, UnusableReason,
 };
 use keypool_service::{
+    clock::{Clock, SystemClock},
     config::Config,
     testing::{issuer::TestIssuer, packages::PackageMaker, server::TestServer},
 };
 use prost::Message;
+use std::time::Duration;
 use tonic::{Code, Request, Status, transport::Channel};
+use tonic_types::StatusExt;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service with tokens, a client, and a pool of four packages.
 async fn started(configure: impl FnOnce(&mut Config)) -> (TestServer, TestIssuer, Client) {
@@ -139,13 +145,33 @@ async fn a_principal_watches_no_more_pools_than_it_may() {
     let first = client.watch_pool(by(&alice, watch())).await.unwrap();
     let _second = client.watch_pool(by(&alice, watch())).await.unwrap();
     let refused = client.watch_pool(by(&alice, watch())).await.unwrap_err();
-    assert_eq!(reason(&refused), ErrorReason::RateLimited);
+    assert_eq!(reason(&refused), ErrorReason::TooManyWatches);
+    assert_eq!(refused.get_error_details().error_info().unwrap().metadata["limit"], "principal");
     // Others are not affected, and one that ended makes room.
     let backend = issuer.service("chat", &["backend"]);
     let _other = client.watch_pool(by(&backend, watch())).await.unwrap();
     drop(first);
     eventually("there is room", async || client.watch_pool(by(&alice, watch())).await.is_ok())
         .await;
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_token_that_it_was_opened_by() {
+    let (server, issuer, mut client) = started(|_| {}).await;
+    let request = || v1::WatchPoolRequest { user_id: "alice".into(), device_id: "phone".into() };
+    let mut claims = TestIssuer::claims("chat", &["backend"]);
+    claims["exp"] = (SystemClock.now().as_second() + 3600).into();
+    let short = issuer.token(claims);
+    // Two seconds before it ends, leeway included.
+    server.clock().advance(SignedDuration::from_secs(3600 + 30 - 2));
+    let mut watch = client.watch_pool(by(&short, request())).await.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    let ended =
+        tokio::time::timeout(PATIENCE, watch.message()).await.expect("it ends").unwrap_err();
+    assert_eq!(
+        (ended.code(), reason(&ended)),
+        (Code::Unauthenticated, ErrorReason::Unauthenticated)
+    );
 }
 
 #[tokio::test]

@@ -8,5 +8,6 @@ mod support;
 mod authority;
 mod database;
 mod limits;
+mod long_streams;
 mod reload;
 mod tls;

@@ -84,7 +84,7 @@ impl TokenVerifier {
         let key = keys.find(header.kid.as_deref())?;
         let claims = verified_claims(token, &header, key)?;
         let expires = claims::check(&claims, &self.config, self.clock.now())?;
-        let principal = claims::principal(&claims, &self.config)?;
+        let principal = claims::principal(&claims, &self.config)?.until(expires);
         self.seen.put(hash, &keys, expires, principal.clone());
         Ok(principal)
     }
