@@ -78,7 +78,7 @@ catalogue! {
     Histogram<1> STATEMENT_DURATION = "keypool_statement_duration_seconds" ["statement"]:
         "How long statements took, their way to the database and back included; statement is the name in the comment that each begins with.";
     Counter<2> STATEMENT_FAILURES = "keypool_statement_failures_total" ["statement", "cause"]:
-        "Statements that failed: cause is lost, unavailable, conflict, busy or internal.";
+        "Statements that failed: cause is lost, unavailable, conflict, locked, busy or internal.";
     Gauge<0> DATABASE_AVAILABLE = "keypool_database_available" []:
         "1 if the last look at the database succeeded, else 0.";
     Gauge<1> DATABASE_CONNECTIONS = "keypool_database_connections" ["state"]:
