@@ -110,9 +110,9 @@ impl Watches {
 }
 
 /// Follows watched devices until the pool is gone or its watches are closed.
-pub(super) fn follow(inner: &Arc<Inner>) {
+pub(super) fn follow(inner: &Arc<Inner>) -> impl Future<Output = ()> + Send + 'static {
     let inner = Arc::downgrade(inner);
-    tokio::spawn(async move { while let Some(()) = round(&inner).await {} });
+    async move { while let Some(()) = round(&inner).await {} }
 }
 
 async fn round(inner: &Weak<Inner>) -> Option<()> {
