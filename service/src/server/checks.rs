@@ -38,7 +38,7 @@ pub(super) struct Checks {
 }
 
 /// Why the service is not ready.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Obstacle {
     /// In words for anybody.
     reason: String,
@@ -49,6 +49,10 @@ struct Obstacle {
 impl Obstacle {
     fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), cause: None }
+    }
+
+    fn state(&self) -> State {
+        State::NotReady(self.reason.clone())
     }
 
     /// The database can't be asked.
@@ -69,7 +73,8 @@ impl Checks {
     }
 
     async fn look_again_and_again(self) {
-        let (mut is_admitted, mut last) = (false, None);
+        let mut is_admitted = false;
+        let mut last = State::Starting;
         loop {
             let obstacle = if is_admitted {
                 self.look().await
@@ -96,17 +101,15 @@ impl Checks {
             };
             show_connections(&self.store);
             let pause = if obstacle.is_none() { INTERVAL } else { RETURN_INTERVAL };
-            if last.as_ref() != Some(&obstacle) {
-                match &obstacle {
+            let state = obstacle.as_ref().map_or(State::Ready, Obstacle::state);
+            if state != last {
+                match obstacle {
                     None => tracing::info!("ready"),
                     Some(Obstacle { reason, cause }) => tracing::warn!(reason, cause, "not ready"),
                 }
             }
-            self.teller.tell(match &obstacle {
-                None => State::Ready,
-                Some(obstacle) => State::NotReady(obstacle.reason.clone()),
-            });
-            last = Some(obstacle);
+            self.teller.tell(state.clone());
+            last = state;
             tokio::time::sleep(pause).await;
         }
     }

@@ -3,6 +3,7 @@
 mod checks;
 mod database;
 mod database_tls;
+mod error;
 mod readiness;
 
 pub use database::Database;
@@ -13,14 +14,12 @@ use crate::{
     admin,
     auth::Authenticator,
     clock::Clock,
-    config::{Config, ConfigError, LimitsConfig},
-    embedded::EmbeddedError,
+    config::{Config, LimitsConfig},
     grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService, OverloadLayer},
     limits::InFlight,
-    pem::TlsError,
     pool::KeyPackagePool,
-    store::{Fault, MigrateError, Store, StoreError, requirements::may_pass},
-    supervise::{Supervisor, TaskName},
+    store::Store,
+    supervise::Supervisor,
     survey, sweeper,
     telemetry::catalogue::{BUILD_INFO, READY},
     transport::{self, Reloader},
@@ -31,7 +30,6 @@ use keypool_proto::v1::{
 };
 use readiness::{State, Teller, set_health};
 use std::{
-    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -48,117 +46,6 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 /// How often HTTP/2 connections are pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Why the service did not start or stop as it should.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The configuration is wrong.
-    #[error("the configuration is wrong")]
-    Config(#[from] ConfigError),
-    /// The private PostgreSQL failed.
-    #[error("the private PostgreSQL failed")]
-    Embedded(#[from] EmbeddedError),
-    /// The database can't be reached.
-    #[error("can't connect to the database: check --database-url, and that PostgreSQL runs")]
-    Connect(#[source] tokio_postgres::Error),
-    /// The database can't be reached by TLS.
-    #[error(
-        "can't connect to the database by TLS: check --database-url, that PostgreSQL runs with `ssl = on`, and that its \
-         certificate is for the host in the URL and from a CA in database_tls.ca, or else in the system's roots; \
-         sslmode=disable in the URL turns TLS off"
-    )]
-    ConnectByTls(#[source] tokio_postgres::Error),
-    /// Certificates or keys can't be used.
-    #[error("TLS can't be set up")]
-    Tls(#[from] TlsError),
-    /// The database failed.
-    #[error("the database failed")]
-    Store(#[from] StoreError),
-    /// The database does not answer in time.
-    #[error("the database does not answer: check --database-url, and that PostgreSQL runs")]
-    NoAnswer,
-    /// The database is not one on which keypool keeps its promises.
-    #[error("{0}; {advice}", advice = .0.advice())]
-    Unfit(Fault),
-    /// The schema could not be migrated.
-    #[error("the schema could not be migrated")]
-    Migrate(#[from] MigrateError),
-    /// The runtime role could not be given its rights.
-    #[error("the role {role:?} could not be given its rights: does it exist?")]
-    Grant {
-        /// The role.
-        role: String,
-        /// What the database says.
-        #[source]
-        source: StoreError,
-    },
-    /// The schema is older, and migrating at start is turned off.
-    #[error(
-        "the database's schema has version {found}, this keypool needs {known}: run `keypool migrate`"
-    )]
-    OldSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is needed.
-        known: i32,
-    },
-    /// The schema is newer than this version knows.
-    #[error(
-        "the database's schema has version {found}, this keypool knows {known}: use a newer keypool"
-    )]
-    NewSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is known.
-        known: i32,
-    },
-    /// A background task ended before the service was told to stop.
-    #[error("a task of the service has ended: {task}")]
-    TaskEnded {
-        /// Its name.
-        task: TaskName,
-    },
-    /// An address can't be served.
-    #[error(
-        "can't listen on {address}: is something else running there? Choose another with --{flag}"
-    )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The flag that sets it.
-        flag: &'static str,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl ServerError {
-    /// Whether waiting for the database may be all that is needed: nothing is wrong with the configuration.
-    fn may_pass(&self) -> bool {
-        match self {
-            // The driver says so of what it does not even send.
-            Self::Connect(error) | Self::ConnectByTls(error) => {
-                !error.to_string().starts_with("invalid configuration")
-            }
-            Self::NoAnswer => true,
-            Self::Unfit(fault) => fault.may_pass(),
-            Self::Store(error) | Self::Grant { source: error, .. } => {
-                !matches!(error, StoreError::Internal(_)) || may_pass(error)
-            }
-            Self::Migrate(error) => may_pass(error),
-            _ => false,
-        }
-    }
-
-    /// What is wrong with the database, which answers.
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Unfit(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}
 
 /// A running service.
 #[derive(Debug)]

@@ -178,7 +178,7 @@ impl Facts {
 ///
 /// # Errors
 /// If the database can't be asked.
-pub async fn faults(client: &Client) -> Result<Vec<Fault>, StoreError> {
+pub(crate) async fn faults(client: &Client) -> Result<Vec<Fault>, StoreError> {
     Ok(Facts::of(&client.query_one(CHECK, &[]).await?)?.faults())
 }
 
