@@ -8,6 +8,7 @@ mod readiness;
 
 pub use database::Database;
 pub(crate) use database::require_known_schema;
+pub use error::ServerError;
 pub use readiness::Readiness;
 
 use crate::{
