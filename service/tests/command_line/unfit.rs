@@ -84,6 +84,12 @@ async fn a_database_that_is_not_utf8_is_refused() {
 }
 
 #[tokio::test]
+async fn a_url_by_which_no_database_can_be_reached_is_refused() {
+    let error = fails(on("host=127.0.0.1,127.0.0.2,127.0.0.3 port=1,2 user=me", "serve"), 1).await;
+    assert!(error.contains("invalid number of ports"), "{error}");
+}
+
+#[tokio::test]
 async fn a_read_only_database_is_told_by_all_in_the_same_words() {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;

@@ -8,8 +8,11 @@ use keypool_service::{
     testing::{database::TestDatabase, issuer::TestIssuer},
 };
 use rcgen::generate_simple_self_signed;
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
+
+/// How long it may take until the end of a task is known: far longer than it does.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A configuration with which every task runs but that of a private PostgreSQL.
 fn everything(database: &TestDatabase, issuer: &TestIssuer, folder: &Path) -> Config {
@@ -40,7 +43,8 @@ async fn ends_with(mut server: Server, name: &str) {
     let admin = server.admin_address();
     assert_eq!(http::get(admin, "/readyz").await.status, 200, "{name}");
     server.tasks().abort(name);
-    let error = server.failed().await;
+    let failed = tokio::time::timeout(PATIENCE, server.failed()).await;
+    let error = failed.unwrap_or_else(|_| panic!("nobody misses {name}"));
     assert!(matches!(&error, ServerError::TaskEnded { task } if **task == *name), "{error:?}");
     assert_eq!(error.to_string(), format!("a task of the service has ended: {name}"));
     if name == "admin server" {
