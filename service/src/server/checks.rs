@@ -69,7 +69,6 @@ impl Checks {
             () = self.look_again_and_again() => {}
             () = drain.cancelled() => {}
         }
-        // Whoever supervises knows by now that it may end.
     }
 
     async fn look_again_and_again(self) {

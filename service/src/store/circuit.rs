@@ -28,7 +28,9 @@ struct Inner {
     silences: watch::Sender<u64>,
     /// Whether connections may be made at all: not before the database was checked and migrated.
     open: watch::Sender<bool>,
-    /// Changes when new sessions begin with other settings of the database than those before.
+    /// The settings that new sessions begin with, as a check has seen them.
+    defaults: Mutex<Option<String>>,
+    /// Changes when these do.
     generation: AtomicU64,
     /// Whether the database answered the last write of a beat with an error.
     refuses_writes: AtomicBool,
@@ -51,6 +53,7 @@ impl Circuit {
             state: Mutex::default(),
             silences: watch::Sender::new(0),
             open: watch::Sender::new(true),
+            defaults: Mutex::default(),
             generation: AtomicU64::new(0),
             refuses_writes: AtomicBool::new(false),
         };
@@ -78,9 +81,15 @@ impl Circuit {
         self.inner.generation.load(Ordering::Relaxed)
     }
 
-    /// Begins another generation, and returns it.
-    pub(super) fn renew(&self) -> u64 {
-        self.inner.generation.fetch_add(1, Ordering::Relaxed) + 1
+    /// Notes which settings new sessions begin with. Returns whether they are others than before, which begins a generation.
+    pub(super) fn note_defaults(&self, defaults: &str) -> bool {
+        let mut known = self.inner.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = known.as_ref().is_some_and(|known| known != defaults);
+        *known = Some(defaults.to_owned());
+        if changed {
+            self.inner.generation.fetch_add(1, Ordering::Relaxed);
+        }
+        changed
     }
 
     /// Notes how a write ended that nothing else can be the fault of.

@@ -243,12 +243,12 @@ impl Store {
     async fn renew(&self, checking: &mut Checking, look: &mut Look) -> Result<(), StoreError> {
         match Session::connect(&self.connector, self.circuit.clone()).await {
             Ok(mut session) => {
-                let defaults = Some(std::mem::replace(look, session.look().await?).defaults);
-                if checking.defaults.is_some() {
-                    session.outdate_others();
+                let defaults = std::mem::replace(look, session.look().await?).defaults;
+                // No session of before is used again once it is idle.
+                if self.circuit.note_defaults(&defaults) {
                     self.pool.retain(|_, _| false);
                 }
-                *checking = Checking { session, defaults };
+                *checking = Checking { session, defaults: Some(defaults) };
             }
             // What there are of connections may still serve: this is tried again.
             Err(error) => look.faults.extend(Fault::of_refused_connection(&error)),

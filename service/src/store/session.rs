@@ -120,11 +120,6 @@ impl Session {
         self.client.is_closed() || self.generation != self.circuit.generation()
     }
 
-    /// New sessions begin with other settings, as this one did: no session of before is used again once it is idle.
-    pub(super) fn outdate_others(&mut self) {
-        self.generation = self.circuit.renew();
-    }
-
     /// Notes how a write ended that nothing but the database can be the fault of.
     pub(super) fn note_write<T>(&self, write: &Result<T, StoreError>) {
         self.circuit.note_write(write);

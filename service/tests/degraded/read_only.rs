@@ -34,7 +34,9 @@ async fn read_only_for_a_while(rig: &Rig, admin: &Client, on: &str, off: &str) {
         rig.becomes(true).await;
         // No connection stays read-only: whatever is asked once it is ready is done.
         let [reserve, _, upload, status] = call_each(&rig.client, &format!("after-{round}")).await;
-        (reserve.unwrap(), upload.unwrap(), status.unwrap());
+        for answer in [reserve, upload, status] {
+            answer.unwrap();
+        }
     }
     serves_again(rig).await;
 }
