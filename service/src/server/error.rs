@@ -102,7 +102,14 @@ impl ServerError {
             Self::NoAnswer => true,
             Self::Unfit(fault) => fault.may_pass(),
             Self::Store(error) | Self::Grant { source: error, .. } => {
-                !matches!(error, StoreError::Internal(_)) || may_pass(error)
+                let passes = matches!(
+                    error,
+                    StoreError::Busy
+                        | StoreError::Lost(_)
+                        | StoreError::Unavailable(_)
+                        | StoreError::Conflict(_)
+                );
+                passes || may_pass(error)
             }
             Self::Migrate(error) => may_pass(error),
             _ => false,

@@ -70,14 +70,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the service: when this returns, it is ready. Waits for a database that is away.
+    /// Starts the service: when this returns, it is ready, or has found why it has to wait for its database.
     ///
     /// # Errors
     /// If the configuration, the database or an address is at fault.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let mut server = Self::listen(config, clock).await?;
-        match server.ready().await {
-            Ok(()) => Ok(server),
+        match server.contacted().await {
+            Ok(_obstacle) => Ok(server),
             Err(error) => {
                 server.stop().await?;
                 Err(error)
