@@ -1,10 +1,12 @@
 //! The second, plain HTTP address: is it alive, is it ready, what does it count.
 
-use crate::telemetry::{Description, begin_rare, catalogue};
+use crate::{
+    server::Readiness,
+    telemetry::{Description, begin_rare, catalogue},
+};
 use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{sync::OnceLock, time::Duration};
-use tokio::sync::watch;
 
 /// Upper bounds of the buckets of durations, in seconds.
 const SECONDS: [f64; 12] =
@@ -16,16 +18,13 @@ const PACKAGES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 /// How often samples are moved into their buckets. Until then each takes memory, scraped or not.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Why the service is not ready; none if it is.
-pub type Readiness = Option<&'static str>;
-
 /// `/livez`, `/readyz` and `/metrics`.
-pub fn router(readiness: watch::Receiver<Readiness>) -> Router {
+pub fn router(readiness: Readiness) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route(
             "/readyz",
-            get(async move || match *readiness.borrow() {
+            get(async move || match readiness.obstacle() {
                 None => (StatusCode::OK, "ok\n".to_owned()),
                 Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             }),

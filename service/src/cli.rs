@@ -11,6 +11,7 @@ use crate::{
     pool::KeyPackagePool,
     server::{Database, Server, ServerError, require_known_schema},
     store::{Purged, SchemaState, Store},
+    supervise::Supervisor,
     telemetry::{Telemetry, TraceError},
 };
 use clap::{CommandFactory, Parser, Subcommand};
@@ -245,17 +246,37 @@ async fn serve(config: &Config) -> Result<(), CliError> {
     // Before anything is started, so that a signal during the start is not missed.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let server = Server::start(config, Arc::new(SystemClock)).await?;
-    greet(&server, config)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(server.stop().await?)
+    let mut server = Server::listen(config, Arc::new(SystemClock)).await?;
+    let served = tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        error = announce(&mut server, config) => Err(error),
+    };
+    let stopped = server.stop().await;
+    served?;
+    Ok(stopped?)
 }
 
-/// Tells where the service is. The first line is for programs, the others are for people.
-fn greet(server: &Server, config: &Config) -> io::Result<()> {
+/// Tells how the service does, until it can't go on.
+async fn announce(server: &mut Server, config: &Config) -> CliError {
+    let told = async {
+        let obstacle = server.contacted().await?;
+        greet(server, config, obstacle.as_deref())?;
+        if obstacle.is_some() {
+            server.ready().await?;
+            writeln!(io::stdout(), "keypool ready")?;
+        }
+        Ok(())
+    };
+    match told.await {
+        Ok(()) => server.failed().await.into(),
+        Err(error) => error,
+    }
+}
+
+/// Tells where the service is, once it is ready or has found why it has to wait. The first line is for programs, the others are
+/// for people.
+fn greet(server: &Server, config: &Config, obstacle: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let (scheme, address) = (server.scheme(), server.address());
     writeln!(out, "keypool listening on {address}")?;
@@ -279,6 +300,9 @@ fn greet(server: &Server, config: &Config) -> io::Result<()> {
         let example = "cargo run --release --example invite";
         writeln!(out, "    KEYPOOL_ENDPOINT={scheme}://{address} {example}")?;
         writeln!(out, "    grpcurl -plaintext {address} describe keypool.v1.KeyPackageService")?;
+    }
+    if let Some(obstacle) = obstacle {
+        writeln!(out, "  not ready yet:      {obstacle}; a line will say when it is")?;
     }
     writeln!(out, "  stop with Ctrl-C")?;
     out.flush()
@@ -306,7 +330,9 @@ async fn migrate(config: &Config, json: bool) -> Result<(), CliError> {
 async fn sweep(config: &Config, json: bool) -> Result<(), CliError> {
     let policy = config.policy()?;
     let purged = with_store(config, async |store| {
-        let pool = KeyPackagePool::new(store, Arc::new(SystemClock), policy);
+        let tasks = Supervisor::default();
+        let pool = KeyPackagePool::new(store, Arc::new(SystemClock), policy, &tasks);
+        tasks.let_end();
         let mut total = Purged::default();
         loop {
             let purged = pool.sweep_if_clocks_agree().await.map_err(sweep_error)?;

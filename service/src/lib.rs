@@ -16,6 +16,7 @@
 //! | [`transport`] | connections: TLS, and limits in number and time |
 //! | [`telemetry`], [`survey`] | metrics, traces, the log; what the whole database holds |
 //! | [`server`], [`config`], [`embedded`] | the whole of it, started and stopped as one |
+//! | [`supervise`] | background tasks, none of which may end before the service does |
 
 pub mod admin;
 pub mod auth;
@@ -34,6 +35,7 @@ pub mod pool;
 pub mod security;
 pub mod server;
 pub mod store;
+pub mod supervise;
 pub mod survey;
 pub mod sweeper;
 pub mod telemetry;

@@ -124,6 +124,18 @@ impl Logging {
         kill_process(pid, Signal::TERM).unwrap();
     }
 
+    /// Ends it once it waits for its database, unless it ends by itself.
+    async fn waits_or_ends(&mut self) {
+        eventually("it waits or ends", async || {
+            let ended = self.child.try_wait().unwrap().is_some();
+            if !ended && self.address().is_some() {
+                self.terminate();
+            }
+            ended
+        })
+        .await;
+    }
+
     /// Everything that it wrote, when it has ended.
     async fn output(mut self) -> Vec<u8> {
         self.child.wait().await.unwrap();
@@ -225,7 +237,9 @@ async fn the_log_shows_no_secret_at_any_level() {
         format!("postgresql://planted:{PASSWORD}@localhost/none?unknown={PASSWORD}"),
     ] {
         for command in ["serve", "status"] {
-            log.extend(Logging::start(&url, &[command]).output().await);
+            let mut keypool = Logging::start(&url, &[command]);
+            keypool.waits_or_ends().await;
+            log.extend(keypool.output().await);
         }
         log.extend(Logging::start(&good, &["check-config"]).output().await);
     }

@@ -26,12 +26,15 @@ pub(crate) async fn serve() -> Result<(), Error> {
     });
     let no_flags: [(String, String); 0] = [];
     let config = Config::load(None, std::collections::BTreeMap::from(no_flags))?;
-    let server = Server::start(&config, Arc::new(clock)).await?;
+    let mut server = Server::start(&config, Arc::new(clock)).await?;
     let mut out = io::stdout();
     writeln!(out, "replica listening on {}", server.address())
         .and_then(|()| out.flush())
         .map_err(Error::io("write"))?;
-    terminate.recv().await;
+    let served = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        error = server.failed() => Err(error),
+    };
     server.stop().await?;
-    Ok(())
+    Ok(served?)
 }

@@ -5,6 +5,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{AuthConfig, CertificateConfig, ConfigError},
+    supervise::Supervisor,
 };
 use std::{fmt, sync::Arc};
 
@@ -64,12 +65,16 @@ impl Authenticator {
     ///
     /// # Errors
     /// If the certificates to trust for the issuer's address can't be had.
-    pub fn new(config: &AuthConfig, clock: Arc<dyn Clock>) -> Result<Option<Self>, ConfigError> {
+    pub fn new(
+        config: &AuthConfig,
+        clock: Arc<dyn Clock>,
+        tasks: &Supervisor,
+    ) -> Result<Option<Self>, ConfigError> {
         if !config.is_required() {
             return Ok(None);
         }
-        let tokens =
-            config.tokens.as_ref().map(|tokens| TokenVerifier::new(tokens, clock)).transpose()?;
+        let tokens = config.tokens.as_ref();
+        let tokens = tokens.map(|tokens| TokenVerifier::new(tokens, clock, tasks)).transpose()?;
         Ok(Some(Self(Arc::new(Inner { tokens, certificates: config.certificates.clone() }))))
     }
 

@@ -89,6 +89,11 @@ impl EmbeddedPostgres {
         &self.data_dir
     }
 
+    /// Waits until PostgreSQL is kept running no more: it was stopped, or what keeps it running has failed.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.supervisor.ended()
+    }
+
     /// Stops PostgreSQL, rolling back what is still open. Takes some four seconds at most before
     /// it resorts to harder, still crash-safe means.
     ///

@@ -15,15 +15,25 @@ const EARLY: Duration = Duration::from_secs(10);
 /// Keeps PostgreSQL running until it's stopped or dropped.
 pub(super) struct Supervisor {
     stop: CancellationToken,
+    /// Cancelled when the task has ended, however it did.
+    ended: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
 
 impl Supervisor {
     pub(super) fn watch(cluster: Cluster, postmaster: Postmaster) -> Self {
-        let stop = CancellationToken::new();
-        let task =
-            AbortOnDropHandle::new(tokio::spawn(supervise(cluster, postmaster, stop.clone())));
-        Self { stop, task }
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (until, alive) = (stop.clone(), ended.clone().drop_guard());
+        let task = tokio::spawn(async move {
+            let _alive = alive;
+            supervise(cluster, postmaster, until).await;
+        });
+        Self { stop, ended, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Waits until PostgreSQL is kept running no more.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.ended.clone().cancelled_owned()
     }
 
     pub(super) async fn stop(self) -> Result<(), EmbeddedError> {

@@ -22,6 +22,7 @@ use crate::{
     fence::FenceGuard,
     limits::Limits,
     store::{Session, Store, StoreError, StoredOutcome},
+    supervise::Supervisor,
     types::{Bucket, Target},
 };
 use jiff::SignedDuration;
@@ -131,11 +132,22 @@ pub enum LaneKind {
 impl Lanes {
     /// Starts the lanes. Must be called within a Tokio runtime. Each connects to the database with its first batch.
     #[must_use]
-    pub fn start(store: &Store, rules: &LaneRules, options: &LaneOptions) -> Self {
+    pub fn start(
+        store: &Store,
+        rules: &LaneRules,
+        options: &LaneOptions,
+        tasks: &Supervisor,
+    ) -> Self {
         let closing = CancellationToken::new();
         let mut workers = JoinSet::new();
-        let mut start =
-            Start { store, options, fence: &rules.fence, closing: &closing, workers: &mut workers };
+        let mut start = Start {
+            store,
+            options,
+            fence: &rules.fence,
+            closing: &closing,
+            workers: &mut workers,
+            tasks,
+        };
         let hold = Arc::new(start.family(options.hold, || hold::Hold::new(rules.clone())));
         let reserve =
             start.family(options.reserve, || reserve::Reserve::new(rules.clone(), hold.clone()));
@@ -259,11 +271,12 @@ struct Start<'a> {
     fence: &'a Arc<FenceGuard>,
     closing: &'a CancellationToken,
     workers: &'a mut JoinSet<()>,
+    tasks: &'a Supervisor,
 }
 
 impl Start<'_> {
     fn family<W: Work>(&mut self, lanes: usize, mut work: impl FnMut() -> W) -> Family<W> {
-        let entrances = (0..lanes).map(|_| {
+        let entrances = (0..lanes).map(|number| {
             let (entrance, exit) = queue(self.options.queue_packages, self.options.batch_packages);
             let worker = Worker {
                 work: work(),
@@ -273,7 +286,8 @@ impl Start<'_> {
                 closing: self.closing.clone(),
                 metrics: BatchMetrics::of(W::NAME),
             };
-            self.workers.spawn(worker.run());
+            let name = format!("lane {} {number}", W::NAME);
+            self.tasks.spawn_in(self.workers, name, worker.run());
             entrance
         });
         Family { entrances: entrances.collect() }

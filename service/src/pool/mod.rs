@@ -30,6 +30,7 @@ use crate::{
     lane::{LaneKind, LaneRules, Lanes},
     limits::Limits,
     store::{Bucketful, LogFilter, LogPosition, LogRow, Purged, Store, StoreError, SurveyRow},
+    supervise::Supervisor,
     types::Holder,
 };
 use std::sync::Arc;
@@ -74,10 +75,10 @@ struct Inner {
 }
 
 impl KeyPackagePool {
-    /// Pools on a store, under a policy. Must be called within a Tokio runtime, where it follows watched pools until the
-    /// last clone is dropped.
+    /// Pools on a store, under a policy. Must be called within a Tokio runtime, where its tasks run until the last clone is
+    /// dropped.
     #[must_use]
-    pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy) -> Self {
+    pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy, tasks: &Supervisor) -> Self {
         let limits = Arc::new(Limits::new(&policy.rates));
         let fence = Arc::new(FenceGuard::new(clock.clone(), policy.synchronous_standbys));
         let rules = LaneRules {
@@ -88,7 +89,7 @@ impl KeyPackagePool {
             fence: fence.clone(),
         };
         let inner = Arc::new(Inner {
-            lanes: Lanes::start(&store, &rules, &policy.lanes),
+            lanes: Lanes::start(&store, &rules, &policy.lanes, tasks),
             store,
             clock,
             calls: Semaphore::new(policy.max_calls_in_flight),
@@ -98,7 +99,7 @@ impl KeyPackagePool {
             watches: Arc::new(Watches::new(policy.max_watches)),
             policy,
         });
-        watch::follow(&inner);
+        tasks.spawn("watch follower", watch::follow(&inner));
         Self { inner }
     }
 

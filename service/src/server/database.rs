@@ -5,19 +5,27 @@ use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{Connector, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state},
+    store::{
+        Connector, Fault, SchemaState, Store, grant, migrate, needs_tls, requirements::faults,
+        schema_state,
+    },
 };
 use std::path::Path;
-
-/// The least version of PostgreSQL.
-pub(super) const MIN_POSTGRES: i32 = 15;
+use tokio::time::timeout;
+use tokio_postgres::Client;
 
 /// The database that a configuration names: an existing one, or a private one that was started for it.
 #[derive(Debug)]
 pub struct Database {
+    access: Access,
+    embedded: Option<EmbeddedPostgres>,
+}
+
+/// How to get at a database, and who uses it.
+#[derive(Debug, Clone)]
+pub(super) struct Access {
     connector: Connector,
     runtime_role: Option<String>,
-    embedded: Option<EmbeddedPostgres>,
 }
 
 impl Database {
@@ -34,61 +42,40 @@ impl Database {
                 Connector::plain(url)
             };
             let runtime_role = config.runtime_role.clone();
-            return Ok(Self { connector, runtime_role, embedded: None });
+            return Ok(Self { access: Access { connector, runtime_role }, embedded: None });
         }
         let data_dir = config.data_dir.clone().unwrap_or_else(embedded::default_data_dir);
         let mut options = embedded::Options::new(data_dir);
         options.binaries.clone_from(&config.postgres_bin_dir);
         let embedded = EmbeddedPostgres::start(options).await?;
         let connector = Connector::plain(embedded.config());
-        Ok(Self { connector, runtime_role: None, embedded: Some(embedded) })
+        let access = Access { connector, runtime_role: None };
+        Ok(Self { access, embedded: Some(embedded) })
     }
 
     /// How to connect.
     #[must_use]
     pub fn connector(&self) -> &Connector {
-        &self.connector
+        &self.access.connector
+    }
+
+    /// How to get at it, for tasks.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     /// Brings the schema to the newest version, gives the runtime role its rights, and returns what the schema was before. A
     /// newer one stays as it is.
     ///
     /// # Errors
-    /// If the database can't be reached or refuses.
+    /// If the database can't be reached, is not one to serve on, or refuses.
     pub async fn migrate(&self) -> Result<SchemaState, ServerError> {
-        let (mut client, connection) =
-            self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
-        let connection = tokio::spawn(connection);
-        let version: i32 = client
-            .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(StoreError::from)?;
-        if version < MIN_POSTGRES {
-            return Err(ServerError::OldPostgres { found: version });
-        }
-        // Only what is behind: a role without the right to change the schema may still serve.
-        let before = schema_state(&client).await?;
-        if matches!(before, SchemaState::Behind { .. }) {
-            migrate(&mut client).await?;
-        }
-        if let Some(role) = &self.runtime_role {
-            grant(&client, role)
-                .await
-                .map_err(|source| ServerError::Grant { role: role.clone(), source })?;
-        }
-        drop(client);
-        connection.await.ok();
-        Ok(before)
+        self.access.migrate().await
     }
 
-    fn cannot_connect(&self, error: tokio_postgres::Error) -> ServerError {
-        // An answer of PostgreSQL came by TLS.
-        if self.connector.is_tls() && error.as_db_error().is_none() {
-            ServerError::ConnectByTls(error)
-        } else {
-            ServerError::Connect(error)
-        }
+    /// Waits until the private PostgreSQL is kept running no more; for ever if there is none.
+    pub(super) fn ended(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.embedded.as_ref().map(EmbeddedPostgres::ended)
     }
 
     /// Where the private PostgreSQL keeps its data, if it is one.
@@ -106,6 +93,58 @@ impl Database {
             embedded.stop().await?;
         }
         Ok(())
+    }
+}
+
+impl Access {
+    /// Makes sure that the database can be reached, and is one to serve on.
+    pub(super) async fn inspect(&self) -> Result<(), ServerError> {
+        self.connect().await.map(drop)
+    }
+
+    /// See [`Database::migrate`].
+    pub(super) async fn migrate(&self) -> Result<SchemaState, ServerError> {
+        let mut client = self.connect().await?;
+        // Only what is behind: a role without the right to change the schema may still serve.
+        let before = schema_state(&client).await?;
+        if matches!(before, SchemaState::Behind { .. }) {
+            migrate(&mut client).await?;
+        }
+        if let Some(role) = &self.runtime_role {
+            grant(&client, role)
+                .await
+                .map_err(|source| ServerError::Grant { role: role.clone(), source })?;
+        }
+        Ok(before)
+    }
+
+    /// A connection, which ends with its client, to a database that is one to serve on.
+    async fn connect(&self) -> Result<Client, ServerError> {
+        let judged = async {
+            let (client, connection) =
+                self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
+            tokio::spawn(connection);
+            let faults = faults(&client).await?;
+            Ok::<_, ServerError>((client, faults))
+        };
+        let judged = timeout(self.connector.patience(), judged).await;
+        let (client, faults) = judged.map_err(|_elapsed| ServerError::NoAnswer)??;
+        match faults.into_iter().next() {
+            None => Ok(client),
+            Some(fault) => Err(ServerError::Unfit(fault)),
+        }
+    }
+
+    fn cannot_connect(&self, error: tokio_postgres::Error) -> ServerError {
+        if let Some(fault) = Fault::of_refused_connection(&error) {
+            return ServerError::Unfit(fault);
+        }
+        // An answer of PostgreSQL came by TLS.
+        if self.connector.is_tls() && error.as_db_error().is_none() {
+            ServerError::ConnectByTls(error)
+        } else {
+            ServerError::Connect(error)
+        }
     }
 }
 

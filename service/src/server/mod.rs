@@ -1,45 +1,47 @@
 //! The whole service: database, pools, gRPC, admin address, sweeper. Started and stopped as one.
 
+mod checks;
 mod database;
 mod database_tls;
+mod error;
 mod readiness;
 
 pub use database::Database;
 pub(crate) use database::require_known_schema;
+pub use error::ServerError;
+pub use readiness::Readiness;
 
 use crate::{
     admin,
     auth::Authenticator,
     clock::Clock,
-    config::{Config, ConfigError, LimitsConfig},
-    embedded::EmbeddedError,
+    config::{Config, LimitsConfig},
     grpc::{
         AuditService, AuthenticateLayer, CallLayer, KeyPackageService, LongStreamLayer,
         OverloadLayer,
     },
     limits::InFlight,
-    pem::TlsError,
     pool::KeyPackagePool,
-    store::{MigrateError, Store, StoreError},
+    store::Store,
+    supervise::Supervisor,
     survey, sweeper,
-    telemetry::catalogue::BUILD_INFO,
+    telemetry::catalogue::{BUILD_INFO, READY},
     transport::{self, Reloader},
 };
-use database::MIN_POSTGRES;
+use checks::Checks;
 use keypool_proto::v1::{
     audit_service_server::AuditServiceServer, key_package_service_server::KeyPackageServiceServer,
 };
-use readiness::{set_health, watch_readiness};
+use readiness::{State, Teller, set_health};
 use std::{
-    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::server::HealthReporter;
 
 /// How long a caller waits for a database connection before it is told that the service is overloaded. Longer than it takes to
 /// find out that the database is away, which is another answer.
@@ -48,84 +50,6 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 /// How often HTTP/2 connections are pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Why the service did not start or stop as it should.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The configuration is wrong.
-    #[error("the configuration is wrong")]
-    Config(#[from] ConfigError),
-    /// The private PostgreSQL failed.
-    #[error("the private PostgreSQL failed")]
-    Embedded(#[from] EmbeddedError),
-    /// The database can't be reached.
-    #[error("can't connect to the database: check --database-url, and that PostgreSQL runs")]
-    Connect(#[source] tokio_postgres::Error),
-    /// The database can't be reached by TLS.
-    #[error(
-        "can't connect to the database by TLS: check --database-url, that PostgreSQL runs with `ssl = on`, and that its \
-         certificate is for the host in the URL and from a CA in database_tls.ca, or else in the system's roots; \
-         sslmode=disable in the URL turns TLS off"
-    )]
-    ConnectByTls(#[source] tokio_postgres::Error),
-    /// Certificates or keys can't be used.
-    #[error("TLS can't be set up")]
-    Tls(#[from] TlsError),
-    /// The database failed.
-    #[error("the database failed")]
-    Store(#[from] StoreError),
-    /// The database is too old.
-    #[error("the database is PostgreSQL {found}: {MIN_POSTGRES} or newer is needed")]
-    OldPostgres {
-        /// Its major version.
-        found: i32,
-    },
-    /// The schema could not be migrated.
-    #[error("the schema could not be migrated")]
-    Migrate(#[from] MigrateError),
-    /// The runtime role could not be given its rights.
-    #[error("the role {role:?} could not be given its rights: does it exist?")]
-    Grant {
-        /// The role.
-        role: String,
-        /// What the database says.
-        #[source]
-        source: StoreError,
-    },
-    /// The schema is older, and migrating at start is turned off.
-    #[error(
-        "the database's schema has version {found}, this keypool needs {known}: run `keypool migrate`"
-    )]
-    OldSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is needed.
-        known: i32,
-    },
-    /// The schema is newer than this version knows.
-    #[error(
-        "the database's schema has version {found}, this keypool knows {known}: use a newer keypool"
-    )]
-    NewSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is known.
-        known: i32,
-    },
-    /// An address can't be served.
-    #[error(
-        "can't listen on {address}: is something else running there? Choose another with --{flag}"
-    )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The flag that sets it.
-        flag: &'static str,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// A running service.
 #[derive(Debug)]
@@ -139,18 +63,36 @@ pub struct Server {
     database: Database,
     health: HealthReporter,
     drain_timeout: Duration,
+    tasks: Supervisor,
+    teller: Teller,
+    /// Tells why the service can't run on the database that it found.
+    unfit: oneshot::Receiver<ServerError>,
     /// Ends the gRPC server.
     drain: CancellationToken,
     grpc: JoinHandle<()>,
-    background: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts the service: when this returns, it serves.
+    /// Starts the service: when this returns, it is ready, or has found why it has to wait for its database.
     ///
     /// # Errors
     /// If the configuration, the database or an address is at fault.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
+        let mut server = Self::listen(config, clock).await?;
+        match server.contacted().await {
+            Ok(_obstacle) => Ok(server),
+            Err(error) => {
+                server.stop().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the service: when this returns, it listens, and waits for its database.
+    ///
+    /// # Errors
+    /// If the configuration or an address is at fault, or the private PostgreSQL can't be started.
+    pub async fn listen(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         config.check()?;
         admin::recorder();
         BUILD_INFO.with([env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -163,17 +105,18 @@ impl Server {
             None => None,
         };
         let database = Database::open(config).await?;
-        if config.migrate_on_start {
-            database.migrate().await?;
-        }
         let store =
             Store::new(database.connector().clone(), config.database_connections, CONNECTION_WAIT)?;
-        require_known_schema(&store, &*clock).await?;
+        store.shut();
 
-        let authenticator = Authenticator::new(&config.auth, clock.clone())?;
+        let tasks = Supervisor::default();
+        let authenticator = Authenticator::new(&config.auth, clock.clone(), &tasks)?;
         let policy = config.policy()?;
-        let pool = KeyPackagePool::new(store.clone(), clock.clone(), policy.clone());
+        let pool = KeyPackagePool::new(store.clone(), clock.clone(), policy.clone(), &tasks);
+        let teller = Teller::new();
+        let readiness = Readiness::new(teller.subscribe(), tasks.ended());
         let (health, health_service) = tonic_health::server::health_reporter();
+        set_health(&health, false).await;
         let drain = CancellationToken::new();
         let limits = &config.limits;
         let routes = http_server(limits)
@@ -198,39 +141,46 @@ impl Server {
                     .max_decoding_message_size(limits.message_bytes),
             );
         let tls = reloader.as_ref().map(Reloader::current);
-        let incoming = transport::accept(grpc_listener, tls, limits);
+        let incoming = transport::accept(grpc_listener, tls, limits, &tasks);
         let stop = drain.clone();
-        let grpc = tokio::spawn(async move {
+        let grpc = tasks.spawn("gRPC server", async move {
             let served =
                 routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "gRPC server ended");
             }
         });
-
-        let (readiness, ready) = watch::channel(Some("starting"));
-        set_health(&health, ServingStatus::Serving).await;
-        readiness.send_replace(None);
-        let mut background = vec![
-            tokio::spawn(watch_readiness(
-                store.clone(),
-                clock,
-                readiness,
-                health.clone(),
-                drain.clone(),
-            )),
-            tokio::spawn(async move {
-                if let Err(error) = axum::serve(admin_listener, admin::router(ready)).await {
-                    tracing::error!(%error, "admin server ended");
-                }
-            }),
-            tokio::spawn(admin::upkeep()),
-            tokio::spawn(pool.clone().guard_fence()),
-            tokio::spawn(survey::run(pool.clone())),
-            tokio::spawn(sweeper::run(pool.clone(), config.sweep_interval.unsigned_abs())),
-        ];
-        background.extend(reloader.map(|reloader| tokio::spawn(reloader.run())));
-        tracing::info!(%address, %admin_address, tls = config.tls.is_some(), "serving");
+        let router = admin::router(readiness.clone());
+        tasks.spawn("admin server", async move {
+            if let Err(error) = axum::serve(admin_listener, router).await {
+                tracing::error!(%error, "admin server ended");
+            }
+        });
+        tasks.spawn("gRPC health", readiness::show(readiness, health.clone()));
+        tasks.spawn("metrics upkeep", admin::upkeep());
+        if let Some(reloader) = reloader {
+            tasks.spawn("certificate reloader", reloader.run());
+        }
+        if let Some(ended) = database.ended() {
+            tasks.spawn("private PostgreSQL", ended);
+        }
+        let (sender, unfit) = oneshot::channel();
+        let checks = Checks {
+            access: database.access().clone(),
+            store: store.clone(),
+            clock,
+            migrate: config.migrate_on_start,
+            teller: teller.clone(),
+            unfit: sender,
+            drain: drain.clone(),
+        };
+        tasks.spawn("readiness check", checks.run());
+        let sweep_interval = config.sweep_interval.unsigned_abs();
+        let sweeper = sweeper::run(pool.clone(), sweep_interval);
+        tasks.spawn("fence guard", once_open(&store, pool.clone().guard_fence()));
+        tasks.spawn("survey", once_open(&store, survey::run(pool.clone())));
+        tasks.spawn("sweeper", once_open(&store, sweeper));
+        tracing::info!(%address, %admin_address, tls = config.tls.is_some(), "listening");
         Ok(Self {
             address,
             scheme: if config.tls.is_some() { "https" } else { "http" },
@@ -241,9 +191,11 @@ impl Server {
             database,
             health,
             drain_timeout: config.drain_timeout.unsigned_abs(),
+            tasks,
+            teller,
+            unfit,
             drain,
             grpc,
-            background,
         })
     }
 
@@ -277,6 +229,52 @@ impl Server {
         &self.pool
     }
 
+    /// The background tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &Supervisor {
+        &self.tasks
+    }
+
+    /// Waits until the first look at the database has ended. Returns why the service is not ready yet; none if it is.
+    ///
+    /// # Errors
+    /// As [`Self::failed`].
+    pub async fn contacted(&mut self) -> Result<Option<String>, ServerError> {
+        match self.becomes(|state| *state != State::Starting).await? {
+            State::NotReady(reason) => Ok(Some(reason)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Waits until the service is ready.
+    ///
+    /// # Errors
+    /// As [`Self::failed`].
+    pub async fn ready(&mut self) -> Result<(), ServerError> {
+        self.becomes(|state| *state == State::Ready).await.map(drop)
+    }
+
+    async fn becomes(&mut self, wanted: impl FnMut(&State) -> bool) -> Result<State, ServerError> {
+        let mut state = self.teller.subscribe();
+        tokio::select! {
+            biased;
+            error = self.failed() => Err(error),
+            Ok(state) = state.wait_for(wanted) => Ok(state.clone()),
+        }
+    }
+
+    /// Waits until the service can't go on: the database that it found is not one to serve on, or a background task ended. It
+    /// is not ready then, and should be [stopped](Self::stop).
+    pub async fn failed(&mut self) -> ServerError {
+        let mut ended = self.tasks.ended();
+        tokio::select! {
+            Ok(error) = &mut self.unfit, if !self.unfit.is_terminated() => error,
+            Ok(task) = ended.wait_for(Option::is_some) => {
+                ServerError::TaskEnded { task: task.clone().unwrap_or_default() }
+            }
+        }
+    }
+
     /// Drains and stops: health says NOT_SERVING, new calls are refused, those under way finish within the drain timeout,
     /// then the private PostgreSQL is stopped.
     ///
@@ -284,7 +282,9 @@ impl Server {
     /// If the private PostgreSQL doesn't stop.
     pub async fn stop(mut self) -> Result<(), ServerError> {
         tracing::info!("draining");
-        set_health(&self.health, ServingStatus::NotServing).await;
+        self.tasks.let_end();
+        self.teller.tell(State::Stopping);
+        set_health(&self.health, false).await;
         self.drain.cancel();
         self.pool.close_watches();
         let calls = async {
@@ -297,13 +297,25 @@ impl Server {
             // What waits in the lanes has no caller any more; what is being executed is left to the database.
             tokio::time::timeout(Duration::ZERO, self.pool.close()).await.ok();
         }
-        for task in &self.background {
-            task.abort();
-        }
+        self.tasks.abort_all();
+        READY.with([]).set(0.0);
         self.store.close();
         self.database.close().await?;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Does something once the store may be used.
+fn once_open(
+    store: &Store,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let store = store.clone();
+    async move {
+        store.opened().await;
+        drop(store);
+        task.await;
     }
 }
 

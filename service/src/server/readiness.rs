@@ -1,95 +1,106 @@
-//! Whether the service is ready, told by gRPC health and on the admin address.
+//! Whether the service is ready, as gRPC health, `/readyz` and metrics tell it.
 
-use crate::{
-    admin::Readiness,
-    clock::{Clock, MAX_SKEW},
-    store::{SchemaState, Store},
-    telemetry::catalogue::{
-        CLOCK_SKEW, DATABASE_AVAILABLE, DATABASE_CONNECTIONS, DATABASE_WAITING, READY,
-    },
-};
-use std::{sync::Arc, time::Duration};
+use crate::{supervise::TaskName, telemetry::catalogue::READY};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
-
-/// How often readiness is checked.
-const READINESS_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How often it is checked whether the database is back.
-const RETURN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The names under which health is asked for: the whole server, and each service.
 const HEALTH_NAMES: [&str; 3] = ["", "keypool.v1.KeyPackageService", "keypool.v1.AuditService"];
 
-pub(super) async fn set_health(health: &HealthReporter, status: ServingStatus) {
+/// How the service is, as far as its checks know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// No check has ended yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It does not serve for now, and why.
+    NotReady(String),
+    /// It was told to stop. It stays so.
+    Stopping,
+}
+
+/// Tells how the service is. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Teller(watch::Sender<State>);
+
+impl Teller {
+    /// It starts.
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(State::Starting))
+    }
+
+    /// Tells how it is now, unless it is stopping.
+    pub(super) fn tell(&self, now: State) {
+        self.0.send_if_modified(|state| {
+            let changes = *state != State::Stopping && *state != now;
+            if changes {
+                *state = now;
+            }
+            changes
+        });
+    }
+
+    /// How it is from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
+    }
+}
+
+/// Whether the service is ready: its checks say so, and no task has ended that must not.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    state: watch::Receiver<State>,
+    ended: watch::Receiver<Option<TaskName>>,
+}
+
+impl Readiness {
+    pub(super) fn new(
+        state: watch::Receiver<State>,
+        ended: watch::Receiver<Option<TaskName>>,
+    ) -> Self {
+        Self { state, ended }
+    }
+
+    /// Why the service is not ready; none if it is.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        if let Some(task) = &*self.ended.borrow() {
+            return Some(format!("a task of the service has ended: {task}"));
+        }
+        match &*self.state.borrow() {
+            State::Ready => None,
+            State::Starting => Some("starting".to_owned()),
+            State::NotReady(reason) => Some(reason.clone()),
+            State::Stopping => Some("stopping".to_owned()),
+        }
+    }
+
+    /// Waits until it may have changed. Fails once it never will.
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        tokio::select! {
+            changed = self.state.changed() => changed,
+            changed = self.ended.changed() => changed,
+        }
+    }
+}
+
+/// Keeps gRPC health and the metric true, for as long as the service lives.
+pub(super) async fn show(mut readiness: Readiness, health: HealthReporter) {
+    loop {
+        let is_ready = readiness.obstacle().is_none();
+        READY.with([]).set(f64::from(u8::from(is_ready)));
+        set_health(&health, is_ready).await;
+        if readiness.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells by gRPC health whether the service is ready.
+pub(super) async fn set_health(health: &HealthReporter, is_ready: bool) {
+    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
     for name in HEALTH_NAMES {
         health.set_service_status(name, status).await;
-    }
-}
-
-/// Keeps health and readiness true: the database answers, knows this schema, and has about the same time.
-pub(super) async fn watch_readiness(
-    store: Store,
-    clock: Arc<dyn Clock>,
-    readiness: watch::Sender<Readiness>,
-    health: HealthReporter,
-    drain: CancellationToken,
-) {
-    loop {
-        let found = tokio::select! {
-            found = not_ready(&store, &*clock) => found,
-            () = drain.cancelled() => break,
-        };
-        READY.with([]).set(f64::from(u8::from(found.is_none())));
-        show_connections(&store);
-        if *readiness.borrow() != found {
-            match found {
-                None => tracing::info!("ready"),
-                Some(reason) => tracing::warn!(reason, "not ready"),
-            }
-            readiness.send_replace(found);
-            let status =
-                if found.is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
-            set_health(&health, status).await;
-        }
-        let pause = if found.is_none() { READINESS_INTERVAL } else { RETURN_INTERVAL };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = drain.cancelled() => break,
-        }
-    }
-    READY.with([]).set(0.0);
-    readiness.send_replace(Some("stopping"));
-}
-
-fn show_connections(store: &Store) {
-    let connections = store.connections();
-    #[expect(clippy::cast_precision_loss, reason = "a few connections")]
-    let number = |count: usize| count as f64;
-    DATABASE_CONNECTIONS.with(["idle"]).set(number(connections.idle));
-    DATABASE_CONNECTIONS.with(["busy"]).set(number(connections.busy));
-    DATABASE_WAITING.with([]).set(number(connections.waiting));
-}
-
-async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
-    let check = store.check(clock.now()).await;
-    DATABASE_AVAILABLE.with([]).set(f64::from(u8::from(check.is_ok())));
-    if let Ok(check) = &check {
-        CLOCK_SKEW.with([]).set(check.clock_skew.as_secs_f64());
-    }
-    match check {
-        Ok(check) if check.is_standby => Some("the database is a standby: nothing can be written"),
-        Ok(check) if check.clock_skew.abs() > MAX_SKEW => {
-            Some("the clocks of service and database differ by more than 2 s")
-        }
-        Ok(check) if matches!(check.schema, SchemaState::Behind { .. }) => {
-            Some("the database's schema is older than this version needs")
-        }
-        Ok(check) if matches!(check.schema, SchemaState::Ahead { .. }) => {
-            Some("the database's schema is newer than this version knows")
-        }
-        Ok(_) => None,
-        Err(_) => Some("the database does not answer"),
     }
 }

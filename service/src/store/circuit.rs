@@ -4,8 +4,12 @@
 //! has fallen silent.
 
 use super::StoreError;
+use crate::causes::causes;
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -22,6 +26,14 @@ struct Inner {
     pause: Duration,
     state: Mutex<State>,
     silences: watch::Sender<u64>,
+    /// Whether connections may be made at all: not before the database was checked and migrated.
+    open: watch::Sender<bool>,
+    /// The settings that new sessions begin with, as a check has seen them.
+    defaults: Mutex<Option<String>>,
+    /// Changes when these do.
+    generation: AtomicU64,
+    /// Whether the database answered the last write of a beat with an error.
+    refuses_writes: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -36,15 +48,76 @@ impl Circuit {
     /// Nothing has failed yet. After a failed attempt to connect one of those that ask may make another each `pause`, which
     /// is longer than an attempt takes. The check of readiness, which makes several in that time, does not ask.
     pub(super) fn new(pause: Duration) -> Self {
-        let silences = watch::Sender::new(0);
-        Self { inner: Arc::new(Inner { pause, state: Mutex::default(), silences }) }
+        let inner = Inner {
+            pause,
+            state: Mutex::default(),
+            silences: watch::Sender::new(0),
+            open: watch::Sender::new(true),
+            defaults: Mutex::default(),
+            generation: AtomicU64::new(0),
+            refuses_writes: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Lets no connection be made but that of the check, until it is opened.
+    pub(super) fn shut(&self) {
+        self.inner.open.send_replace(false);
+    }
+
+    /// Lets connections be made.
+    pub(super) fn open(&self) {
+        self.inner.open.send_replace(true);
+    }
+
+    /// Waits until connections may be made.
+    pub(super) async fn opened(&self) {
+        // It can't be dropped meanwhile.
+        self.inner.open.subscribe().wait_for(|open| *open).await.ok();
+    }
+
+    /// Which settings new sessions begin with: a session of an earlier generation may differ from them.
+    pub(super) fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Relaxed)
+    }
+
+    /// Notes which settings new sessions begin with. Returns whether they are others than before, which begins a generation.
+    pub(super) fn note_defaults(&self, defaults: &str) -> bool {
+        let mut known = self.inner.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = known.as_ref().is_some_and(|known| known != defaults);
+        *known = Some(defaults.to_owned());
+        if changed {
+            self.inner.generation.fetch_add(1, Ordering::Relaxed);
+        }
+        changed
+    }
+
+    /// Notes how a write ended that nothing else can be the fault of.
+    pub(super) fn note_write<T>(&self, write: &Result<T, StoreError>) {
+        let refused = match write {
+            Ok(_) => false,
+            Err(error) if error.refuses_writes() => true,
+            Err(_) => return,
+        };
+        let before = self.inner.refuses_writes.swap(refused, Ordering::Relaxed);
+        if let (false, Err(error)) = (before, write) {
+            tracing::warn!(error = causes(error), "the database refuses to write");
+        }
+    }
+
+    /// Whether the database refused the last write that says so.
+    pub(super) fn refuses_writes(&self) -> bool {
+        self.inner.refuses_writes.load(Ordering::Relaxed)
     }
 
     /// Lets a connection be made.
     ///
     /// # Errors
-    /// If the last attempt failed, and another is under way or was a moment ago: why it failed.
+    /// If no connection may be made yet. If the last attempt failed, and another is under way or was a moment ago: why it failed.
     pub(super) fn ask(&self) -> Result<(), StoreError> {
+        if !*self.inner.open.borrow() {
+            return Err(StoreError::unavailable("it was not checked yet"));
+        }
         match &mut self.state().failed {
             Some((at, error)) if at.elapsed() < self.inner.pause => Err(error.clone()),
             Some((at, _)) => {
@@ -136,6 +209,29 @@ mod tests {
         assert!(circuit.ask().is_err());
         circuit.note(Instant::now(), &Ok(()));
         assert!(circuit.ask().is_ok());
+    }
+
+    #[tokio::test]
+    async fn nothing_connects_before_it_is_opened() {
+        let circuit = Circuit::new(Duration::from_secs(3600));
+        circuit.shut();
+        circuit.note(Instant::now(), &Ok(()));
+        assert!(circuit.ask().is_err(), "an answer to the check does not open it");
+        circuit.open();
+        circuit.opened().await;
+        assert!(circuit.ask().is_ok());
+    }
+
+    #[test]
+    fn a_write_that_was_refused_is_known_until_one_succeeds() {
+        let circuit = Circuit::new(Duration::ZERO);
+        circuit.note_write::<()>(&Err(StoreError::silent()));
+        assert!(!circuit.refuses_writes(), "it said nothing");
+        circuit.note_write::<()>(&Err(StoreError::internal("permission denied")));
+        circuit.note_write::<()>(&Err(StoreError::silent()));
+        assert!(circuit.refuses_writes());
+        circuit.note_write(&Ok(()));
+        assert!(!circuit.refuses_writes());
     }
 
     #[test]

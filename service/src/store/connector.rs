@@ -68,7 +68,7 @@ impl Connector {
     }
 
     /// How long connecting may take, or the simplest answer.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
         PATIENCE * u32::try_from(hosts).unwrap_or(u32::MAX)
     }

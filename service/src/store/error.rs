@@ -41,6 +41,19 @@ impl StoreError {
         }
     }
 
+    /// Whether the database answered a write that it won't do it, and not for what others do meanwhile.
+    pub(super) fn refuses_writes(&self) -> bool {
+        match self {
+            Self::Internal(_) => true,
+            Self::Unavailable(source) => {
+                let code = source.downcast_ref().and_then(tokio_postgres::Error::code);
+                // Objects in use, and operators.
+                code.is_some_and(|code| !["55", "57"].iter().any(|of| code.code().starts_with(of)))
+            }
+            Self::Busy | Self::Lost(_) | Self::Conflict(_) | Self::Locked(_) => false,
+        }
+    }
+
     pub(super) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Internal(source.into().into())
     }

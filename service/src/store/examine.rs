@@ -13,10 +13,6 @@ pub struct Examined {
     pub role: String,
     /// Whether that role may do more than serve: it owns the tables, or is a superuser.
     pub may_rewrite: bool,
-    /// Whether the database can only be read.
-    pub is_standby: bool,
-    /// Settings with which acknowledged commits can be lost, and their values.
-    pub volatile: Vec<(String, String)>,
     /// The standbys that commits wait for, as PostgreSQL's `synchronous_standby_names` says it.
     pub synchronous_standbys: String,
     /// How many connections there may be.
@@ -31,17 +27,10 @@ impl Store {
     pub async fn examine(&self) -> Result<Examined, StoreError> {
         let rows = self.rows(EXAMINE, &[]).await?;
         let Some(row) = rows.first() else { return Err(StoreError::internal("no row")) };
-        let volatile = ["fsync", "synchronous_commit", "full_page_writes"].map(|setting| {
-            let value: String = get(row, setting)?;
-            Ok((value == "off").then(|| (setting.to_owned(), value)))
-        });
-        let volatile = volatile.into_iter().collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Examined {
             version: get(row, "version")?,
             role: get(row, "role")?,
             may_rewrite: get(row, "may_rewrite")?,
-            is_standby: get(row, "is_standby")?,
-            volatile: volatile.into_iter().flatten().collect(),
             synchronous_standbys: get(row, "synchronous_standbys")?,
             max_connections: usize::try_from(get::<i32>(row, "max_connections")?)
                 .map_err(StoreError::internal)?,

@@ -121,7 +121,9 @@ impl Session {
     /// # Errors
     /// If the database fails. Then the beat may have been noted or not.
     pub async fn beat(&mut self, replica: &str, beat: Beat) -> Result<(), StoreError> {
-        self.rows(BEAT, &[&replica, &beat.number, &beat.beaten_at]).await.map(drop)
+        let noted = self.rows(BEAT, &[&replica, &beat.number, &beat.beaten_at]).await.map(drop);
+        self.note_write(&noted);
+        noted
     }
 }
 

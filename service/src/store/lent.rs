@@ -3,6 +3,7 @@
 use super::{STATEMENT_LIMIT, StoreError, circuit::Silence};
 use deadpool_postgres::{Client, Object};
 use tokio::{runtime::Handle, time::timeout};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Row, types::ToSql};
 
 /// A connection for one statement.
@@ -28,7 +29,14 @@ impl Lent {
     ) -> Result<Vec<Row>, StoreError> {
         let client = self.client.as_ref().expect("it is there until this is dropped");
         let statement = client.prepare_cached(sql).await?;
-        let rows = client.query(&statement, params).await?;
+        let rows = client.query(&statement, params).await;
+        if let Err(error) = &rows
+            && error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+        {
+            // The next one may not be read-only any more, as this will be for ever.
+            self.client.take().map(Object::take);
+        }
+        let rows = rows?;
         self.client = None;
         Ok(rows)
     }

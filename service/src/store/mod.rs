@@ -15,6 +15,7 @@ mod lent;
 mod migrate;
 mod observe;
 mod overview;
+pub(crate) mod requirements;
 mod reserve;
 mod revoke;
 mod session;
@@ -34,6 +35,7 @@ pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
 pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
 pub use overview::Overview;
+pub use requirements::Fault;
 pub use reserve::{KnownDevices, LiveHolds, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
 pub use session::Session;
@@ -48,6 +50,7 @@ use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
 use jiff::Timestamp;
 use lent::Lent;
 use observe::Observed;
+use session::Look;
 use std::{
     fmt,
     future::Future,
@@ -77,7 +80,15 @@ pub struct Store {
     pool: Pool,
     circuit: Circuit,
     /// The connection of [`Self::check`]: the pool's may all be busy.
-    checking: Arc<Mutex<Option<Session>>>,
+    checking: Arc<Mutex<Option<Checking>>>,
+}
+
+/// The connection of the check.
+struct Checking {
+    session: Session,
+    /// The settings that new sessions began with, as they were seen before this one was made; none if they were not. Others may
+    /// be in force for the next.
+    defaults: Option<String>,
 }
 
 impl fmt::Debug for Store {
@@ -157,13 +168,28 @@ impl Store {
         self.circuit.silence()
     }
 
+    /// Lets nothing be asked but by [`Self::check`], until it is [opened](Self::open): whatever else is asked fails as unavailable.
+    pub fn shut(&self) {
+        self.circuit.shut();
+    }
+
+    /// Lets everything be asked, as at first.
+    pub fn open(&self) {
+        self.circuit.open();
+    }
+
+    /// Waits until everything may be asked.
+    pub async fn opened(&self) {
+        self.circuit.opened().await;
+    }
+
     /// Closes every connection of the pool; callers that wait for one fail.
     pub fn close(&self) {
         self.pool.close();
     }
 
-    /// How far the database's clock is from `now`, whether it is a standby, and whether the schema is the one that this version
-    /// knows.
+    /// How far the database's clock is from `now`, whether the database is as it must be for new sessions, and whether the schema
+    /// is the one that this version knows.
     ///
     /// Asked again and again, it also finds out when the database is away and when it is back. One that does not answer in
     /// time has fallen silent: whatever waits for it is given up, and fails.
@@ -181,29 +207,53 @@ impl Store {
         {
             self.pool.retain(|_, _| false);
         }
-        let (mut session, time, is_standby) = looked?;
+        let (mut checking, look) = looked?;
         // Not put back unless all went well.
-        let schema =
-            timeout(patience, session.schema()).await.map_err(StoreError::unavailable)??;
-        *self.checking() = Some(session);
-        Ok(Check { clock_skew: time.duration_since(now), is_standby, schema })
+        let schema = timeout(patience, checking.session.schema());
+        let schema = schema.await.map_err(StoreError::unavailable)??;
+        *self.checking() = Some(checking);
+        let mut faults = look.faults;
+        faults.extend(self.circuit.refuses_writes().then_some(Fault::RefusesWrites));
+        Ok(Check { clock_skew: look.time.duration_since(now), faults, schema })
     }
 
-    async fn look(&self) -> Result<(Session, Timestamp, bool), StoreError> {
+    async fn look(&self) -> Result<(Checking, Look), StoreError> {
         let open = self.checking().take();
-        let mut session = match open {
-            Some(session) if !session.is_closed() => session,
-            _ => self.connect().await?,
+        let (session, defaults) = match open {
+            Some(open) if !open.session.is_closed() => (open.session, open.defaults),
+            _ => (self.connect().await?, None),
         };
-        let (time, is_standby) = match session.look().await {
+        let mut checking = Checking { session, defaults };
+        let mut look = match checking.session.look().await {
             // It broke while nobody looked, which says nothing of now.
             Err(StoreError::Lost(_)) => {
-                session = self.connect().await?;
-                session.look().await?
+                checking = Checking { session: self.connect().await?, defaults: None };
+                checking.session.look().await?
             }
             looked => looked?,
         };
-        Ok((session, time, is_standby))
+        if checking.defaults.as_ref() != Some(&look.defaults) {
+            self.renew(&mut checking, &mut look).await?;
+        }
+        Ok((checking, look))
+    }
+
+    /// Looks at the database by a new session, because others than this one began with other settings, as `ALTER DATABASE` and
+    /// `ALTER ROLE` leave them.
+    async fn renew(&self, checking: &mut Checking, look: &mut Look) -> Result<(), StoreError> {
+        match Session::connect(&self.connector, self.circuit.clone()).await {
+            Ok(mut session) => {
+                let defaults = std::mem::replace(look, session.look().await?).defaults;
+                // No session of before is used again once it is idle.
+                if self.circuit.note_defaults(&defaults) {
+                    self.pool.retain(|_, _| false);
+                }
+                *checking = Checking { session, defaults: Some(defaults) };
+            }
+            // What there are of connections may still serve: this is tried again.
+            Err(error) => look.faults.extend(Fault::of_refused_connection(&error)),
+        }
+        Ok(())
     }
 
     /// What the connections of the pool do now.
@@ -214,7 +264,7 @@ impl Store {
         Connections { idle, busy: pool.size - idle, waiting: pool.waiting }
     }
 
-    fn checking(&self) -> MutexGuard<'_, Option<Session>> {
+    fn checking(&self) -> MutexGuard<'_, Option<Checking>> {
         // Every change is one assignment: a panic leaves nothing half done.
         self.checking.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -263,12 +313,12 @@ pub struct Connections {
 }
 
 /// What [`Store::check`] found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Check {
     /// The database's time less the service's.
     pub clock_skew: jiff::SignedDuration,
-    /// Whether it is a standby, in which nothing can be changed.
-    pub is_standby: bool,
+    /// Why keypool can't keep its promises on it, what does not pass first.
+    pub faults: Vec<Fault>,
     /// The schema, compared with the one that this version knows.
     pub schema: SchemaState,
 }

@@ -1,5 +1,9 @@
 use super::{
-    Connector, SESSION, SchemaState, StoreError, circuit::Circuit, get, observe::Observed,
+    Connector, SESSION, SchemaState, StoreError,
+    circuit::Circuit,
+    get,
+    observe::Observed,
+    requirements::{CHECK, Facts, Fault},
     schema_state,
 };
 use jiff::Timestamp;
@@ -13,8 +17,6 @@ use std::{
 };
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
-
-const CHECK: &str = include_str!("sql/check.sql");
 
 /// What lanes set beside [`SESSION`]: a batch keeps others waiting. The statements of lanes pass over rows that are locked, so
 /// that they hardly ever wait for a lock.
@@ -34,6 +36,18 @@ pub struct Session {
     statements: HashMap<&'static str, Statement>,
     /// Who is told of each answer.
     circuit: Circuit,
+    /// Which settings of the database it began with.
+    generation: u64,
+}
+
+/// What the check finds.
+pub(super) struct Look {
+    /// The database's time.
+    pub(super) time: Timestamp,
+    /// Why keypool can't use it, what does not pass first.
+    pub(super) faults: Vec<Fault>,
+    /// Changes with the settings that new sessions begin with.
+    pub(super) defaults: String,
 }
 
 /// What moves messages between a client and the database.
@@ -83,6 +97,7 @@ impl Session {
         connector: &Connector,
         circuit: Circuit,
     ) -> Result<Self, StoreError> {
+        let generation = circuit.generation();
         let connect = async {
             let (client, connection) =
                 connector.connect().await.map_err(StoreError::unavailable)?;
@@ -93,17 +108,22 @@ impl Session {
             }));
             let settings = format!("{SESSION}; {LANE_SESSION}");
             connection.drive(client.batch_execute(&settings)).await?;
-            Ok(Self { client, connection, statements: HashMap::new(), circuit })
+            Ok(Self { client, connection, statements: HashMap::new(), circuit, generation })
         };
         timeout(connector.patience(), connect)
             .await
             .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
     }
 
-    /// Whether the connection is known to have ended.
+    /// Whether it is not to be used again: the connection has ended, or new sessions begin with other settings.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.generation != self.circuit.generation()
+    }
+
+    /// Notes how a write ended that nothing but the database can be the fault of.
+    pub(super) fn note_write<T>(&self, write: &Result<T, StoreError>) {
+        self.circuit.note_write(write);
     }
 
     /// Runs a statement, which is prepared when it is first used.
@@ -166,11 +186,12 @@ impl Session {
         self.connection.answer(transaction).await
     }
 
-    /// The time of the database, and whether it is a standby, in which nothing can be changed.
-    pub(super) async fn look(&mut self) -> Result<(Timestamp, bool), StoreError> {
+    /// The time of the database, and whether it is as it must be.
+    pub(super) async fn look(&mut self) -> Result<Look, StoreError> {
         let rows = self.rows(CHECK, &[]).await?;
         let row = rows.first().ok_or_else(|| StoreError::internal("no row of the check"))?;
-        Ok((get(row, "time")?, get(row, "is_standby")?))
+        let time = get(row, "time")?;
+        Ok(Look { time, faults: Facts::of(row)?.faults(), defaults: get(row, "defaults")? })
     }
 
     /// The schema, compared with the one that this version knows.

@@ -6,7 +6,7 @@ use super::{
     patience::{Limits, Patience},
     peer::{ClientCertificate, Peer},
 };
-use crate::config::LimitsConfig;
+use crate::{config::LimitsConfig, supervise::Supervisor};
 use rustls::ServerConfig;
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -32,6 +32,7 @@ pub(crate) fn accept(
     listener: TcpListener,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     limits: &LimitsConfig,
+    tasks: &Supervisor,
 ) -> Incoming {
     let (ready, incoming) = mpsc::channel(READY);
     let acceptor = Acceptor {
@@ -43,7 +44,7 @@ pub(crate) fn accept(
         places: Arc::new(Semaphore::new(limits.connections)),
         ready,
     };
-    tokio::spawn(acceptor.run());
+    tasks.spawn("accept loop", acceptor.run());
     ReceiverStream::new(incoming)
 }
 
@@ -174,7 +175,7 @@ mod tests {
     ) -> (SocketAddr, mpsc::Receiver<Peer>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let incoming = accept(listener, tls, &LimitsConfig::default());
+        let incoming = accept(listener, tls, &LimitsConfig::default(), &Supervisor::default());
         let (seen, peers) = mpsc::channel(16);
         let tell = move |request: Request<()>| -> Result<Request<()>, Status> {
             seen.try_send(request.extensions().get::<Peer>().unwrap().clone()).unwrap();
@@ -244,7 +245,7 @@ mod tests {
     async fn the_listener_is_closed_with_the_stream_of_connections() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        drop(accept(listener, None, &LimitsConfig::default()));
+        drop(accept(listener, None, &LimitsConfig::default(), &Supervisor::default()));
         while TcpStream::connect(address).await.is_ok() {
             tokio::task::yield_now().await;
         }

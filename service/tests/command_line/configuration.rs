@@ -1,4 +1,9 @@
-use super::{fails, file, keypool, succeeds};
+use super::{
+    fails, file, keypool,
+    serving::{ANYWHERE, Serving},
+    succeeds,
+};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::process::Command;
 
@@ -90,12 +95,13 @@ async fn the_databases_password_is_never_shown() {
         assert!(error.contains("database_url: not a PostgreSQL URL"), "{error}");
         assert!(!error.contains(SECRET), "{error}");
     }
-    for command in ["serve", "migrate", "status", "sweep"] {
-        let mut unreachable = keypool(&[command, "--database-url", &good]);
-        unreachable.env("KEYPOOL_LISTEN", "127.0.0.1:0").env("KEYPOOL_ADMIN_LISTEN", "127.0.0.1:0");
-        let error = fails(unreachable, 1).await;
+    for command in ["migrate", "status", "sweep"] {
+        let error = fails(keypool(&[command, "--database-url", &good]), 1).await;
         assert!(error.contains("Connection refused") && !error.contains(SECRET), "{error}");
     }
+    let waiting = keypool(&[&["--database-url", &good], &ANYWHERE[..]].concat());
+    let (_, log) = Serving::start(waiting).await.stop(Signal::TERM).await;
+    assert!(log.contains("Connection refused") && !log.contains(SECRET), "{log}");
 }
 
 #[tokio::test]

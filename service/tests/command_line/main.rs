@@ -9,7 +9,10 @@ mod configuration;
 mod database;
 mod doctor;
 mod serve;
+mod serving;
+mod unfit;
 mod usage;
+mod waiting;
 
 use std::{
     path::PathBuf,

@@ -1,70 +1,11 @@
 use super::{
     fails, file, keypool,
-    support::{Client, fill, http, process::DataDir},
+    serving::{ANYWHERE, Serving, on},
+    support::{fill, http, process::DataDir},
 };
 use keypool_service::testing::database::TestDatabase;
-use rustix::process::{Pid, Signal, kill_process};
-use std::{
-    net::{SocketAddr, TcpListener},
-    process::{Command, ExitStatus, Stdio},
-};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
-    process::{Child, ChildStdout},
-};
-
-const ANYWHERE: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-
-/// A service that runs until it is told to stop, or dropped.
-struct Serving {
-    child: Child,
-    stdout: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
-}
-
-impl Serving {
-    async fn start(mut command: Command) -> Self {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = stdout.next_line().await.unwrap().unwrap_or_default();
-        let Some(address) = first.strip_prefix("keypool listening on ") else {
-            let mut error = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut error).await.unwrap();
-            panic!("{first}{error}");
-        };
-        Self { child, stdout, address: address.parse().unwrap() }
-    }
-
-    async fn client(&self) -> Client {
-        Client::connect(format!("http://{}", self.address)).await.unwrap()
-    }
-
-    /// The rest of what it says when it has started.
-    async fn greeting(&mut self) -> String {
-        let mut greeting = String::new();
-        while !greeting.contains("stop with Ctrl-C") {
-            greeting += &self.stdout.next_line().await.unwrap().unwrap();
-            greeting += "\n";
-        }
-        greeting
-    }
-
-    /// Sends a signal, waits for the end, and returns what was logged.
-    async fn stop(mut self, signal: Signal) -> (ExitStatus, String) {
-        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        kill_process(pid, signal).unwrap();
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
-        (self.child.wait().await.unwrap(), log)
-    }
-}
-
-fn on(database: &TestDatabase, arguments: &[&str]) -> Command {
-    let mut command = keypool(arguments);
-    command.env("KEYPOOL_DATABASE_URL", database.url());
-    command
-}
+use rustix::process::Signal;
+use std::net::TcpListener;
 
 /// An address that somebody listens on.
 fn taken() -> (TcpListener, String) {
@@ -77,12 +18,10 @@ fn taken() -> (TcpListener, String) {
 async fn without_a_command_it_serves_until_it_is_told_to_stop() {
     let database = TestDatabase::create().await;
     for signal in [Signal::TERM, Signal::INT] {
-        let mut serving = Serving::start(on(&database, &ANYWHERE)).await;
+        let serving = Serving::start(on(&database, &ANYWHERE)).await;
         fill(&mut serving.client().await, "bob", "phone", 1).await;
-        let greeting = serving.greeting().await;
-        assert!(greeting.contains(&format!("http://{}", serving.address)), "{greeting}");
-        let admin = greeting.split_once("metrics: http://").unwrap().1.split_once('/').unwrap().0;
-        assert_eq!(http::get(admin.parse().unwrap(), "/readyz").await.status, 200);
+        assert!(serving.greeting.contains(&format!("http://{}", serving.address)));
+        assert_eq!(http::get(serving.admin, "/readyz").await.status, 200);
         let (status, _) = serving.stop(signal).await;
         assert_eq!(status.code(), Some(0));
     }
@@ -157,9 +96,9 @@ async fn without_a_database_it_brings_its_own_and_shares_it_with_nobody() {
     let path = data_dir.path();
     let path = path.to_str().unwrap();
     let arguments = [&["--data-dir", path], &ANYWHERE[..]].concat();
-    let mut serving = Serving::start(keypool(&arguments)).await;
+    let serving = Serving::start(keypool(&arguments)).await;
     fill(&mut serving.client().await, "bob", "phone", 3).await;
-    assert!(serving.greeting().await.contains(path));
+    assert!(serving.greeting.contains(path));
 
     for command in ["serve", "migrate", "status", "sweep"] {
         let mut second = keypool(&[command, "--data-dir", path]);

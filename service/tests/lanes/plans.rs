@@ -31,8 +31,8 @@ const ROWS: &str = "
 ";
 
 /// Statements that count everything, or are about the connection and its rights. The survey counts bucket by bucket.
-const WHOLE: [&str; 6] =
-    ["overview", "lowest_pools", "survey", "examine", "missing_rights", "grants"];
+const WHOLE: [&str; 7] =
+    ["overview", "lowest_pools", "survey", "check", "examine", "missing_rights", "grants"];
 
 /// Tables of a few rows, whatever the service keeps.
 const SMALL: [&str; 2] = ["fence", "beat"];

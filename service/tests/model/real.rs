@@ -7,6 +7,7 @@ use keypool_service::{
     limits::Rates,
     pool::{KeyPackagePool, Policy},
     store::{Connector, Store, migrate},
+    supervise::Supervisor,
     testing::database::TestDatabase,
 };
 use std::{
@@ -112,5 +113,6 @@ impl Real {
 fn replica(database: &TestDatabase, clock: &StillClock) -> (KeyPackagePool, Store) {
     let store =
         Store::new(Connector::plain(database.config()), 2, Duration::from_secs(30)).unwrap();
-    (KeyPackagePool::new(store.clone(), Arc::new(clock.clone()), policy()), store)
+    let clock = Arc::new(clock.clone());
+    (KeyPackagePool::new(store.clone(), clock, policy(), &Supervisor::default()), store)
 }

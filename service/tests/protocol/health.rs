@@ -1,6 +1,17 @@
-use super::channel;
-use keypool_service::testing::server::TestServer;
-use std::time::Duration;
+use super::{
+    channel,
+    support::{
+        http,
+        network::{Link, Network},
+    },
+};
+use keypool_service::{
+    clock::SystemClock,
+    config::{Config, DatabaseUrl},
+    server::Server,
+    testing::{database::TestDatabase, server::TestServer},
+};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{
@@ -54,4 +65,33 @@ async fn while_draining_nothing_is_serving() {
         assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
     }
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_serving_before_the_first_check_has_succeeded() {
+    let database = TestDatabase::create().await;
+    let network = Network::before(&database);
+    network.set(Link::Silent);
+    let free = (Ipv4Addr::LOCALHOST, 0).into();
+    let url = DatabaseUrl::new(network.url(&database.url()));
+    let config =
+        Config { listen: free, admin_listen: free, database_url: Some(url), ..Config::default() };
+    let mut server = Server::listen(&config, Arc::new(SystemClock)).await.unwrap();
+    let endpoint = format!("http://{}", server.address());
+    let channel = Channel::from_shared(endpoint).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let admin = server.admin_address();
+    for reason in ["starting", "the database does not answer"] {
+        let answer = http::get(admin, "/readyz").await;
+        assert_eq!((answer.status, answer.text().trim()), (503, reason));
+        for name in NAMES {
+            let answer = health.check(of(name)).await.unwrap().into_inner();
+            assert_eq!(answer.status(), ServingStatus::NotServing, "{name:?}");
+        }
+        assert!(server.contacted().await.unwrap().is_some());
+    }
+    network.set(Link::Up);
+    server.ready().await.unwrap();
+    assert_eq!(http::get(admin, "/readyz").await.status, 200);
+    server.stop().await.unwrap();
 }

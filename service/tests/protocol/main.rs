@@ -10,6 +10,7 @@ mod drain;
 mod health;
 mod reflection;
 mod schema;
+mod supervised;
 mod web;
 
 use keypool_service::testing::server::TestServer;

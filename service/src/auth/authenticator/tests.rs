@@ -14,7 +14,9 @@ fn certificates() -> Vec<CertificateConfig> {
 }
 
 fn authenticator(config: &AuthConfig) -> Authenticator {
-    Authenticator::new(config, Arc::new(ShiftedClock::default())).unwrap().unwrap()
+    Authenticator::new(config, Arc::new(ShiftedClock::default()), &Supervisor::default())
+        .unwrap()
+        .unwrap()
 }
 
 async fn name(
@@ -31,7 +33,11 @@ async fn name(
 #[test]
 fn nothing_to_prove() {
     let clock = Arc::new(ShiftedClock::default());
-    assert!(Authenticator::new(&AuthConfig::default(), clock).unwrap().is_none());
+    assert!(
+        Authenticator::new(&AuthConfig::default(), clock, &Supervisor::default())
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]

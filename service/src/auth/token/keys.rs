@@ -5,6 +5,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{ConfigError, TokensConfig},
+    supervise::Supervisor,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::{error::Error, sync::Arc, time::Duration};
@@ -57,7 +58,11 @@ pub(crate) async fn read_keys(config: &TokensConfig) -> Result<usize, Box<dyn Er
 
 impl Keys {
     /// Begins to read the keys, within a Tokio runtime.
-    pub(super) fn new(config: &TokensConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        config: &TokensConfig,
+        clock: Arc<dyn Clock>,
+        tasks: &Supervisor,
+    ) -> Result<Self, ConfigError> {
         let wanted = Arc::new(Notify::new());
         let (sender, state) = watch::channel(State::default());
         let refresher = Refresher {
@@ -73,7 +78,7 @@ impl Keys {
             wanted,
             clock,
             min_refresh_interval: config.min_refresh_interval,
-            _refresher: AbortOnDropHandle::new(tokio::spawn(refresher.run())),
+            _refresher: AbortOnDropHandle::new(tasks.spawn("token keys", refresher.run())),
         })
     }
 

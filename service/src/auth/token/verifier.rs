@@ -9,6 +9,7 @@ use crate::{
     auth::Principal,
     clock::Clock,
     config::{ConfigError, TokensConfig},
+    supervise::Supervisor,
 };
 use jsonwebtoken::{Header, Validation, errors::ErrorKind};
 use std::sync::Arc;
@@ -54,11 +55,12 @@ impl TokenVerifier {
     pub(in crate::auth) fn new(
         config: &TokensConfig,
         clock: Arc<dyn Clock>,
+        tasks: &Supervisor,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             config: config.clone(),
             clock: clock.clone(),
-            keys: Keys::new(config, clock)?,
+            keys: Keys::new(config, clock, tasks)?,
             seen: SeenTokens::new(),
         })
     }

@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, MAX_SKEW, SystemClock},
     config::Config,
     server::Database,
-    store::{Check, Examined, SchemaState, Store, StoreError},
+    store::{Check, Examined, Fault, SchemaState, Store, StoreError},
 };
 use std::time::Duration;
 
@@ -15,9 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Connections of a replica beside the pool's and the lanes': readiness, and one to spare for operators.
 const OTHER_CONNECTIONS: usize = 2;
-
-/// The least version of PostgreSQL.
-const MIN_POSTGRES: i32 = 15;
 
 pub(super) async fn examine(config: &Config, findings: &mut Findings) {
     let database = match Database::open(config).await {
@@ -39,12 +36,15 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
     }
     let looked = look(config, &database, findings).await;
     if let Err(error) = looked {
-        findings.failed(
-            "database",
-            causes(&error),
-            "check database_url, that PostgreSQL runs and takes connections, its pg_hba.conf, the password, and with TLS \
-             the certificate; through PgBouncer, that it is 1.21 or newer with max_prepared_statements",
-        );
+        match Fault::of_refused_connection(&error) {
+            Some(fault) => findings.failed("database", fault.to_string(), fault.advice()),
+            None => findings.failed(
+                "database",
+                causes(&error),
+                "check database_url, that PostgreSQL runs and takes connections, its pg_hba.conf, the password, and with TLS \
+                 the certificate; through PgBouncer, that it is 1.21 or newer with max_prepared_statements",
+            ),
+        }
     }
     if let Err(error) = database.close().await {
         findings.warning("database", causes(&error), "see its log");
@@ -58,10 +58,10 @@ async fn look(
 ) -> Result<(), StoreError> {
     let store = Store::new(database.connector().clone(), 1, PATIENCE)?;
     let examined = store.examine().await?;
-    server(config, &examined, findings);
     let check = store.check(SystemClock.now()).await?;
-    clocks(check, findings);
-    if schema(config, check, findings) {
+    server(config, &examined, &check.faults, findings);
+    clocks(&check, findings);
+    if schema(config, check.schema, findings) {
         rights(&store, &examined, findings).await?;
         fences(&store, findings).await?;
     }
@@ -70,29 +70,14 @@ async fn look(
 }
 
 /// PostgreSQL itself.
-fn server(config: &Config, found: &Examined, findings: &mut Findings) {
-    if found.version < MIN_POSTGRES {
-        let says = format!("is PostgreSQL {}", found.version);
-        findings.failed("database", says, format!("use {MIN_POSTGRES} or newer"));
-    } else {
-        let says = format!("PostgreSQL {} answers, as role {}", found.version, found.role);
-        findings.ok("database", says);
+fn server(config: &Config, found: &Examined, faults: &[Fault], findings: &mut Findings) {
+    findings
+        .ok("database", format!("PostgreSQL {} answers, as role {}", found.version, found.role));
+    for fault in faults {
+        let about = if matches!(fault, Fault::Volatile { .. }) { "durability" } else { "database" };
+        findings.failed(about, fault.to_string(), fault.advice());
     }
-    if found.is_standby {
-        findings.failed(
-            "database",
-            "is a standby, which can't be written",
-            "connect to the primary: with several hosts in the URL, add target_session_attrs=read-write",
-        );
-    }
-    for (setting, value) in &found.volatile {
-        findings.failed(
-            "durability",
-            format!("{setting} is {value}: what callers were told can be lost"),
-            format!("set {setting} = on"),
-        );
-    }
-    if found.volatile.is_empty() {
+    if !faults.iter().any(|fault| matches!(fault, Fault::Volatile { .. })) {
         findings.ok("durability", "what is acknowledged is on disk");
     }
     if config.synchronous_standbys && found.synchronous_standbys.is_empty() {
@@ -120,7 +105,7 @@ fn server(config: &Config, found: &Examined, findings: &mut Findings) {
     }
 }
 
-fn clocks(check: Check, findings: &mut Findings) {
+fn clocks(check: &Check, findings: &mut Findings) {
     let skew = check.clock_skew.as_secs_f64();
     let says = format!("the database's is {skew:.3} s ahead of this machine's");
     if check.clock_skew.abs() > MAX_SKEW {
@@ -135,8 +120,8 @@ fn clocks(check: Check, findings: &mut Findings) {
 }
 
 /// Whether the schema is there.
-fn schema(config: &Config, check: Check, findings: &mut Findings) -> bool {
-    match check.schema {
+fn schema(config: &Config, schema: SchemaState, findings: &mut Findings) -> bool {
+    match schema {
         SchemaState::Current => findings.ok("schema", "is the one that this version knows"),
         SchemaState::Expanded => {
             findings.ok("schema", "is newer than this version knows, and still serves it");
@@ -156,7 +141,7 @@ fn schema(config: &Config, check: Check, findings: &mut Findings) -> bool {
             "use a newer keypool",
         ),
     }
-    matches!(check.schema, SchemaState::Current | SchemaState::Expanded)
+    matches!(schema, SchemaState::Current | SchemaState::Expanded)
 }
 
 async fn rights(

@@ -13,10 +13,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const DEVICES: usize = 1000;
 
 /// Follows watched devices until the pool is gone or its watches are closed.
-pub(in crate::pool) fn follow(inner: &Arc<Inner>) {
+pub(in crate::pool) fn follow(inner: &Arc<Inner>) -> impl Future<Output = ()> + Send + 'static {
     let mut rounds = Rounds::of(inner.watches.clone());
     let inner = Arc::downgrade(inner);
-    tokio::spawn(async move {
+    async move {
         // The pool is not kept alive while a round is waited for, which is a second at most.
         while let Some(round) = rounds.next().await {
             let Some(inner) = inner.upgrade() else { return };
@@ -27,7 +27,7 @@ pub(in crate::pool) fn follow(inner: &Arc<Inner>) {
             }
             rounds.ended(&round, Instant::now());
         }
-    });
+    }
 }
 
 /// Paces readings: a device is read at most twice a second, however often it changes, and reading takes at most half of the

@@ -99,6 +99,11 @@ async fn tokens_are_verified_by_keys_that_were_read() {
     let server = JwksServer::start(&jwks(&[&signer])).await;
     let config = source_config(server.address(), Some(server.ca()));
     let clock = std::sync::Arc::new(crate::clock::ShiftedClock::default());
-    let tokens = crate::auth::token::TokenVerifier::new(&config, clock).unwrap();
+    let tokens = crate::auth::token::TokenVerifier::new(
+        &config,
+        clock,
+        &crate::supervise::Supervisor::default(),
+    )
+    .unwrap();
     assert!(tokens.verify(&signer.sign(&claims())).await.is_ok());
 }

@@ -37,7 +37,12 @@ impl Verifier {
         let mut config = config(JwksLocation::File(file.clone()));
         configure(&mut config);
         let clock = ShiftedClock::default();
-        let tokens = TokenVerifier::new(&config, Arc::new(clock.clone())).unwrap();
+        let tokens = TokenVerifier::new(
+            &config,
+            Arc::new(clock.clone()),
+            &crate::supervise::Supervisor::default(),
+        )
+        .unwrap();
         Self { tokens, clock, file, _directory: directory }
     }
 

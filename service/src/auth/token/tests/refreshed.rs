@@ -37,7 +37,12 @@ impl Remote {
             ..config(jwks)
         };
         let clock = ShiftedClock::default();
-        let tokens = TokenVerifier::new(&config, Arc::new(clock.clone())).unwrap();
+        let tokens = TokenVerifier::new(
+            &config,
+            Arc::new(clock.clone()),
+            &crate::supervise::Supervisor::default(),
+        )
+        .unwrap();
         Self { server, tokens: Arc::new(tokens), clock }
     }
 
@@ -192,7 +197,9 @@ async fn reads_end_with_the_verifier() {
     let directory = tempfile::tempdir().unwrap();
     let config = config(JwksLocation::File(directory.path().join("jwks.json")));
     let clock = Arc::new(ShiftedClock::default());
-    let tokens = TokenVerifier::new(&config, clock.clone()).unwrap();
+    let tokens =
+        TokenVerifier::new(&config, clock.clone(), &crate::supervise::Supervisor::default())
+            .unwrap();
     assert!(Arc::strong_count(&clock) > 1);
     drop(tokens);
     until(async || Arc::strong_count(&clock) == 1).await;

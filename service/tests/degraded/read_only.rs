@@ -1,0 +1,107 @@
+//! A primary that can't be written.
+
+use crate::{
+    rig::{Rig, assert_unavailable, call_each, serves_again},
+    support::{calls::eventually, http, locks::connect},
+};
+use keypool_service::testing::database::{TestCluster, TestDatabase};
+use tokio_postgres::Client;
+
+/// Waits until the service is not ready for this reason.
+async fn not_ready(rig: &Rig, reason: &str) {
+    let admin = rig.server.server().admin_address();
+    eventually(&format!("/readyz says {reason}"), async || {
+        let answer = http::get(admin, "/readyz").await;
+        answer.status == 503 && answer.text().contains(reason)
+    })
+    .await;
+    rig.becomes(false).await;
+}
+
+/// Makes the database read-only and writable again, while the service runs.
+async fn read_only_for_a_while(rig: &Rig, admin: &Client, on: &str, off: &str) {
+    let _answers = call_each(&rig.client, "before").await; // every lane has its connection
+    for (round, statements) in [(1, [on, off]), (2, [on, off])] {
+        for statement in statements[0].split(';') {
+            admin.batch_execute(statement).await.unwrap();
+        }
+        not_ready(rig, "the database is read-only: nothing can be written").await;
+        let answers = call_each(&rig.client, &format!("refused-{round}")).await;
+        assert_unavailable(answers[2].as_ref().unwrap_err());
+        for statement in statements[1].split(';') {
+            admin.batch_execute(statement).await.unwrap();
+        }
+        rig.becomes(true).await;
+        // No connection stays read-only: whatever is asked once it is ready is done.
+        let [reserve, _, upload, status] = call_each(&rig.client, &format!("after-{round}")).await;
+        for answer in [reserve, upload, status] {
+            answer.unwrap();
+        }
+    }
+    serves_again(rig).await;
+}
+
+#[tokio::test]
+async fn a_database_that_becomes_read_only() {
+    let rig = Rig::start(|_| {}).await;
+    let admin = connect(&rig.server.database().config()).await;
+    let name = rig.server.database().config().get_dbname().unwrap().to_owned();
+    let set =
+        |value: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
+    let writable = "SET default_transaction_read_only = off";
+    admin.batch_execute(writable).await.unwrap();
+    read_only_for_a_while(&rig, &admin, &set("on"), &set("off")).await;
+}
+
+#[tokio::test]
+async fn a_role_that_becomes_read_only() {
+    let database = TestDatabase::create().await;
+    let admin = connect(&database.config()).await;
+    let name = database.config().get_dbname().unwrap().to_owned();
+    let role = format!("reader_{name}");
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER DATABASE {name} OWNER TO {role}; \
+         ALTER SCHEMA public OWNER TO {role}"
+    );
+    admin.batch_execute(&create).await.unwrap();
+    let url = database.url_as(&role, "secret");
+    let rig = Rig::start_as(database, &url, |_| {}).await;
+    for of in [String::new(), format!(" IN DATABASE {name}")] {
+        let on = format!("ALTER ROLE {role}{of} SET default_transaction_read_only = on");
+        let off = format!("ALTER ROLE {role}{of} RESET default_transaction_read_only");
+        read_only_for_a_while(&rig, &admin, &on, &off).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_becomes_read_only() {
+    let cluster = TestCluster::durable().await;
+    let database = TestDatabase::create_in(&cluster).await;
+    let url = database.url();
+    let rig = Rig::start_as(database, &url, |_| {}).await;
+    let admin = connect(&rig.server.database().config()).await;
+    let set = |value: &str| {
+        format!("ALTER SYSTEM SET default_transaction_read_only = {value};SELECT pg_reload_conf()")
+    };
+    read_only_for_a_while(&rig, &admin, &set("on"), &set("off")).await;
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_to_write() {
+    let database = TestDatabase::create().await;
+    let admin = connect(&database.config()).await;
+    let name = database.config().get_dbname().unwrap().to_owned();
+    let role = format!("writer_{name}");
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER DATABASE {name} OWNER TO {role}; \
+         ALTER SCHEMA public OWNER TO {role}"
+    );
+    admin.batch_execute(&create).await.unwrap();
+    let url = database.url_as(&role, "secret");
+    let rig = Rig::start_as(database, &url, |_| {}).await;
+    admin.batch_execute(&format!("REVOKE INSERT, UPDATE ON beat FROM {role}")).await.unwrap();
+    let _traffic = call_each(&rig.client, "traffic").await;
+    not_ready(&rig, "the database refuses to write").await;
+    admin.batch_execute(&format!("GRANT INSERT, UPDATE ON beat TO {role}")).await.unwrap();
+    rig.becomes(true).await;
+}
