@@ -20,17 +20,24 @@ impl Lent {
         Self { client: Some(client), silence }
     }
 
-    /// Runs a prepared statement.
+    /// Runs a prepared statement. A connection whose statements are out of date does not go back to the pool.
     pub(super) async fn rows(
         mut self,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
         let client = self.client.as_ref().expect("it is there until this is dropped");
-        let statement = client.prepare_cached(sql).await?;
-        let rows = client.query(&statement, params).await?;
-        self.client = None;
-        Ok(rows)
+        let rows = async {
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query(&statement, params).await?)
+        };
+        let rows: Result<_, StoreError> = rows.await;
+        match &rows {
+            Ok(_) => self.client = None,
+            Err(StoreError::Stale(_)) => drop(self.client.take().map(Object::take)),
+            Err(_) => {}
+        }
+        rows
     }
 }
 

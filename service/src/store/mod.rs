@@ -18,6 +18,7 @@ mod overview;
 mod reserve;
 mod revoke;
 mod session;
+mod sqlstate;
 mod status;
 mod survey;
 mod sweep;
@@ -196,8 +197,8 @@ impl Store {
             _ => self.connect().await?,
         };
         let (time, is_standby) = match session.look().await {
-            // It broke while nobody looked, which says nothing of now.
-            Err(StoreError::Lost(_)) => {
+            // It broke or is out of date since it was last used, which says nothing of now.
+            Err(StoreError::Lost(_) | StoreError::Stale(_)) => {
                 session = self.connect().await?;
                 session.look().await?
             }
@@ -219,7 +220,8 @@ impl Store {
         self.checking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a prepared statement, again if it lost a conflict with another.
+    /// Runs a prepared statement, again if it lost a conflict with another, or was prepared for a database that is no longer
+    /// as it was.
     async fn rows(
         &self,
         sql: &'static str,
@@ -229,11 +231,25 @@ impl Store {
             let mut silence = self.silence();
             let lent = silence.clone();
             let rows = silence.or(async { self.lend(lent).await?.rows(sql, params).await });
-            let rows = Observed::begin(sql).end(rows).await?;
+            let rows = match Observed::begin(sql).end(rows).await {
+                Err(StoreError::Stale(_)) => self.rows_anew(sql, params).await?,
+                rows => rows?,
+            };
             self.circuit.note(Instant::now(), &Ok(()));
             Ok(rows)
         })
         .await
+    }
+
+    /// Runs a statement on a new connection, not one of the pool's: those may all be out of date.
+    async fn rows_anew(
+        &self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut silence = self.silence();
+        let rows = silence.or(async { self.session().await?.rows(sql, params).await });
+        rows.await.map_err(StoreError::settled)
     }
 
     /// Takes a connection from the pool.
@@ -286,12 +302,12 @@ where
     run().await
 }
 
-/// Reads a column; a type that doesn't fit is a fault of ours, not a panic.
+/// Reads a column; one of another type, or without a value, is an error and not a panic.
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row: &'a Row,
     column: impl tokio_postgres::row::RowIndex + fmt::Display,
 ) -> Result<T, StoreError> {
-    row.try_get(column).map_err(StoreError::internal)
+    row.try_get(column).map_err(|error| StoreError::from(error).settled())
 }
 
 /// An item's number as the statements return it.
