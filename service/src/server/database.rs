@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{Connector, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state},
+    store::{Connector, SchemaState, Store, StoreError, migrate, needs_tls},
 };
 use std::path::Path;
 
@@ -51,12 +51,12 @@ impl Database {
     }
 
     /// Brings the schema to the newest version, gives the runtime role its rights, and returns what the schema was before. A
-    /// newer one stays as it is.
+    /// newer one that serves this version stays as it is.
     ///
     /// # Errors
-    /// If the database can't be reached or refuses.
+    /// If the database can't be reached or refuses, or its schema is not keypool's or too new.
     pub async fn migrate(&self) -> Result<SchemaState, ServerError> {
-        let (mut client, connection) =
+        let (client, connection) =
             self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
         let connection = tokio::spawn(connection);
         let version: i32 = client
@@ -67,19 +67,9 @@ impl Database {
         if version < MIN_POSTGRES {
             return Err(ServerError::OldPostgres { found: version });
         }
-        // Only what is behind: a role without the right to change the schema may still serve.
-        let before = schema_state(&client).await?;
-        if matches!(before, SchemaState::Behind { .. }) {
-            migrate(&mut client).await?;
-        }
-        if let Some(role) = &self.runtime_role {
-            grant(&client, role)
-                .await
-                .map_err(|source| ServerError::Grant { role: role.clone(), source })?;
-        }
         drop(client);
         connection.await.ok();
-        Ok(before)
+        Ok(migrate(&self.connector, self.runtime_role.as_deref()).await?)
     }
 
     fn cannot_connect(&self, error: tokio_postgres::Error) -> ServerError {
@@ -114,9 +104,6 @@ pub(crate) async fn require_known_schema(
     store: &Store,
     clock: &dyn Clock,
 ) -> Result<(), ServerError> {
-    match store.check(clock.now()).await?.schema {
-        SchemaState::Current | SchemaState::Expanded => Ok(()),
-        SchemaState::Behind { found, known } => Err(ServerError::OldSchema { found, known }),
-        SchemaState::Ahead { found, known } => Err(ServerError::NewSchema { found, known }),
-    }
+    let schema = store.check(clock.now()).await?.schema;
+    if schema.unserved().is_none() { Ok(()) } else { Err(ServerError::Schema(schema)) }
 }

@@ -17,7 +17,7 @@ use crate::{
     limits::InFlight,
     pem::TlsError,
     pool::KeyPackagePool,
-    store::{MigrateError, Store, StoreError},
+    store::{MigrateError, SchemaState, Store, StoreError},
     survey, sweeper,
     telemetry::catalogue::BUILD_INFO,
     transport::{self, Reloader},
@@ -78,37 +78,11 @@ pub enum ServerError {
         found: i32,
     },
     /// The schema could not be migrated.
-    #[error("the schema could not be migrated")]
+    #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// The runtime role could not be given its rights.
-    #[error("the role {role:?} could not be given its rights: does it exist?")]
-    Grant {
-        /// The role.
-        role: String,
-        /// What the database says.
-        #[source]
-        source: StoreError,
-    },
-    /// The schema is older, and migrating at start is turned off.
-    #[error(
-        "the database's schema has version {found}, this keypool needs {known}: run `keypool migrate`"
-    )]
-    OldSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is needed.
-        known: i32,
-    },
-    /// The schema is newer than this version knows.
-    #[error(
-        "the database's schema has version {found}, this keypool knows {known}: use a newer keypool"
-    )]
-    NewSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is known.
-        known: i32,
-    },
+    /// The schema is none that serves this version.
+    #[error("{0}")]
+    Schema(SchemaState),
     /// An address can't be served.
     #[error(
         "can't listen on {address}: is something else running there? Choose another with --{flag}"

@@ -3,7 +3,7 @@
 use crate::{
     admin::Readiness,
     clock::{Clock, MAX_SKEW},
-    store::{SchemaState, Store},
+    store::Store,
     telemetry::catalogue::{
         CLOCK_SKEW, DATABASE_AVAILABLE, DATABASE_CONNECTIONS, DATABASE_WAITING, READY,
     },
@@ -83,13 +83,7 @@ async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
         Ok(check) if check.clock_skew.abs() > MAX_SKEW => {
             Some("the clocks of service and database differ by more than 2 s")
         }
-        Ok(check) if matches!(check.schema, SchemaState::Behind { .. }) => {
-            Some("the database's schema is older than this version needs")
-        }
-        Ok(check) if matches!(check.schema, SchemaState::Ahead { .. }) => {
-            Some("the database's schema is newer than this version knows")
-        }
-        Ok(_) => None,
+        Ok(check) => check.schema.unserved(),
         Err(_) => Some("the database does not answer"),
     }
 }

@@ -4,6 +4,7 @@
 //! connection; starts with a comment that names it; and takes the time as a parameter.
 
 mod audit;
+mod blockers;
 mod circuit;
 mod connector;
 mod error;
@@ -17,6 +18,7 @@ mod observe;
 mod overview;
 mod reserve;
 mod revoke;
+mod schema;
 mod session;
 mod sqlstate;
 mod status;
@@ -31,12 +33,12 @@ pub use connector::{Connector, TlsConnection, needs_tls};
 pub use error::StoreError;
 pub use examine::Examined;
 pub use fence::{Beat, FenceRow, Fences, History, NewFence};
-pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
-pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
+pub use migrate::{MigrateError, migrate};
 pub use overview::Overview;
 pub use reserve::{Locked, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
+pub use schema::{SchemaState, schema_state};
 pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
 pub use survey::{LowPool, SurveyRow};
