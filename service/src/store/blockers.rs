@@ -64,6 +64,13 @@ impl Blockers {
         }
     }
 
+    /// Tells that somebody is in the way who was not seen.
+    pub(super) fn tell_unseen(&self) {
+        if self.told.is_empty() {
+            tracing::warn!("the migration waits for a lock on a table and tries again until it has it");
+        }
+    }
+
     fn tell(&mut self, what: &str, found: Vec<Blocker>) {
         // What a session does now changes all the time.
         let pids = |blockers: &[Blocker]| blockers.iter().map(|one| one.pid).collect::<Vec<_>>();

@@ -105,7 +105,6 @@ pub async fn migrate(
         SchemaState::Current | SchemaState::Expanded | SchemaState::Behind { .. } => {}
         other => return Err(MigrateError::Schema(other)),
     }
-    client.query(SESSION, &[]).await.map_err(StoreError::from)?;
     let mut blockers = Blockers::new(connect(connector).await?, backend(&client).await?);
     take_turn(&client, &mut blockers).await?;
     if matches!(before, SchemaState::Behind { .. }) {
@@ -126,10 +125,11 @@ pub async fn migrate(
     Ok(before)
 }
 
-/// A client whose connection ends with it.
+/// A client with the settings of a migration, whose connection ends with it.
 async fn connect(connector: &Connector) -> Result<Client, StoreError> {
     let (client, connection) = connector.connect().await.map_err(StoreError::unavailable)?;
     tokio::spawn(connection);
+    client.query(SESSION, &[]).await?;
     Ok(client)
 }
 
@@ -163,7 +163,7 @@ async fn patiently(
         };
         match result {
             Err(error) if error.is_passing() => {
-                tracing::debug!(error = %crate::causes::causes(&error), "a migration tries again");
+                blockers.tell_unseen();
             }
             result => return result,
         }
