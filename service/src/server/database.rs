@@ -1,11 +1,11 @@
 //! The database that the service runs on.
 
-use super::{ServerError, database_tls::client_config};
+use super::{ServerError, credentials::connector};
 use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{Connector, SchemaState, Store, StoreError, migrate, needs_tls},
+    store::{Connector, SchemaState, Store, StoreError, migrate},
 };
 use std::path::Path;
 
@@ -24,15 +24,10 @@ impl Database {
     /// Finds or starts the database.
     ///
     /// # Errors
-    /// If the private PostgreSQL can't be started, or certificates for TLS can't be used.
+    /// If the private PostgreSQL can't be started, or the files with password and certificates can't be used.
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
         if let Some(url) = &config.database_url {
-            let url = url.parse()?;
-            let connector = if needs_tls(&url) {
-                Connector::tls(url, client_config(&config.database_tls)?)
-            } else {
-                Connector::plain(url)
-            };
+            let connector = connector(config, url.parse()?)?;
             let runtime_role = config.runtime_role.clone();
             return Ok(Self { connector, runtime_role, embedded: None });
         }

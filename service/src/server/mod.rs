@@ -1,7 +1,7 @@
 //! The whole service: database, pools, gRPC, admin address, sweeper. Started and stopped as one.
 
+mod credentials;
 mod database;
-mod database_tls;
 mod readiness;
 
 pub use database::Database;

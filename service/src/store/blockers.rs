@@ -67,7 +67,9 @@ impl Blockers {
     /// Tells that somebody is in the way who was not seen.
     pub(super) fn tell_unseen(&self) {
         if self.told.is_empty() {
-            tracing::warn!("the migration waits for a lock on a table and tries again until it has it");
+            tracing::warn!(
+                "the migration waits for a lock on a table and tries again until it has it"
+            );
         }
     }
 

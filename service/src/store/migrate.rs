@@ -101,7 +101,9 @@ pub async fn migrate(
     // Only what is behind: a role without the right to change the schema may still serve.
     let before = schema_state(&client).await?;
     match before {
-        SchemaState::Current | SchemaState::Expanded if runtime_role.is_none() => return Ok(before),
+        SchemaState::Current | SchemaState::Expanded if runtime_role.is_none() => {
+            return Ok(before);
+        }
         SchemaState::Current | SchemaState::Expanded | SchemaState::Behind { .. } => {}
         other => return Err(MigrateError::Schema(other)),
     }

@@ -29,7 +29,7 @@ mod upload;
 pub(crate) use circuit::Silence;
 
 pub use audit::{LogFilter, LogPosition, LogRow};
-pub use connector::{Connector, TlsConnection, needs_tls};
+pub use connector::{Connector, Credentials, TlsConnection, needs_tls};
 pub use error::StoreError;
 pub use examine::Examined;
 pub use fence::{Beat, FenceRow, Fences, History, NewFence};

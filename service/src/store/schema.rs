@@ -106,9 +106,8 @@ impl SchemaState {
     fn of(applied: &[Applied], existing: &HashSet<String>, least: Option<i32>) -> Self {
         let known = KNOWN.last().map_or(0, |migration| migration.version);
         let found = applied.iter().map(|one| one.version).max().unwrap_or_default();
-        let as_found = |ours: &Known| {
-            applied.iter().find(|theirs| theirs.version == i64::from(ours.version))
-        };
+        let as_found =
+            |ours: &Known| applied.iter().find(|theirs| theirs.version == i64::from(ours.version));
         let other = |ours: &&Known| {
             as_found(ours).is_some_and(|theirs| {
                 theirs.name.as_ref() != Some(&ours.name)
@@ -146,7 +145,9 @@ impl SchemaState {
 impl fmt::Display for SchemaState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Current => f.write_str("the database's schema is the one that this version knows"),
+            Self::Current => {
+                f.write_str("the database's schema is the one that this version knows")
+            }
             Self::Expanded => f.write_str(
                 "the database's schema is newer than this version knows, and still serves it",
             ),
@@ -188,9 +189,8 @@ pub async fn schema_state(client: &Client) -> Result<SchemaState, StoreError> {
     let existing: HashSet<String> =
         existing.iter().map(|row| get(row, 0)).collect::<Result<_, _>>()?;
     let applied = if existing.contains(HISTORY) { applied(client).await? } else { Vec::new() };
-    let is_newer = applied.iter().any(|one| {
-        KNOWN.iter().all(|known| one.version > i64::from(known.version))
-    });
+    let is_newer =
+        applied.iter().any(|one| KNOWN.iter().all(|known| one.version > i64::from(known.version)));
     let least = if is_newer && existing.contains(SERVED) {
         let row = client.query_opt(LEAST, &[]).await?;
         row.map(|row| get(&row, 0)).transpose()?
@@ -287,7 +287,9 @@ mod tests {
 
     #[test]
     fn a_history_of_another_program_is_foreign() {
-        for versions in [vec![1], vec![1, 2, 3, 4], vec![9], (1..20).collect(), vec![20_250_101_120_000]] {
+        for versions in
+            [vec![1], vec![1, 2, 3, 4], vec![9], (1..20).collect(), vec![20_250_101_120_000]]
+        {
             let history: Vec<_> = versions.iter().copied().map(theirs).collect();
             let state = SchemaState::of(&history, &HashSet::new(), None);
             assert_eq!(state, SchemaState::Foreign { version: 1 }, "{versions:?}");

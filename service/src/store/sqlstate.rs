@@ -43,34 +43,34 @@ const MEANINGS: &[(&str, Meaning)] = &[
     // No such prepared statement, or no such portal: a pooler, or DISCARD ALL.
     ("26", Stale(Persisting::Unavailable)),
     ("34", Stale(Persisting::Unavailable)),
-    ("28", Unavailable),   // the role may not log in
-    ("3D", Unavailable),   // no such database
-    ("3F", Unavailable),   // no such schema
-    ("40002", Internal),   // an integrity constraint at the commit
-    ("40003", Lost),       // nobody knows whether it was committed
-    ("40", Conflict),      // serialization failures and deadlocks
-    ("42601", Internal),   // syntax
-    ("42602", Internal),   // a name that can't be one
-    ("42622", Internal),   // a name that is too long
-    ("42939", Internal),   // a name that is reserved
+    ("28", Unavailable), // the role may not log in
+    ("3D", Unavailable), // no such database
+    ("3F", Unavailable), // no such schema
+    ("40002", Internal), // an integrity constraint at the commit
+    ("40003", Lost),     // nobody knows whether it was committed
+    ("40", Conflict),    // serialization failures and deadlocks
+    ("42601", Internal), // syntax
+    ("42602", Internal), // a name that can't be one
+    ("42622", Internal), // a name that is too long
+    ("42939", Internal), // a name that is reserved
     // The type of a parameter can't be told, a type is gone, or a prepared statement of that name is there already.
     ("42P18", Stale(Persisting::Unavailable)),
     ("42704", Stale(Persisting::Unavailable)),
     ("42P05", Stale(Persisting::Unavailable)),
     // A table, column, function, index or right that the statement needs is missing or another one.
     ("42", Unavailable),
-    ("53", Unavailable),       // resources are used up
-    ("55P04", Internal),       // a new value of an enumeration
-    ("55", Unavailable),       // an object is locked, in use, or not yet what it must be
-    ("57014", Unavailable),    // canceled, or its time was up
-    ("57P", Lost),             // the server stops, crashed or starts; the database was dropped; the session was idle
-    ("57", Unavailable),       // other operator intervention
-    ("58", Unavailable),       // errors of the system
-    ("72", Conflict),          // the snapshot was too old
-    ("F0", Unavailable),       // the server's configuration
-    ("HV", Unavailable),       // foreign data
-    ("XX001", Internal),       // data is damaged
-    ("XX002", Internal),       // an index is damaged
+    ("53", Unavailable),    // resources are used up
+    ("55P04", Internal),    // a new value of an enumeration
+    ("55", Unavailable),    // an object is locked, in use, or not yet what it must be
+    ("57014", Unavailable), // canceled, or its time was up
+    ("57P", Lost), // the server stops, crashed or starts; the database was dropped; the session was idle
+    ("57", Unavailable), // other operator intervention
+    ("58", Unavailable), // errors of the system
+    ("72", Conflict), // the snapshot was too old
+    ("F0", Unavailable), // the server's configuration
+    ("HV", Unavailable), // foreign data
+    ("XX001", Internal), // data is damaged
+    ("XX002", Internal), // an index is damaged
     // What a cached plan needs is gone; or with Citus, the connection to a node.
     ("XX", Stale(Persisting::Internal)),
 ];

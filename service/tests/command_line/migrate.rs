@@ -38,8 +38,7 @@ struct Migrating {
 impl Migrating {
     fn start(mut command: Command) -> Self {
         command.env("KEYPOOL_LOG_FORMAT", "json").stderr(Stdio::piped()).stdout(Stdio::null());
-        let mut child =
-            tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+        let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
         let said = BufReader::new(child.stderr.take().unwrap());
         Self { child, said }
     }
@@ -85,7 +84,10 @@ async fn it_waits_for_a_lock_without_keeping_others_waiting_and_says_for_whose()
 
     let mut migrating = Migrating::start(command(&database, &["migrate"]));
     let line = migrating.says("the migration waits").await;
-    assert!(line.contains(&format!("pid {pid}, a long dump, idle in transaction, since ")), "{line}");
+    assert!(
+        line.contains(&format!("pid {pid}, a long dump, idle in transaction, since ")),
+        "{line}"
+    );
     assert!(!line.contains("SELECT count"), "{line}");
     // Reads get through between its tries, each of which ends by itself; nothing waits in the end.
     for _ in 0..3 {
@@ -157,8 +159,14 @@ const NOT_OURS: &[(&str, &str)] = &[
 
 /// What breaks a schema of ours.
 const BROKEN: &[(&str, &str)] = &[
-    ("UPDATE refinery_schema_history SET checksum = '7' WHERE version = 2", "migration 2 is not in it"),
-    ("UPDATE refinery_schema_history SET name = 'lane' WHERE version = 2", "migration 2 is not in it"),
+    (
+        "UPDATE refinery_schema_history SET checksum = '7' WHERE version = 2",
+        "migration 2 is not in it",
+    ),
+    (
+        "UPDATE refinery_schema_history SET name = 'lane' WHERE version = 2",
+        "migration 2 is not in it",
+    ),
     ("DELETE FROM refinery_schema_history WHERE version = 3", "migration 3 is not in it"),
     ("DROP TABLE refinery_schema_history", "has a table device"),
     ("TRUNCATE refinery_schema_history", "has a table device"),

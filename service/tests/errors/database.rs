@@ -64,14 +64,23 @@ async fn statements_are_prepared_anew_when_a_column_changes() {
 /// Statements after each of which the service can't do its work, and what makes it able to again.
 const UNFIT: &[(&str, &str)] = &[
     ("ALTER TABLE one_time RENAME TO hidden", "ALTER TABLE hidden RENAME TO one_time"),
-    ("ALTER TABLE one_time RENAME asked_at TO hidden", "ALTER TABLE one_time RENAME hidden TO asked_at"),
-    ("ALTER TABLE one_time ALTER cipher_suite TYPE bigint", "ALTER TABLE one_time ALTER cipher_suite TYPE integer"),
+    (
+        "ALTER TABLE one_time RENAME asked_at TO hidden",
+        "ALTER TABLE one_time RENAME hidden TO asked_at",
+    ),
+    (
+        "ALTER TABLE one_time ALTER cipher_suite TYPE bigint",
+        "ALTER TABLE one_time ALTER cipher_suite TYPE integer",
+    ),
     (
         "ALTER TABLE one_time ALTER cipher_suite TYPE text",
         "ALTER TABLE one_time ALTER cipher_suite TYPE integer USING cipher_suite::integer",
     ),
     ("ALTER SCHEMA public RENAME TO hidden", "ALTER SCHEMA hidden RENAME TO public"),
-    ("DROP INDEX key_package_init_key", "CREATE UNIQUE INDEX key_package_init_key ON key_package (bucket, init_key) WHERE init_key IS NOT NULL"),
+    (
+        "DROP INDEX key_package_init_key",
+        "CREATE UNIQUE INDEX key_package_init_key ON key_package (bucket, init_key) WHERE init_key IS NOT NULL",
+    ),
 ];
 
 #[tokio::test]
@@ -95,7 +104,8 @@ async fn a_role_that_loses_a_right_is_unavailable_until_it_has_it_again() {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;
     let role = format!("rights_{}", database.config().get_dbname().unwrap());
-    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER SCHEMA public OWNER TO {role}");
+    let create =
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER SCHEMA public OWNER TO {role}");
     admin.batch_execute(&create).await.unwrap();
     let url = database.url_as(&role, "secret");
     let server = TestServer::start_with_database(database, |config| {
@@ -142,9 +152,10 @@ async fn statements_are_prepared_anew_when_the_connection_has_lost_them() {
 #[tokio::test]
 async fn an_error_that_a_new_connection_does_not_meet_is_not_seen() {
     let (_server, mut client, database) = start().await;
-    for (number, code) in ["XX000", "0A000", "26000", "25P02", "42P18", "08006", "40001", "40003", "57P01"]
-        .into_iter()
-        .enumerate()
+    for (number, code) in
+        ["XX000", "0A000", "26000", "25P02", "42P18", "08006", "40001", "40003", "57P01"]
+            .into_iter()
+            .enumerate()
     {
         let once = format!(
             "IF nextval('changes') % 2 = 1 THEN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{code}'; END IF"
@@ -159,8 +170,12 @@ async fn an_error_that_a_new_connection_does_not_meet_is_not_seen() {
 #[tokio::test]
 async fn an_error_that_lasts_is_told_by_its_kind() {
     let (_server, mut client, database) = start().await;
-    let unavailable = ["25006", "26000", "42P01", "42703", "42501", "3F000", "3D000", "28000", "53100", "55000", "57014", "57P05", "58030"];
-    let internal = ["XX000", "XX001", "0A000", "22012", "23505", "23514", "54000", "P0001", "42601"];
+    let unavailable = [
+        "25006", "26000", "42P01", "42703", "42501", "3F000", "3D000", "28000", "53100", "55000",
+        "57014", "57P05", "58030",
+    ];
+    let internal =
+        ["XX000", "XX001", "0A000", "22012", "23505", "23514", "54000", "P0001", "42601"];
     for (codes, reason) in [
         (&unavailable[..], ErrorReason::DatabaseUnavailable),
         (&internal[..], ErrorReason::Internal),
@@ -184,6 +199,7 @@ async fn a_statement_that_always_fails_makes_one_new_connection_a_run() {
     before_each_change(&database, always).await;
     let error = reserve_one(&mut client, "r", "bob", "phone").await.unwrap_err();
     assert_eq!(error.code(), Code::Internal, "{error:?}");
-    let tries: i64 = database.query_one("SELECT last_value FROM changes", &[]).await.unwrap().get(0);
+    let tries: i64 =
+        database.query_one("SELECT last_value FROM changes", &[]).await.unwrap().get(0);
     assert_eq!(tries, 2, "the first, and one more");
 }
