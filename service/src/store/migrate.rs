@@ -110,18 +110,10 @@ pub async fn migrate(
     let mut blockers = Blockers::new(connect(connector).await?, backend(&client).await?);
     take_turn(&client, &mut blockers).await?;
     if matches!(before, SchemaState::Behind { .. }) {
-        patiently(&mut client, &mut blockers, async |client| {
-            let migrated = embedded::migrations::runner().run_async(client).await;
-            migrated.map(drop).map_err(|error| MigrateError::Migration(Box::new(error)))
-        })
-        .await?;
+        patiently(Step::Migrate, &mut client, &mut blockers).await?;
     }
     if let Some(role) = runtime_role {
-        patiently(&mut client, &mut blockers, async |client| {
-            let granted = grant(client, role).await;
-            granted.map_err(|source| MigrateError::Grant { role: role.to_owned(), source })
-        })
-        .await?;
+        patiently(Step::Grant(role), &mut client, &mut blockers).await?;
     }
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(StoreError::from)?;
     Ok(before)
@@ -149,24 +141,45 @@ async fn take_turn(client: &Client, blockers: &mut Blockers) -> Result<(), Store
     Ok(())
 }
 
+/// What may have to wait for locks.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Migrate,
+    Grant(&'a str),
+}
+
+impl Step<'_> {
+    /// Does it, or fails and leaves nothing behind of the migration that failed.
+    async fn attempt(self, client: &mut Client) -> Result<(), MigrateError> {
+        match self {
+            Self::Migrate => {
+                let migrated = embedded::migrations::runner().run_async(client).await;
+                migrated.map(drop).map_err(|error| MigrateError::Migration(Box::new(error)))
+            }
+            Self::Grant(role) => {
+                let granted = grant(client, role).await;
+                granted.map_err(|source| MigrateError::Grant { role: role.to_owned(), source })
+            }
+        }
+    }
+}
+
 /// Tries until nobody is in the way.
 async fn patiently(
+    step: Step<'_>,
     client: &mut Client,
     blockers: &mut Blockers,
-    mut attempt: impl AsyncFnMut(&mut Client) -> Result<(), MigrateError>,
 ) -> Result<(), MigrateError> {
     let mut wait = FIRST_WAIT;
     loop {
         let limit = format!("SET lock_timeout = {}", wait.as_millis());
         client.batch_execute(&limit).await.map_err(StoreError::from)?;
         let result = tokio::select! {
-            result = attempt(client) => result,
+            result = step.attempt(client) => result,
             never = blockers.watch() => match never {},
         };
         match result {
-            Err(error) if error.is_passing() => {
-                blockers.tell_unseen();
-            }
+            Err(error) if error.is_passing() => blockers.tell_unseen(),
             result => return result,
         }
         sleep(wait * PAUSE).await;
