@@ -234,7 +234,8 @@ impl Store {
             let lent = silence.clone();
             let rows = silence.or(async { self.lend(lent).await?.rows(sql, params).await });
             let rows = match Observed::begin(sql).end(rows).await {
-                Err(StoreError::Stale(_)) => self.rows_anew(sql, params).await?,
+                // Seldom, so that its future need not be part of every call's.
+                Err(StoreError::Stale(_)) => Box::pin(self.rows_anew(sql, params)).await?,
                 rows => rows?,
             };
             self.circuit.note(Instant::now(), &Ok(()));
