@@ -312,13 +312,7 @@ async fn migrate(config: &Config, json: bool) -> Result<(), CliError> {
     let database = Database::open(config).await?;
     let before = database.migrate().await;
     database.close().await?;
-    let migrated = match before? {
-        SchemaState::Current | SchemaState::Expanded => false,
-        SchemaState::Behind { .. } => true,
-        SchemaState::Ahead { found, known } => {
-            return Err(ServerError::NewSchema { found, known }.into());
-        }
-    };
+    let migrated = matches!(before?, SchemaState::Behind { .. });
     match (json, migrated) {
         (true, _) => print(&serde_json::json!({ "migrated": migrated }), true)?,
         (false, true) => writeln!(io::stdout(), "the schema was migrated")?,

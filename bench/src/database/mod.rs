@@ -10,7 +10,7 @@ use crate::{
 };
 use keypool_service::{
     embedded::{EmbeddedPostgres, Options},
-    store::migrate,
+    store::{Connector, migrate},
 };
 use std::{env, fs::Permissions, os::unix::fs::PermissionsExt};
 use tokio_postgres::{Client, Config, NoTls};
@@ -61,13 +61,13 @@ impl Database {
             Some(url) => url.clone(),
             None => url::of(&config)?,
         };
-        let mut control = connect(&config).await?;
+        let control = connect(&config).await?;
         let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
         let tables: i64 = control.query_one(tables, &[]).await?.try_get(0)?;
         if tables > 0 {
             return Err(Error::Usage("--database-url: the database is not empty".to_owned()));
         }
-        migrate(&mut control).await?;
+        migrate(&Connector::plain(config.clone()), None).await?;
         Ok(Self { config, url, control, private })
     }
 

@@ -9,9 +9,7 @@ impl Config {
     /// If values contradict each other or their limits, with all that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.policy()?;
-        if let Some(url) = &self.database_url {
-            url.parse()?;
-        }
+        let database_tls = self.database_tls()?;
         let pool = &self.pool;
         let rates = &self.limits.rates;
         let rates = [rates.holder, rates.holder_and_device, rates.device, rates.upload];
@@ -40,8 +38,12 @@ impl Config {
                 "tls.reload_interval: must be positive and at most a day",
             ),
             (
-                self.database_tls.certificate.is_some() == self.database_tls.key.is_some(),
-                "database_tls.certificate, database_tls.key: one needs the other",
+                database_tls.certificate.is_some() == database_tls.key.is_some(),
+                "database_tls.certificate, database_tls.key: one needs the other, here or as sslcert and sslkey in the URL",
+            ),
+            (
+                self.database_password_file.is_none() || self.database_url.is_some(),
+                "database_password_file: needs database_url",
             ),
             (
                 (1..=1_000_000).contains(&limits.connections),

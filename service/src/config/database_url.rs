@@ -1,4 +1,13 @@
-use super::ConfigError;
+//! The database's URL, with all of libpq's parameters: each is honoured, or named in an error with what to use.
+
+mod parameters;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use super::{ConfigError, DatabaseTlsConfig};
+use parameters::Target;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -6,6 +15,45 @@ use std::fmt;
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DatabaseUrl(String);
+
+/// What is wrong with a database URL. Shows nothing of it but the names of parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DatabaseUrlError {
+    /// It is neither a URL nor a list of `key=value` pairs.
+    #[error("not a PostgreSQL URL such as postgres://user:password@host/database")]
+    NotOne,
+    /// It does not say where the database is.
+    #[error("names no host: write postgres://host/database, or host=/run/postgresql for a socket")]
+    NoHost,
+    /// Hosts, addresses and ports don't fit together.
+    #[error("several hosts need as many addresses in hostaddr, and one port or as many")]
+    Hosts,
+    /// A parameter is not one of libpq's. It is not shown: it may be part of a password with a character that has to be
+    /// escaped.
+    #[error(
+        "parameter {position} is none that libpq knows; in a password, write %26 for &, %3F for ? and %40 for @"
+    )]
+    Unknown {
+        /// Its number, from 1.
+        position: usize,
+    },
+    /// A parameter has a value that it can't have.
+    #[error("{parameter} must be {accepted}")]
+    Value {
+        /// The parameter.
+        parameter: &'static str,
+        /// What it can be.
+        accepted: &'static str,
+    },
+    /// A parameter of libpq's asks for what keypool does not do.
+    #[error("{parameter} is not supported: {instead}")]
+    Unsupported {
+        /// The parameter.
+        parameter: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+}
 
 impl DatabaseUrl {
     /// Wraps an URL or a list of `key=value` pairs, as libpq takes them.
@@ -18,69 +66,26 @@ impl DatabaseUrl {
     /// full.
     ///
     /// # Errors
-    /// If it isn't one. The error does not show it.
+    /// If it isn't one, or asks for what keypool does not do. The error does not show it.
     pub fn parse(&self) -> Result<tokio_postgres::Config, ConfigError> {
-        self.driver_url()
-            .parse()
-            .map_err(|_shows_the_url: tokio_postgres::Error| ConfigError::DatabaseUrl)
+        Ok(self.target()?.config)
     }
 
-    /// The URL in words that the driver knows.
-    fn driver_url(&self) -> String {
-        let plain = |parameter| match parameter {
-            "sslmode=verify-ca" | "sslmode=verify-full" => "sslmode=require",
-            other => other,
-        };
-        let is_url =
-            ["postgres://", "postgresql://"].iter().any(|scheme| self.0.starts_with(scheme));
-        match self.0.rsplit_once('?') {
-            Some((start, parameters)) if is_url => {
-                let parameters: Vec<_> = parameters.split('&').map(plain).collect();
-                format!("{start}?{}", parameters.join("&"))
-            }
-            _ if is_url => self.0.clone(),
-            _ => self.0.split(' ').map(plain).collect::<Vec<_>>().join(" "),
-        }
+    /// The files of `sslrootcert`, `sslcert` and `sslkey`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn tls(&self) -> Result<DatabaseTlsConfig, ConfigError> {
+        Ok(self.target()?.tls)
+    }
+
+    fn target(&self) -> Result<Target, DatabaseUrlError> {
+        Target::of(&text::pairs(&self.0)?)
     }
 }
 
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DatabaseUrl(…)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio_postgres::config::SslMode;
-
-    fn mode(url: &str) -> SslMode {
-        DatabaseUrl::new(url.to_owned()).parse().unwrap().get_ssl_mode()
-    }
-
-    #[test]
-    fn the_modes_of_libpq_that_verify_are_known() {
-        for verifying in ["require", "verify-ca", "verify-full"] {
-            for url in [
-                format!("postgres://me:secret@db/keypool?sslmode={verifying}"),
-                format!("postgresql://db?connect_timeout=3&sslmode={verifying}&user=me"),
-                format!("host=db sslmode={verifying} user=me"),
-            ] {
-                assert_eq!(mode(&url), SslMode::Require, "{url}");
-            }
-        }
-        assert_eq!(mode("postgres://db?sslmode=disable"), SslMode::Disable);
-        let error = DatabaseUrl::new("postgres://db?sslmode=verify".to_owned()).parse();
-        assert!(matches!(error, Err(ConfigError::DatabaseUrl)));
-    }
-
-    #[test]
-    fn nothing_else_is_changed() {
-        let url =
-            "postgres://me:a?sslmode=verify-full@db?user=sslmode=verify-full&application_name=x";
-        let config = DatabaseUrl::new(url.to_owned()).parse().unwrap();
-        assert_eq!(config.get_password(), Some(b"a?sslmode=verify-full".as_slice()));
-        assert_eq!(config.get_user(), Some("sslmode=verify-full"));
     }
 }

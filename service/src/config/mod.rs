@@ -17,7 +17,7 @@ pub use auth::{
     Audience, AuthConfig, CertificateConfig, CertificatePattern, JwksLocation, TokensConfig,
 };
 pub use database_tls::DatabaseTlsConfig;
-pub use database_url::DatabaseUrl;
+pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::ConfigError;
 pub use limits::LimitsConfig;
 pub use log_format::LogFormat;
@@ -57,6 +57,9 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// The PostgreSQL to use. Without it, a private one is started under the data directory.
     pub database_url: Option<DatabaseUrl>,
+    /// A file with the password for [`Self::database_url`], which wins over one in the URL. Read anew for each connection, so
+    /// that the password may change while the service runs.
+    pub database_password_file: Option<PathBuf>,
     /// Connections to the database.
     pub database_connections: usize,
     /// Whether standbys of the database replicate synchronously: one that takes over has every commit that was acknowledged.
@@ -105,6 +108,7 @@ impl Default for Config {
             listen: (Ipv4Addr::LOCALHOST, 50051).into(),
             admin_listen: (Ipv4Addr::LOCALHOST, 9090).into(),
             database_url: None,
+            database_password_file: None,
             database_connections: 16,
             synchronous_standbys: false,
             migrate_on_start: true,
@@ -211,12 +215,19 @@ mod tests {
             ("[tls]\ncertificate = 'a'\nkey = 'b'\nreload_interval = '0s'", "reload_interval"),
             ("[tls]\ncertificate = 'a'\nkey = 'b'\nca = 'c'", "unknown field: found `ca`"),
             ("[database_tls]\ncertificate = 'a'", "database_tls.key"),
+            ("database_url = 'host=db sslcert=a'", "database_tls.key"),
+            ("database_url = 'host=db sslrootcert=a'\n[database_tls]\nca = 'b'", "sslrootcert"),
+            ("database_password_file = 'a'", "needs database_url"),
             ("[database_tls]\nroots = 'a'", "unknown field: found `roots`"),
         ] {
             let error = load(toml).unwrap_err().to_string();
             assert!(error.contains(missing), "{toml}: {error}");
         }
         let good = "[tls]\ncertificate = 'a'\nkey = 'b'\nclient_ca = 'c'\nclient_certificates = 'required'";
+        let one_pair =
+            "database_url = 'host=db sslcert=a sslrootcert=c'\n[database_tls]\nkey = 'b'\nca = 'c'";
+        let database_tls = load(one_pair).unwrap().database_tls().unwrap();
+        assert!(database_tls.certificate.is_some() && database_tls.key.is_some());
         let tls = load(good).unwrap().tls.unwrap();
         assert_eq!(tls.client_certificates, Some(ClientCertificates::Required));
         assert_eq!(tls.reload_interval, SignedDuration::from_secs(10));

@@ -190,7 +190,10 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             [],
         ),
         PoolError::Store(
-            error @ (StoreError::Lost(_) | StoreError::Unavailable(_) | StoreError::Conflict(_)),
+            error @ (StoreError::Lost(_)
+            | StoreError::Unavailable(_)
+            | StoreError::Stale(_)
+            | StoreError::Conflict(_)),
         ) => {
             static BURST: Burst = Burst::new();
             if BURST.may_log() {

@@ -5,6 +5,7 @@ use super::{
     queue::{Entry, Exit},
 };
 use crate::{
+    causes::causes,
     fence::FenceGuard,
     store::{Session, Silence, Store, StoreError},
     telemetry::{
@@ -33,6 +34,9 @@ const LOST_RETRIES: usize = 2;
 /// How many calls of a batch may be found to wait for a lock. After that it is no matter of single rows: all are told to try
 /// again.
 const LOCKED_CALLS: usize = 3;
+
+/// How often a batch is run again whose connection's statements are out of date. Once: a batch can be the cause itself.
+const STALE_RETRIES: usize = 1;
 
 pub(super) struct Worker<W: Work> {
     pub(super) work: W,
@@ -131,14 +135,15 @@ impl<W: Work> Worker<W> {
         }
     }
 
-    /// Runs a batch, again if it lost a deadlock or its connection: running it again is safe.
+    /// Runs a batch, again if it lost a deadlock or its connection, or was prepared for a database that is no longer as it was:
+    /// running it again is safe.
     async fn run_again(
         &self,
         line: &mut Line,
         batch: &[Entry<W>],
     ) -> Result<Vec<W::Reply>, StoreError> {
         let items: Vec<&W::Item> = batch.iter().map(|entry| &entry.item).collect();
-        let (mut conflicts, mut losses) = (0, 0);
+        let (mut conflicts, mut losses, mut renewals) = (0, 0, 0);
         loop {
             match self.run_once(line, &items).await {
                 Err(StoreError::Conflict(_)) if conflicts < CONFLICT_RETRIES => {
@@ -153,6 +158,15 @@ impl<W: Work> Worker<W> {
                     losses += 1;
                     LANE_RETRIES.count([W::NAME, "lost"]);
                     tracing::warn!(%error, lane = W::NAME, "a lane lost its connection");
+                }
+                Err(StoreError::Stale(error)) => {
+                    line.session = None;
+                    if renewals == STALE_RETRIES {
+                        return Err(*error);
+                    }
+                    renewals += 1;
+                    LANE_RETRIES.count([W::NAME, "stale"]);
+                    tracing::warn!(error = %causes(&error), lane = W::NAME, "a lane's statements are out of date");
                 }
                 result => return result,
             }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     causes::causes,
     clock::{Clock, MAX_SKEW},
-    store::{Fault, SchemaState, Store, requirements::why_away},
+    store::{Fault, Store, requirements::why_away},
     telemetry::catalogue::{
         CLOCK_SKEW, DATABASE_AVAILABLE, DATABASE_CONNECTIONS, DATABASE_WAITING,
     },
@@ -139,15 +139,7 @@ impl Checks {
                 "the clocks of service and database differ by more than 2 s",
             ));
         }
-        match check.schema {
-            SchemaState::Current | SchemaState::Expanded => None,
-            SchemaState::Behind { .. } => {
-                Some(Obstacle::new("the database's schema is older than this version needs"))
-            }
-            SchemaState::Ahead { .. } => {
-                Some(Obstacle::new("the database's schema is newer than this version knows"))
-            }
-        }
+        check.schema.unserved().map(Obstacle::new)
     }
 }
 

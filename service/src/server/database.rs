@@ -1,14 +1,11 @@
 //! The database that the service runs on.
 
-use super::{ServerError, database_tls::client_config};
+use super::{ServerError, credentials::connector};
 use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{
-        Connector, Fault, SchemaState, Store, grant, migrate, needs_tls, requirements::faults,
-        schema_state,
-    },
+    store::{Connector, Fault, SchemaState, Store, migrate, requirements::faults},
 };
 use std::path::Path;
 use tokio::time::timeout;
@@ -32,15 +29,10 @@ impl Database {
     /// Finds or starts the database.
     ///
     /// # Errors
-    /// If the private PostgreSQL can't be started, or certificates for TLS can't be used.
+    /// If the private PostgreSQL can't be started, or the files with password and certificates can't be used.
     pub async fn open(config: &Config) -> Result<Self, ServerError> {
         if let Some(url) = &config.database_url {
-            let url = url.parse()?;
-            let connector = if needs_tls(&url) {
-                Connector::tls(url, client_config(&config.database_tls)?)
-            } else {
-                Connector::plain(url)
-            };
+            let connector = connector(config, url.parse()?)?;
             let runtime_role = config.runtime_role.clone();
             return Ok(Self { access: Access { connector, runtime_role }, embedded: None });
         }
@@ -65,10 +57,10 @@ impl Database {
     }
 
     /// Brings the schema to the newest version, gives the runtime role its rights, and returns what the schema was before. A
-    /// newer one stays as it is.
+    /// newer one that serves this version stays as it is.
     ///
     /// # Errors
-    /// If the database can't be reached, is not one to serve on, or refuses.
+    /// If the database can't be reached, is not one to serve on, or refuses; or if its schema is not keypool's or too new.
     pub async fn migrate(&self) -> Result<SchemaState, ServerError> {
         self.access.migrate().await
     }
@@ -104,18 +96,8 @@ impl Access {
 
     /// See [`Database::migrate`].
     pub(super) async fn migrate(&self) -> Result<SchemaState, ServerError> {
-        let mut client = self.connect().await?;
-        // Only what is behind: a role without the right to change the schema may still serve.
-        let before = schema_state(&client).await?;
-        if matches!(before, SchemaState::Behind { .. }) {
-            migrate(&mut client).await?;
-        }
-        if let Some(role) = &self.runtime_role {
-            grant(&client, role)
-                .await
-                .map_err(|source| ServerError::Grant { role: role.clone(), source })?;
-        }
-        Ok(before)
+        self.inspect().await?;
+        Ok(migrate(&self.connector, self.runtime_role.as_deref()).await?)
     }
 
     /// A connection, which ends with its client, to a database that is one to serve on.
@@ -153,9 +135,6 @@ pub(crate) async fn require_known_schema(
     store: &Store,
     clock: &dyn Clock,
 ) -> Result<(), ServerError> {
-    match store.check(clock.now()).await?.schema {
-        SchemaState::Current | SchemaState::Expanded => Ok(()),
-        SchemaState::Behind { found, known } => Err(ServerError::OldSchema { found, known }),
-        SchemaState::Ahead { found, known } => Err(ServerError::NewSchema { found, known }),
-    }
+    let schema = store.check(clock.now()).await?.schema;
+    if schema.unserved().is_none() { Ok(()) } else { Err(ServerError::Schema(schema)) }
 }

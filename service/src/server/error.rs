@@ -2,7 +2,7 @@ use crate::{
     config::ConfigError,
     embedded::EmbeddedError,
     pem::TlsError,
-    store::{Fault, MigrateError, StoreError, requirements::may_pass},
+    store::{Fault, MigrateError, SchemaState, StoreError, requirements::may_pass},
     supervise::TaskName,
 };
 use std::{io, net::SocketAddr};
@@ -39,37 +39,11 @@ pub enum ServerError {
     #[error("{0}; {advice}", advice = .0.advice())]
     Unfit(Fault),
     /// The schema could not be migrated.
-    #[error("the schema could not be migrated")]
+    #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// The runtime role could not be given its rights.
-    #[error("the role {role:?} could not be given its rights: does it exist?")]
-    Grant {
-        /// The role.
-        role: String,
-        /// What the database says.
-        #[source]
-        source: StoreError,
-    },
-    /// The schema is older, and migrating at start is turned off.
-    #[error(
-        "the database's schema has version {found}, this keypool needs {known}: run `keypool migrate`"
-    )]
-    OldSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is needed.
-        known: i32,
-    },
-    /// The schema is newer than this version knows.
-    #[error(
-        "the database's schema has version {found}, this keypool knows {known}: use a newer keypool"
-    )]
-    NewSchema {
-        /// The schema's version.
-        found: i32,
-        /// The version that is known.
-        known: i32,
-    },
+    /// The schema is none that serves this version.
+    #[error("{0}")]
+    Schema(SchemaState),
     /// A background task ended before the service was told to stop.
     #[error("a task of the service has ended: {task}")]
     TaskEnded {
@@ -101,17 +75,11 @@ impl ServerError {
             }
             Self::NoAnswer => true,
             Self::Unfit(fault) => fault.may_pass(),
-            Self::Store(error) | Self::Grant { source: error, .. } => {
-                let passes = matches!(
-                    error,
-                    StoreError::Busy
-                        | StoreError::Lost(_)
-                        | StoreError::Unavailable(_)
-                        | StoreError::Conflict(_)
-                );
-                passes || may_pass(error)
-            }
-            Self::Migrate(error) => may_pass(error),
+            Self::Store(error)
+            | Self::Migrate(
+                MigrateError::Store(error) | MigrateError::Grant { source: error, .. },
+            ) => error.may_pass(),
+            Self::Migrate(error @ MigrateError::Migration(_)) => may_pass(error),
             _ => false,
         }
     }

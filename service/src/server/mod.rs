@@ -1,8 +1,8 @@
 //! The whole service: database, pools, gRPC, admin address, sweeper. Started and stopped as one.
 
 mod checks;
+mod credentials;
 mod database;
-mod database_tls;
 mod error;
 mod readiness;
 

@@ -1,6 +1,13 @@
-use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, RecyclingMethod};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+use tokio::task::JoinHandle;
 use tokio_postgres::{
     Client, Config, Connection, Error, Socket,
     config::{Host, SslMode},
@@ -8,8 +15,8 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How long the database may take for the simplest answer, or to connect, for each host that may have to be tried.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long the database may take for the simplest answer, or to let somebody in whose connection it has accepted.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long a host may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -20,38 +27,64 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_
 /// How long what was sent may stay without acknowledgement before the connection counts as broken. Linux only.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
+/// What PostgreSQL sees in `pg_stat_activity`, unless the configuration says another name.
+const APPLICATION_NAME: &str = "keypool";
+
+/// TLS that would trust nobody, for connections that have none.
+static NO_TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the cipher suites of every version")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Arc::new(tls)
+});
+
+/// What proves who we are, and who the database is.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// The password; none for the one in the configuration, if there is one.
+    pub password: Option<Vec<u8>>,
+    /// How TLS is done. Without it, a connection that needs TLS trusts nobody.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
 /// How to connect to one database: in plain text, or by TLS and no other way. Cheap to clone.
 #[derive(Clone)]
 pub struct Connector {
     config: Config,
-    tls: MakeRustlsConnect,
+    credentials: Arc<dyn Fn() -> Credentials + Send + Sync>,
 }
 
 impl Connector {
-    /// In plain text, whatever `sslmode` says.
+    /// In plain text, whatever `sslmode` says, and with the password of the configuration.
     #[must_use]
-    pub fn plain(mut config: Config) -> Self {
-        config.ssl_mode(SslMode::Disable);
-        // Never used, and would trust nobody.
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring has the cipher suites of every version")
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        Self::new(config, tls)
+    pub fn plain(config: Config) -> Self {
+        Self::by(SslMode::Disable, config, Credentials::default)
     }
 
-    /// By TLS, whatever `sslmode` says. The settings decide whom to trust, and the name that the server's certificate must
-    /// be for is the host's.
+    /// By TLS if that is needed, with credentials that are asked for anew for each connection. The name that the server's
+    /// certificate must be for is the host's.
     #[must_use]
-    pub fn tls(mut config: Config, tls: ClientConfig) -> Self {
-        config.ssl_mode(SslMode::Require);
-        Self::new(config, tls)
+    pub fn new(
+        config: Config,
+        credentials: impl Fn() -> Credentials + Send + Sync + 'static,
+    ) -> Self {
+        let mode = if needs_tls(&config) { SslMode::Require } else { SslMode::Disable };
+        Self::by(mode, config, credentials)
     }
 
     /// Sees to it that a connection which dies without a word is found out, where the configuration does not say how.
-    fn new(mut config: Config, tls: ClientConfig) -> Self {
+    fn by(
+        mode: SslMode,
+        mut config: Config,
+        credentials: impl Fn() -> Credentials + Send + Sync + 'static,
+    ) -> Self {
+        config.ssl_mode(mode);
         let unset = Config::new();
+        if config.get_application_name().is_none() {
+            config.application_name(APPLICATION_NAME);
+        }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -64,21 +97,28 @@ impl Connector {
         if config.get_keepalives_interval().is_none() {
             config.keepalives_interval(KEEPALIVE.1);
         }
-        Self { config, tls: MakeRustlsConnect::new(tls) }
+        Self { config, credentials: Arc::new(credentials) }
     }
 
     /// How long connecting may take, or the simplest answer.
     pub(crate) fn patience(&self) -> Duration {
         let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
-        PATIENCE * u32::try_from(hosts).unwrap_or(u32::MAX)
+        let connecting = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        (connecting + PATIENCE) * u32::try_from(hosts).unwrap_or(u32::MAX)
     }
 
-    /// Makes a connection.
+    /// Makes a connection, with the credentials of this moment.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
     pub async fn connect(&self) -> Result<(Client, TlsConnection), Error> {
-        Box::pin(self.config.connect(self.tls.clone())).await
+        let Credentials { password, tls } = (self.credentials)();
+        let tls = tls.unwrap_or_else(|| NO_TLS.clone());
+        let mut config = self.config.clone();
+        if let Some(password) = password {
+            config.password(password);
+        }
+        Box::pin(config.connect(MakeRustlsConnect::new(ClientConfig::clone(&tls)))).await
     }
 
     /// Whether it connects by TLS.
@@ -88,11 +128,26 @@ impl Connector {
     }
 
     pub(super) fn manager(&self) -> Manager {
-        Manager::from_config(
-            self.config.clone(),
-            self.tls.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        )
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        Manager::from_connect(self.config.clone(), self.clone(), recycling)
+    }
+}
+
+impl Connect for Connector {
+    /// Ignores the configuration that the pool has: the credentials in it may be old.
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        Box::pin(async {
+            let (client, connection) = self.connect().await?;
+            let connection = tokio::spawn(async {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection of the pool ended");
+                }
+            });
+            Ok((client, connection))
+        })
     }
 }
 

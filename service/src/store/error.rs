@@ -1,5 +1,6 @@
-use std::{error::Error, sync::Arc};
-use tokio_postgres::error::SqlState;
+use super::sqlstate::{Meaning, Persisting, meaning};
+use std::{error::Error, io, sync::Arc};
+use tokio_postgres::{error::SqlState, types::WrongType};
 
 type Source = Arc<dyn Error + Send + Sync>;
 
@@ -14,9 +15,13 @@ pub enum StoreError {
     /// The connection broke: the statement may or may not have been done.
     #[error("the connection to the database broke")]
     Lost(#[source] Source),
-    /// There is no connection, or the database can't do what it should for now.
-    #[error("the database can't be reached")]
+    /// There is no connection, or the database is not as it should be for now: read-only, without a table or a right.
+    #[error("the database can't be reached, or can't do what it should for now")]
     Unavailable(#[source] Source),
+    /// The statement was prepared for a database or a connection that is no longer as it was, and was not done. Run it again
+    /// on a new connection, once. Inside: what the error is if that fails too.
+    #[error(transparent)]
+    Stale(Box<Self>),
     /// The statement lost a deadlock or a serialization conflict, and was not done.
     #[error("the statement conflicts with another")]
     Conflict(#[source] Source),
@@ -35,6 +40,7 @@ impl StoreError {
             Self::Busy => "busy",
             Self::Lost(_) => "lost",
             Self::Unavailable(_) => "unavailable",
+            Self::Stale(_) => "stale",
             Self::Conflict(_) => "conflict",
             Self::Locked(_) => "locked",
             Self::Internal(_) => "internal",
@@ -50,12 +56,54 @@ impl StoreError {
                 // Objects in use, and operators.
                 code.is_some_and(|code| !["55", "57"].iter().any(|of| code.code().starts_with(of)))
             }
+            Self::Stale(error) => error.refuses_writes(),
             Self::Busy | Self::Lost(_) | Self::Conflict(_) | Self::Locked(_) => false,
+        }
+    }
+
+    /// Whether the connection is to be used no more, although it did not break: what was prepared on it is out of date, or it is
+    /// read-only for ever.
+    pub(super) fn is_of_the_connection(&self) -> bool {
+        matches!(self, Self::Stale(_)) || self.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+    }
+
+    /// Whether the same can succeed later, although nothing is mended by hand.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy | Self::Lost(_) | Self::Conflict(_) | Self::Locked(_) => true,
+            Self::Stale(error) => error.may_pass(),
+            Self::Unavailable(_) if self.code().is_none() => true,
+            Self::Unavailable(_) | Self::Internal(_) => super::requirements::may_pass(self),
         }
     }
 
     pub(super) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Internal(source.into().into())
+    }
+
+    /// What it is once a new connection has met it too: never [`Self::Stale`].
+    #[must_use]
+    pub fn settled(self) -> Self {
+        match self {
+            Self::Stale(error) => *error,
+            other => other,
+        }
+    }
+
+    /// The SQLSTATE with which the database refused, if it did.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Busy => None,
+            Self::Stale(error) => error.code(),
+            Self::Lost(source)
+            | Self::Unavailable(source)
+            | Self::Conflict(source)
+            | Self::Locked(source)
+            | Self::Internal(source) => {
+                let error: Option<&tokio_postgres::Error> = source.downcast_ref();
+                error.and_then(tokio_postgres::Error::code)
+            }
+        }
     }
 
     /// The service panicked, as it must not.
@@ -92,31 +140,37 @@ impl StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let code = error.code();
-        let conflict = code.is_some_and(|code| {
-            [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code)
-        });
-        // Class 08 of SQLSTATE: connection. 57P0: the server stops or crashes. Without a code, the driver lost it.
-        let lost = code
-            .is_none_or(|code| ["08", "57P0"].iter().any(|class| code.code().starts_with(class)));
-        // Classes 53, 57 and 58: resources, operator, system. And read-only: a standby.
-        let unavailable = code.is_some_and(|code| {
-            ["53", "57", "58"].iter().any(|class| code.code().starts_with(class))
-                || *code == SqlState::READ_ONLY_SQL_TRANSACTION
-        });
-        let locked = code == Some(&SqlState::LOCK_NOT_AVAILABLE);
+        let meaning = match error.code() {
+            Some(code) => meaning(code.code()),
+            None => meaning_of_driver(&error),
+        };
         let source: Source = Arc::new(error);
-        if conflict {
-            Self::Conflict(source)
-        } else if locked {
-            Self::Locked(source)
-        } else if lost {
-            Self::Lost(source)
-        } else if unavailable {
-            Self::Unavailable(source)
-        } else {
-            Self::Internal(source)
+        match meaning {
+            Meaning::Conflict => Self::Conflict(source),
+            Meaning::Locked => Self::Locked(source),
+            Meaning::Lost => Self::Lost(source),
+            Meaning::Unavailable => Self::Unavailable(source),
+            Meaning::Internal => Self::Internal(source),
+            Meaning::Stale(Persisting::Unavailable) => {
+                Self::Stale(Box::new(Self::Unavailable(source)))
+            }
+            Meaning::Stale(Persisting::Internal) => Self::Stale(Box::new(Self::Internal(source))),
         }
+    }
+}
+
+/// What an error means that the driver found out by itself.
+fn meaning_of_driver(error: &tokio_postgres::Error) -> Meaning {
+    let source = error.source();
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    if error.is_closed() || io.is_some_and(|io| io.kind() != io::ErrorKind::InvalidInput) {
+        Meaning::Lost
+    } else if source.is_some_and(<dyn Error>::is::<WrongType>) {
+        // A column is of another type than our migrations made it.
+        Meaning::Stale(Persisting::Unavailable)
+    } else {
+        // A value or a message that does not fit: a fault of ours, unless what the driver prepared is out of date.
+        Meaning::Stale(Persisting::Internal)
     }
 }
 

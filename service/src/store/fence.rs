@@ -2,7 +2,7 @@
 
 use super::{Session, Store, StoreError, get};
 use jiff::Timestamp;
-use std::{collections::HashMap, error::Error};
+use std::collections::HashMap;
 use tokio_postgres::{Row, error::SqlState, types::ToSql};
 
 const HISTORY: &str = include_str!("sql/history.sql");
@@ -77,7 +77,7 @@ impl Session {
     /// If the database fails, or is a standby: nothing can be written there.
     pub async fn history(&mut self) -> Result<Option<History>, StoreError> {
         let rows = match self.rows(HISTORY, &[]).await {
-            Err(StoreError::Internal(source)) if cannot_tell(&*source) => return Ok(None),
+            Err(error) if cannot_tell(&error) => return Ok(None),
             rows => rows?,
         };
         let Some(row) = rows.first() else { return Ok(None) };
@@ -170,15 +170,14 @@ impl Store {
 }
 
 /// Whether a database refused to tell its history because it has none to tell, or tells it to others only.
-fn cannot_tell(refusal: &(dyn Error + Send + Sync + 'static)) -> bool {
-    let code = refusal.downcast_ref().and_then(tokio_postgres::Error::code);
+fn cannot_tell(refusal: &StoreError) -> bool {
     let codes = [
         SqlState::FEATURE_NOT_SUPPORTED,
         SqlState::INSUFFICIENT_PRIVILEGE,
         SqlState::UNDEFINED_FUNCTION,
         SqlState::UNDEFINED_TABLE,
     ];
-    code.is_some_and(|code| codes.contains(code))
+    refusal.code().is_some_and(|code| codes.contains(code))
 }
 
 fn beats(row: &Row) -> Result<HashMap<String, Beat>, StoreError> {

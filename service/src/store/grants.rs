@@ -8,7 +8,7 @@ const GRANTS: &str = include_str!("sql/grants.sql");
 ///
 /// # Errors
 /// If there is no such role, or the caller may not grant.
-pub async fn grant(client: &Client, role: &str) -> Result<(), StoreError> {
+pub(super) async fn grant(client: &Client, role: &str) -> Result<(), StoreError> {
     let names = "/* keypool: role */ SELECT quote_ident(current_schema()), quote_ident($1), current_user = $1";
     let row = client.query_one(names, &[&role]).await?;
     if get(&row, 2)? {

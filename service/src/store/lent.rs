@@ -3,7 +3,6 @@
 use super::{STATEMENT_LIMIT, StoreError, circuit::Silence};
 use deadpool_postgres::{Client, Object};
 use tokio::{runtime::Handle, time::timeout};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Row, types::ToSql};
 
 /// A connection for one statement.
@@ -21,24 +20,26 @@ impl Lent {
         Self { client: Some(client), silence }
     }
 
-    /// Runs a prepared statement.
+    /// Runs a prepared statement. A connection whose statements are out of date does not go back to the pool.
     pub(super) async fn rows(
         mut self,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
         let client = self.client.as_ref().expect("it is there until this is dropped");
-        let statement = client.prepare_cached(sql).await?;
-        let rows = client.query(&statement, params).await;
-        if let Err(error) = &rows
-            && error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
-        {
-            // The next one may not be read-only any more, as this will be for ever.
-            self.client.take().map(Object::take);
+        let rows = async {
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query(&statement, params).await?)
+        };
+        let rows: Result<_, StoreError> = rows.await;
+        match &rows {
+            Ok(_) => self.client = None,
+            Err(error) if error.is_of_the_connection() => {
+                drop(self.client.take().map(Object::take))
+            }
+            Err(_) => {}
         }
-        let rows = rows?;
-        self.client = None;
-        Ok(rows)
+        rows
     }
 }
 

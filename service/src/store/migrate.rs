@@ -1,86 +1,188 @@
-use super::{StoreError, get};
-use std::cmp::Ordering;
-use tokio_postgres::Client;
+//! Brings the schema to the newest version, beside services and whatever else uses the tables.
+
+use super::{
+    Connector, SchemaState, StoreError, blockers::Blockers, get, grants::grant, schema_state,
+};
+use std::{error::Error, time::Duration};
+use tokio::time::sleep;
+use tokio_postgres::{Client, error::SqlState};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
+/// The migrations of this version.
+pub(super) fn embedded_migrations() -> Vec<refinery::Migration> {
+    embedded::migrations::runner().get_migrations().clone()
+}
+
 /// The key of the advisory lock that makes migrations take turns ("keypool" in bytes).
 const LOCK: i64 = 0x006b_6579_706f_6f6c;
 
-/// The newest migration that this version knows.
-fn newest() -> i32 {
-    let version = |migration: &refinery::Migration| migration.version();
-    embedded::migrations::runner().get_migrations().iter().map(version).max().unwrap_or_default()
-}
+/// How often it is asked whether it is our turn.
+const TURN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Why the schema could not be migrated.
+/// How long a first try waits for a lock. Every statement on the table waits behind it for as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// How long a later try waits: longer than PostgreSQL's `deadlock_timeout`, after which autovacuum gives way.
+const LONGEST_WAIT: Duration = Duration::from_millis(1100);
+
+/// How much longer than a try the pause after it is.
+const PAUSE: u32 = 8;
+
+/// What a role or a database may have set and migrations depend on. A migrating session that has hung is ended, so that it does
+/// not keep its locks: it is never idle for as long.
+const SESSION: &str = "/* keypool: migrating_session */ \
+    SELECT set_config(name, value, false) \
+    FROM (VALUES ('statement_timeout', '0'), ('transaction_timeout', '0'), \
+                 ('idle_in_transaction_session_timeout', '10s'), ('idle_session_timeout', '60s'), \
+                 ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'), \
+                 ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '5') \
+         ) AS ours (name, value) \
+    JOIN pg_settings USING (name)";
+
+/// Why the schema could not be migrated. What was migrated before stays; the migration that failed leaves nothing behind.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The database failed.
-    #[error("the database could not be asked")]
+    #[error("the schema could not be migrated, because the database failed")]
     Store(#[from] StoreError),
-    /// A migration failed, and was rolled back.
-    #[error("a migration failed")]
+    /// A migration failed.
+    #[error("a migration failed, and was rolled back")]
     Migration(#[from] Box<refinery::Error>),
-}
-
-/// A database's schema, compared with the one that this version knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SchemaState {
-    /// It is the one that this version knows.
-    Current,
-    /// It is older: migrate it.
-    Behind {
-        /// The schema's version; 0 for an empty database.
-        found: i32,
-        /// The version that is known.
-        known: i32,
-    },
-    /// It is newer, and still serves this version, as while a newer one is rolled out.
-    Expanded,
-    /// It is newer, and does not serve this version any more: use a newer keypool.
-    Ahead {
-        /// The schema's version.
-        found: i32,
-        /// The version that is known.
-        known: i32,
+    /// The schema is none that can be migrated.
+    #[error("{0}")]
+    Schema(SchemaState),
+    /// The runtime role could not be given its rights.
+    #[error("the role {role:?} could not be given its rights: does it exist?")]
+    Grant {
+        /// The role.
+        role: String,
+        /// What the database says.
+        #[source]
+        source: StoreError,
     },
 }
 
-/// Brings the schema to the newest version. Several callers at once take turns.
-///
-/// # Errors
-/// If the database fails or refuses a migration; what was migrated before stays.
-pub async fn migrate(client: &mut Client) -> Result<(), MigrateError> {
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(StoreError::from)?;
-    let result = embedded::migrations::runner().run_async(client).await;
-    client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(StoreError::from)?;
-    result.map(drop).map_err(|error| MigrateError::Migration(Box::new(error)))
+impl MigrateError {
+    /// Whether somebody was in the way, so that the same can succeed later.
+    fn is_passing(&self) -> bool {
+        let code = match self {
+            Self::Store(error) | Self::Grant { source: error, .. } => error.code(),
+            Self::Migration(error) => error
+                .source()
+                .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
+                .and_then(tokio_postgres::Error::code),
+            Self::Schema(_) => None,
+        };
+        let passing = [
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+        ];
+        code.is_some_and(|code| passing.contains(code))
+    }
 }
 
-/// Compares the schema with the one that this version knows.
+/// Brings the schema to the newest version, gives the runtime role its rights, and returns what the schema was before. Several
+/// callers at once take turns.
+///
+/// It waits for locks a moment at a time, so that nobody waits behind it for long, and tries again for as long as it takes. The
+/// log says what it waits for.
 ///
 /// # Errors
-/// If the database can't be asked.
-pub async fn schema_state(client: &Client) -> Result<SchemaState, StoreError> {
-    let known = newest();
-    let history =
-        "/* keypool: schema_exists */ SELECT to_regclass('refinery_schema_history') IS NOT NULL";
-    let found: i32 = if get(&client.query_one(history, &[]).await?, 0)? {
-        let version = "/* keypool: schema_version */ SELECT COALESCE(max(version), 0) FROM refinery_schema_history";
-        get(&client.query_one(version, &[]).await?, 0)?
-    } else {
-        0
-    };
-    Ok(match found.cmp(&known) {
-        Ordering::Equal => SchemaState::Current,
-        Ordering::Less => SchemaState::Behind { found, known },
-        Ordering::Greater => {
-            let least = "/* keypool: served_schema */ SELECT least FROM served_schema";
-            let least: i32 = get(&client.query_one(least, &[]).await?, 0)?;
-            if least <= known { SchemaState::Expanded } else { SchemaState::Ahead { found, known } }
+/// If the database fails or refuses a migration, or the schema is not keypool's or too new.
+pub async fn migrate(
+    connector: &Connector,
+    runtime_role: Option<&str>,
+) -> Result<SchemaState, MigrateError> {
+    let mut client = connect(connector).await?;
+    // Only what is behind: a role without the right to change the schema may still serve.
+    let before = schema_state(&client).await?;
+    match before {
+        SchemaState::Current | SchemaState::Expanded if runtime_role.is_none() => {
+            return Ok(before);
         }
-    })
+        SchemaState::Current | SchemaState::Expanded | SchemaState::Behind { .. } => {}
+        other => return Err(MigrateError::Schema(other)),
+    }
+    let mut blockers = Blockers::new(connect(connector).await?, backend(&client).await?);
+    take_turn(&client, &mut blockers).await?;
+    if matches!(before, SchemaState::Behind { .. }) {
+        patiently(Step::Migrate, &mut client, &mut blockers).await?;
+    }
+    if let Some(role) = runtime_role {
+        patiently(Step::Grant(role), &mut client, &mut blockers).await?;
+    }
+    client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(StoreError::from)?;
+    Ok(before)
+}
+
+/// A client with the settings of a migration, whose connection ends with it.
+async fn connect(connector: &Connector) -> Result<Client, StoreError> {
+    let (client, connection) = connector.connect().await.map_err(StoreError::unavailable)?;
+    tokio::spawn(connection);
+    client.query(SESSION, &[]).await?;
+    Ok(client)
+}
+
+async fn backend(client: &Client) -> Result<i32, StoreError> {
+    get(&client.query_one("SELECT pg_backend_pid()", &[]).await?, 0)
+}
+
+/// Waits until no other migration is under way. It asks again and again, so that it holds nothing while it waits.
+async fn take_turn(client: &Client, blockers: &mut Blockers) -> Result<(), StoreError> {
+    let take = "/* keypool: take_turn */ SELECT pg_try_advisory_lock($1)";
+    while !get::<bool>(&client.query_one(take, &[&LOCK]).await?, 0)? {
+        blockers.tell_holders(LOCK).await;
+        sleep(TURN_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// What may have to wait for locks.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Migrate,
+    Grant(&'a str),
+}
+
+impl Step<'_> {
+    /// Does it, or fails and leaves nothing behind of the migration that failed.
+    async fn attempt(self, client: &mut Client) -> Result<(), MigrateError> {
+        match self {
+            Self::Migrate => {
+                let migrated = embedded::migrations::runner().run_async(client).await;
+                migrated.map(drop).map_err(|error| MigrateError::Migration(Box::new(error)))
+            }
+            Self::Grant(role) => {
+                let granted = grant(client, role).await;
+                granted.map_err(|source| MigrateError::Grant { role: role.to_owned(), source })
+            }
+        }
+    }
+}
+
+/// Tries until nobody is in the way.
+async fn patiently(
+    step: Step<'_>,
+    client: &mut Client,
+    blockers: &mut Blockers,
+) -> Result<(), MigrateError> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let limit = format!("SET lock_timeout = {}", wait.as_millis());
+        client.batch_execute(&limit).await.map_err(StoreError::from)?;
+        let result = tokio::select! {
+            result = step.attempt(client) => result,
+            never = blockers.watch() => match never {},
+        };
+        match result {
+            Err(error) if error.is_passing() => blockers.tell_unseen(),
+            result => return result,
+        }
+        sleep(wait * PAUSE).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
 }

@@ -4,6 +4,7 @@
 //! connection; starts with a comment that names it; and takes the time as a parameter.
 
 mod audit;
+mod blockers;
 mod circuit;
 mod connector;
 mod error;
@@ -18,7 +19,9 @@ mod overview;
 pub(crate) mod requirements;
 mod reserve;
 mod revoke;
+mod schema;
 mod session;
+mod sqlstate;
 mod status;
 mod survey;
 mod sweep;
@@ -27,17 +30,17 @@ mod upload;
 pub(crate) use circuit::Silence;
 
 pub use audit::{LogFilter, LogPosition, LogRow};
-pub use connector::{Connector, TlsConnection, needs_tls};
+pub use connector::{Connector, Credentials, TlsConnection, needs_tls};
 pub use error::StoreError;
 pub use examine::Examined;
 pub use fence::{Beat, FenceRow, Fences, History, NewFence};
-pub use grants::grant;
 pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, SpendItem, Trace};
-pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
+pub use migrate::{MigrateError, migrate};
 pub use overview::Overview;
 pub use requirements::Fault;
 pub use reserve::{KnownDevices, LiveHolds, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
+pub use schema::{SchemaState, schema_state};
 pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
 pub use survey::{LowPool, SurveyRow};
@@ -225,8 +228,8 @@ impl Store {
         };
         let mut checking = Checking { session, defaults };
         let mut look = match checking.session.look().await {
-            // It broke while nobody looked, which says nothing of now.
-            Err(StoreError::Lost(_)) => {
+            // It broke or is out of date since it was last used, which says nothing of now.
+            Err(StoreError::Lost(_) | StoreError::Stale(_)) => {
                 checking = Checking { session: self.connect().await?, defaults: None };
                 checking.session.look().await?
             }
@@ -269,7 +272,8 @@ impl Store {
         self.checking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a prepared statement, again if it lost a conflict with another.
+    /// Runs a prepared statement, again if it lost a conflict with another, or was prepared for a database that is no longer
+    /// as it was.
     async fn rows(
         &self,
         sql: &'static str,
@@ -279,11 +283,26 @@ impl Store {
             let mut silence = self.silence();
             let lent = silence.clone();
             let rows = silence.or(async { self.lend(lent).await?.rows(sql, params).await });
-            let rows = Observed::begin(sql).end(rows).await?;
+            let rows = match Observed::begin(sql).end(rows).await {
+                // Seldom, so that its future need not be part of every call's.
+                Err(StoreError::Stale(_)) => Box::pin(self.rows_anew(sql, params)).await?,
+                rows => rows?,
+            };
             self.circuit.note(Instant::now(), &Ok(()));
             Ok(rows)
         })
         .await
+    }
+
+    /// Runs a statement on a new connection, not one of the pool's: those may all be out of date.
+    async fn rows_anew(
+        &self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut silence = self.silence();
+        let rows = silence.or(async { self.session().await?.rows(sql, params).await });
+        rows.await.map_err(StoreError::settled)
     }
 
     /// Takes a connection from the pool.
@@ -336,12 +355,12 @@ where
     run().await
 }
 
-/// Reads a column; a type that doesn't fit is a fault of ours, not a panic.
+/// Reads a column; one of another type, or without a value, is an error and not a panic.
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row: &'a Row,
     column: impl tokio_postgres::row::RowIndex + fmt::Display,
 ) -> Result<T, StoreError> {
-    row.try_get(column).map_err(StoreError::internal)
+    row.try_get(column).map_err(|error| StoreError::from(error).settled())
 }
 
 /// An item's number as the statements return it.

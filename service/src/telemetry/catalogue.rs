@@ -73,12 +73,12 @@ catalogue! {
     Counter<1> LANE_REFUSED = "keypool_lane_refused_total" ["lane"]:
         "Calls refused as OVERLOADED, because too much waited.";
     Counter<2> LANE_RETRIES = "keypool_lane_retries_total" ["lane", "cause"]:
-        "Batches run again: cause is lost (connection), conflict, or split (one item was at fault).";
+        "Batches run again: cause is lost (connection), stale (statements out of date), conflict, or split (one item was at fault).";
 
     Histogram<1> STATEMENT_DURATION = "keypool_statement_duration_seconds" ["statement"]:
         "How long statements took, their way to the database and back included; statement is the name in the comment that each begins with.";
     Counter<2> STATEMENT_FAILURES = "keypool_statement_failures_total" ["statement", "cause"]:
-        "Statements that failed: cause is lost, unavailable, conflict, locked, busy or internal.";
+        "Statements that failed: cause is lost, stale, unavailable, conflict, locked, busy or internal.";
     Gauge<0> DATABASE_AVAILABLE = "keypool_database_available" []:
         "1 if the last look at the database succeeded, else 0.";
     Gauge<1> DATABASE_CONNECTIONS = "keypool_database_connections" ["state"]:

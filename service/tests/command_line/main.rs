@@ -8,6 +8,7 @@ mod support;
 mod configuration;
 mod database;
 mod doctor;
+mod migrate;
 mod serve;
 mod serving;
 mod unfit;

@@ -25,9 +25,7 @@ fn release() -> ReleaseItem {
 #[tokio::test]
 async fn a_lane_gives_up_a_connection_that_says_nothing() {
     let database = TestDatabase::create().await;
-    let (mut client, connection) = database.config().connect(tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    migrate(&mut client).await.unwrap();
+    migrate(&Connector::plain(database.config()), None).await.unwrap();
     let network = Network::before(&database);
     let config = network.url(&database.url()).parse().unwrap();
     let store = Store::new(Connector::plain(config), 1, Duration::from_secs(5)).unwrap();

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod database;
 mod holds;
 mod reserve;
 mod service;

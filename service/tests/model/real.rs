@@ -60,9 +60,9 @@ pub(crate) struct Real {
 impl Real {
     pub(crate) async fn start() -> Self {
         let database = TestDatabase::create().await;
-        let (mut client, connection) = database.config().connect(NoTls).await.unwrap();
+        migrate(&Connector::plain(database.config()), None).await.unwrap();
+        let (client, connection) = database.config().connect(NoTls).await.unwrap();
         tokio::spawn(connection);
-        migrate(&mut client).await.unwrap();
         let tables = "SELECT string_agg(tablename, ', ') FROM pg_tables
                       WHERE schemaname = 'public' AND tablename <> 'refinery_schema_history'";
         let tables: String = client.query_one(tables, &[]).await.unwrap().get(0);

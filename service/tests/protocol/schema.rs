@@ -5,6 +5,7 @@ use keypool_service::{
     clock::SystemClock,
     config::{Config, DatabaseUrl},
     server::{Server, ServerError},
+    store::{MigrateError, SchemaState},
     testing::{database::TestDatabase, server::TestServer},
 };
 use std::{net::Ipv4Addr, sync::Arc};
@@ -43,7 +44,13 @@ async fn a_newer_schema_that_takes_something_away_is_refused() {
     add_newer_schema(server.database()).await;
     stop_serving_older_versions(server.database()).await;
     let error = start(&config(server.database())).await.unwrap_err();
-    assert!(matches!(error, ServerError::NewSchema { found: 1000, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            ServerError::Migrate(MigrateError::Schema(SchemaState::Ahead { found: 1000, .. }))
+        ),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("use a newer keypool"), "{error}");
 }
 
@@ -82,7 +89,10 @@ async fn an_older_schema_is_refused_if_the_service_may_not_migrate() {
     let database = TestDatabase::create().await;
     let careful = Config { migrate_on_start: false, ..config(&database) };
     let error = start(&careful).await.unwrap_err();
-    assert!(matches!(error, ServerError::OldSchema { found: 0, .. }), "{error:?}");
+    assert!(
+        matches!(error, ServerError::Schema(SchemaState::Behind { found: 0, .. })),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("run `keypool migrate`"), "{error}");
 
     start(&config(&database)).await.unwrap().stop().await.unwrap();

@@ -15,22 +15,22 @@ use tokio_postgres::{Client, NoTls};
 use tonic::Code;
 
 /// A PostgreSQL with TLS as `localhost`.
-struct Rig {
+pub(super) struct Rig {
     cluster: TestCluster,
     servers: Authority,
-    clients: Authority,
-    files: Files,
+    pub(super) clients: Authority,
+    pub(super) files: Files,
 }
 
 impl Rig {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
         let pair = servers.issue("localhost");
         let cluster = TestCluster::with_tls(&pair.certificate, &pair.key, &clients.root()).await;
         Self { cluster, servers, clients, files: Files::new() }
     }
 
-    fn config(&self, host: &str, sslmode: &str) -> Config {
+    pub(super) fn config(&self, host: &str, sslmode: &str) -> Config {
         let config = self.cluster.config();
         let password = String::from_utf8(config.get_password().unwrap().to_vec()).unwrap();
         let (user, database) = (config.get_user().unwrap(), config.get_dbname().unwrap());
@@ -51,10 +51,27 @@ impl Rig {
         DatabaseTlsConfig { ca: Some(ca), ..DatabaseTlsConfig::default() }
     }
 
-    async fn admin(&self) -> Client {
+    pub(super) async fn admin(&self) -> Client {
         let (client, connection) = self.cluster.config().connect(NoTls).await.unwrap();
         tokio::spawn(connection);
         client
+    }
+
+    /// Makes PostgreSQL ask for certificates over the network, and returns the role that they must be for.
+    pub(super) async fn require_certificates(&self) -> String {
+        let user = self.cluster.config().get_user().unwrap().to_owned();
+        let rules = format!(
+            "COPY (VALUES ('local all all scram-sha-256'), ('hostssl all {user} all cert')) \
+             TO PROGRAM 'cat > pg_hba.conf'"
+        );
+        let admin = self.admin().await;
+        admin.batch_execute(&rules).await.unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        eventually("the rules are in force", async || {
+            refusal(&self.config("localhost", "?sslmode=disable")).await.contains("no encryption")
+        })
+        .await;
+        user
     }
 
     /// How many connections over the network there are: by TLS, and in plain text.
@@ -98,6 +115,12 @@ async fn refusal(config: &Config) -> String {
     said
 }
 
+/// The parameters of a URL, with the root of the servers' certificates.
+fn in_url(rig: &Rig, parameters: &str) -> String {
+    let ca = rig.trusting(&rig.servers).ca.unwrap();
+    format!("{parameters}&sslrootcert={}", ca.display())
+}
+
 #[tokio::test]
 async fn tls_is_verified_in_full() {
     let rig = Rig::start().await;
@@ -105,6 +128,9 @@ async fn tls_is_verified_in_full() {
         let (by_tls, plain) = reach(&rig, &rig.config("localhost", mode)).await;
         // One of the pool's, and a lane's.
         assert!(by_tls >= 2 && plain == 0, "{mode}: {by_tls} {plain}");
+        let mut config = rig.config("localhost", &in_url(&rig, mode));
+        config.database_tls = DatabaseTlsConfig::default();
+        assert!(reach(&rig, &config).await.0 >= 2, "the root is named in the URL");
 
         let other_name = refusal(&rig.config("127.0.0.1", mode)).await;
         assert!(other_name.contains("not valid for name"), "{other_name}");
@@ -129,19 +155,7 @@ async fn on_loopback_tls_must_be_asked_for() {
 #[tokio::test]
 async fn a_client_certificate_is_shown_to_a_database_that_asks_for_one() {
     let rig = Rig::start().await;
-    let user = rig.cluster.config().get_user().unwrap().to_owned();
-    let rules = format!(
-        "COPY (VALUES ('local all all scram-sha-256'), ('hostssl all {user} all cert')) \
-         TO PROGRAM 'cat > pg_hba.conf'"
-    );
-    let admin = rig.admin().await;
-    admin.batch_execute(&rules).await.unwrap();
-    admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    eventually("the rules are in force", async || {
-        refusal(&rig.config("localhost", "?sslmode=disable")).await.contains("no encryption")
-    })
-    .await;
-
+    let user = rig.require_certificates().await;
     let mut config = rig.config("localhost", "?sslmode=verify-full");
     let without = refusal(&config).await;
     assert!(without.contains("certificate"), "{without}");

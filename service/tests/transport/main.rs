@@ -6,6 +6,7 @@
 mod support;
 
 mod authority;
+mod credentials;
 mod database;
 mod limits;
 mod long_streams;

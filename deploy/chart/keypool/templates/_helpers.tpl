@@ -93,6 +93,15 @@ capabilities: {drop: [ALL]}
 
 {{- /* Certificates and keys, which the service serves with and the doctor looks at. Migrations need none. */}}
 {{- define "keypool.serviceVolumes" -}}
+{{- with .Values.database }}
+{{- if .passwordKey }}
+- name: database-password
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items: [{key: {{ .passwordKey }}, path: password}]
+{{- end }}
+{{- end }}
 {{- with .Values.tls }}
 {{- if .secretName }}
 - name: tls
@@ -120,6 +129,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{- define "keypool.serviceVolumeMounts" -}}
+{{- if .Values.database.passwordKey }}
+- {name: database-password, mountPath: /etc/keypool/database-password, readOnly: true}
+{{- end }}
 {{- if .Values.tls.secretName }}
 - {name: tls, mountPath: /etc/keypool/tls, readOnly: true}
 {{- end }}
@@ -140,6 +152,14 @@ by --config, so that whatever `kubectl exec` runs beside the process has the sam
 - {name: KEYPOOL_LOG, value: {{ $values.logLevel | quote }}}
 {{- with $values.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* The variables of a process that has the role that serves. */}}
+{{- define "keypool.serviceEnv" -}}
+{{- include "keypool.env" (list . .Values.database.existingSecret .Values.database.key) }}
+{{- if .Values.database.passwordKey }}
+- {name: KEYPOOL_DATABASE_PASSWORD_FILE, value: /etc/keypool/database-password/password}
 {{- end }}
 {{- end }}
 

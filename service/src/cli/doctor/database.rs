@@ -122,26 +122,14 @@ fn clocks(check: &Check, findings: &mut Findings) {
 /// Whether the schema is there.
 fn schema(config: &Config, schema: SchemaState, findings: &mut Findings) -> bool {
     match schema {
-        SchemaState::Current => findings.ok("schema", "is the one that this version knows"),
-        SchemaState::Expanded => {
-            findings.ok("schema", "is newer than this version knows, and still serves it");
-        }
         SchemaState::Behind { found, known } if config.migrate_on_start => findings.ok(
             "schema",
             format!("has version {found}; `keypool serve` brings it to {known} when it starts"),
         ),
-        SchemaState::Behind { found, known } => findings.failed(
-            "schema",
-            format!("has version {found}, this keypool needs {known}"),
-            "run `keypool migrate`, as the role that owns the tables",
-        ),
-        SchemaState::Ahead { found, known } => findings.failed(
-            "schema",
-            format!("has version {found}, this keypool knows {known}"),
-            "use a newer keypool",
-        ),
+        _ if schema.unserved().is_none() => findings.ok("schema", schema.to_string()),
+        _ => findings.failed("schema", schema.unserved().unwrap_or_default(), schema.to_string()),
     }
-    matches!(schema, SchemaState::Current | SchemaState::Expanded)
+    schema.unserved().is_none()
 }
 
 async fn rights(
