@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keypool_client::proto::v1::*;
-use keypool_client::{Client, KeepAlive, Reservation};
+use keypool_client::{Client, Error, KeepAlive, Reservation};
+use keypool_service::clock::Clock;
 use keypool_service::testing::{packages::PackageMaker, server::TestServer};
 use support::*;
 use tonic::{Code, Status};
@@ -174,14 +175,13 @@ async fn a_service_that_holds_for_a_second_keeps_what_is_left_of_a_reservation()
     reservation.release_unusable(&names[0], UnusableReason::Unspecified).await.unwrap();
     reservation.spend_packages(&names[1..2]).await.unwrap();
 
-    let (id, later) = (reservation.keep(), ends[2].unwrap() + Duration::from_secs(1));
-    let again = client.reserve(b"group").device("bob", "tablet").reservation_id(&id);
+    let later = ends[2].unwrap() + Duration::from_secs(1);
     eventually_async(async || {
-        let again = again.clone().send().await.unwrap();
-        let end = again.packages()[0].hold_expires.unwrap();
-        again.keep();
-        end > later
+        let other = client.reserve(b"other group").device("bob", "tablet").send().await;
+        assert!(matches!(other, Err(Error::PoolExhausted(_))), "{other:?}");
+        SystemTime::from(server.clock().now()) > later
     })
     .await;
+    reservation.keep();
     server.stop().await;
 }

@@ -63,17 +63,16 @@ where
         }
     }
 
-    /// Keeps the pool filled in a task of its own, as [`run`](Self::run) does.
+    /// Keeps the pool filled in a task of its own, as [`run`](Self::run) does. A provider that threads
+    /// can't share, such as `openmls_sqlite_storage` on a connection of its own, goes in a `Box`.
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
     pub fn spawn(&self) -> KeeperHandle
     where
-        P: Send + Sync + 'static,
-        P::Target: Sync,
-        S: Send + Sync + 'static,
-        S::Target: Sync,
+        P: Send + 'static,
+        S: Send + 'static,
     {
         let (stop, stopped) = oneshot::channel::<()>();
         let keeper = self.clone();

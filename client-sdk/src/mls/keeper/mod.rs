@@ -82,14 +82,14 @@ pub struct PoolKeeper<P, S> {
 
 struct Inner<P, S> {
     client: Client,
-    provider: P,
     settings: Settings,
-    work: tokio::sync::Mutex<Work<S>>,
+    work: tokio::sync::Mutex<Work<P, S>>,
     shown: Mutex<Shown>,
 }
 
 /// What only one refresh at a time may use.
-struct Work<S> {
+struct Work<P, S> {
+    provider: P,
     identity: Identity<S>,
     /// The last reconcile since the keeper exists.
     reconciled_at: Option<SystemTime>,
@@ -140,9 +140,9 @@ where
         credential: CredentialWithKey,
         signer: S,
     ) -> Self {
-        let work = Work { identity: Identity::new(credential, signer), reconciled_at: None };
-        let inner =
-            Inner { client, provider, settings, work: work.into(), shown: Mutex::default() };
+        let identity = Identity::new(credential, signer);
+        let work = Work { provider, identity, reconciled_at: None };
+        let inner = Inner { client, settings, work: work.into(), shown: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -194,8 +194,9 @@ where
         self.refresh_with(&mut work).await
     }
 
-    async fn refresh_with(&self, work: &mut Work<S>) -> Result<Refreshed, RefreshError> {
-        let outcome = match Refresh::begin(&self.inner, &work.identity) {
+    async fn refresh_with(&self, work: &mut Work<P, S>) -> Result<Refreshed, RefreshError> {
+        let (provider, identity) = (&mut work.provider, &mut work.identity);
+        let outcome = match Refresh::begin(&self.inner, provider, identity) {
             Ok(refresh) => Box::pin(refresh.run(&mut work.reconciled_at)).await,
             Err(error) => Err(error),
         };

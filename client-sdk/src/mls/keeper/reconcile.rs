@@ -122,7 +122,7 @@ where
             }
             return Ok(());
         }
-        let provider = &*self.keeper.provider;
+        let provider = &**self.provider;
         let bundle = keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?;
         let Some(bundle) = bundle else { return Ok(()) };
         let package = bundle.key_package();

@@ -25,7 +25,9 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) struct Refresh<'a, P, S> {
     pub(super) keeper: &'a Inner<P, S>,
-    pub(super) identity: &'a Identity<S>,
+    /// Not shared, although nothing here changes it: it need not be `Sync`, and nor need the identity.
+    pub(super) provider: &'a mut P,
+    pub(super) identity: &'a mut Identity<S>,
     pub(super) credential_hash: Vec<u8>,
     pub(super) books: Books,
     /// The refs of packages of which the service said, in this refresh, that nobody gets them, and
@@ -43,17 +45,19 @@ where
 {
     pub(super) fn begin(
         keeper: &'a Inner<P, S>,
-        identity: &'a Identity<S>,
+        provider: &'a mut P,
+        identity: &'a mut Identity<S>,
     ) -> Result<Self, RefreshError> {
         let now = keeper.settings.now();
-        let provider = &*keeper.provider;
         let books = Books::read(keeper.settings.store.clone(), now, |key_package_ref| {
-            let bundle = keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?;
-            Ok(bundle.is_some())
+            let bundle = keys::load(&**provider, key_package_ref);
+            Ok(bundle.map_err(RefreshError::Storage)?.is_some())
         })?;
-        let credential_hash = identity.hash(provider.crypto()).map_err(RefreshError::Generate)?;
+        let crypto = (**provider).crypto();
+        let credential_hash = identity.hash(crypto).map_err(RefreshError::Generate)?;
         Ok(Self {
             keeper,
+            provider,
             identity,
             credential_hash,
             books,

@@ -81,7 +81,7 @@ where
 
     pub(super) fn delete_keys(&mut self, key_package_refs: &[Vec<u8>]) -> Result<(), RefreshError> {
         for key_package_ref in key_package_refs {
-            keys::delete(&*self.keeper.provider, key_package_ref).map_err(RefreshError::Storage)?;
+            keys::delete(&**self.provider, key_package_ref).map_err(RefreshError::Storage)?;
             self.books.key_deleted(key_package_ref);
         }
         self.report.deleted.extend_from_slice(key_package_refs);

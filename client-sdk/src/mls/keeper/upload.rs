@@ -84,7 +84,7 @@ where
         for chunk in key_package_refs.chunks(MAX_PACKAGES_PER_CALL) {
             let mut parcels = Vec::new();
             for key_package_ref in chunk {
-                let bundle = keys::load(&*self.keeper.provider, key_package_ref);
+                let bundle = keys::load(&**self.provider, key_package_ref);
                 // Never a package whose private keys are gone.
                 if let Some(bundle) = bundle.map_err(RefreshError::Storage)? {
                     parcels.push(Parcel::new(key_package_ref.clone(), &bundle, false)?);
@@ -109,7 +109,7 @@ where
     /// Records the packages before it stores their private keys, so that there are none of which
     /// nobody knows.
     fn generate(&mut self, wanted: &[Wanted]) -> Result<Vec<Parcel>, RefreshError> {
-        let provider = &*self.keeper.provider;
+        let provider = &**self.provider;
         let template = self.template().map_err(RefreshError::Generate)?;
         let (not_after, mut generated) = (template.lifetime.not_after(), Vec::new());
         for one in wanted {
@@ -144,8 +144,8 @@ where
         let settings = &self.keeper.settings;
         let credential = &self.identity.credential;
         let capabilities = settings.capabilities.clone();
-        let capabilities = capabilities
-            .unwrap_or_else(|| default_capabilities(&*self.keeper.provider, credential));
+        let capabilities =
+            capabilities.unwrap_or_else(|| default_capabilities(&**self.provider, credential));
         let now = self.now.duration_since(UNIX_EPOCH)?.as_secs();
         let not_before = now.saturating_sub(settings.clock_margin.as_secs());
         let not_after = now.saturating_add(settings.lifetime.as_secs());
