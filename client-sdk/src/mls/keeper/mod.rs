@@ -7,7 +7,9 @@ mod credential;
 mod error;
 mod generate;
 mod keys;
+mod other_install;
 mod plan;
+mod problem;
 mod reconcile;
 mod refresh;
 mod report;
@@ -18,7 +20,6 @@ mod upload;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use openmls::prelude::{Ciphersuite, CredentialWithKey};
 use openmls::storage::OpenMlsProvider;
@@ -27,13 +28,14 @@ use openmls_traits::signatures::Signer;
 pub use background::KeeperHandle;
 pub use builder::PoolKeeperBuilder;
 pub use error::RefreshError;
+pub use problem::{ClockOffset, KeeperProblem, Rejections};
 pub use report::{Refreshed, RejectedUpload};
 pub use status::KeeperStatus;
 
 use crate::Client;
 use builder::Settings;
 use credential::Identity;
-use refresh::Refresh;
+use refresh::{Memory, Refresh};
 use status::Shown;
 
 /// Keeps one device's pool filled with KeyPackages that it generates by OpenMLS, and the device's
@@ -91,8 +93,7 @@ struct Inner<P, S> {
 struct Work<P, S> {
     provider: P,
     identity: Identity<S>,
-    /// The last reconcile since the keeper exists.
-    reconciled_at: Option<SystemTime>,
+    memory: Memory,
 }
 
 impl<P, S> Clone for PoolKeeper<P, S> {
@@ -141,7 +142,7 @@ where
         signer: S,
     ) -> Self {
         let identity = Identity::new(credential, signer);
-        let work = Work { provider, identity, reconciled_at: None };
+        let work = Work { provider, identity, memory: Memory::default() };
         let inner = Inner { client, settings, work: work.into(), shown: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
@@ -196,24 +197,25 @@ where
 
     async fn refresh_with(&self, work: &mut Work<P, S>) -> Result<Refreshed, RefreshError> {
         let (provider, identity) = (&mut work.provider, &mut work.identity);
-        let outcome = match Refresh::begin(&self.inner, provider, identity) {
-            Ok(refresh) => Box::pin(refresh.run(&mut work.reconciled_at)).await,
-            Err(error) => Err(error),
+        let mut refresh = match Refresh::begin(&self.inner, provider, identity) {
+            Ok(refresh) => refresh,
+            Err(error) => return self.show(Refreshed::default(), Err(error)),
         };
-        let mut shown = self.inner.shown();
-        match outcome {
-            Ok((report, last_resort_rests_until)) => {
-                shown.last_refresh = Some(self.inner.settings.now());
-                shown.last_error = None;
-                shown.last_resort_rests_until = last_resort_rests_until;
-                shown.pool.clone_from(&report.status);
-                Ok(report)
-            }
-            Err(error) => {
-                shown.last_error = Some(error.to_string());
-                Err(error)
-            }
+        let outcome = Box::pin(refresh.run(&mut work.memory)).await;
+        refresh.report.problems = refresh.problems(&work.memory);
+        if outcome.is_ok() {
+            self.inner.shown().last_resort_rests_until = refresh.last_resort_rests_until;
         }
+        self.show(refresh.report, outcome)
+    }
+
+    fn show(
+        &self,
+        report: Refreshed,
+        outcome: Result<(), RefreshError>,
+    ) -> Result<Refreshed, RefreshError> {
+        self.inner.shown().refreshed(&report, &outcome, self.inner.settings.now());
+        outcome.map(|()| report)
     }
 
     /// How the pool and the keeper are, for a settings page. Counts the records; asks nobody.

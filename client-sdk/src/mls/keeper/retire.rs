@@ -8,7 +8,7 @@ use openmls_traits::signatures::Signer;
 
 use super::super::store::{PackageState, PoolRecord};
 use super::refresh::Refresh;
-use super::{RefreshError, keys};
+use super::{RefreshError, keys, other_install};
 
 /// Longer than another process of this device takes from a record to its private keys.
 const UNDER_WAY: Duration = Duration::from_secs(10 * 60);
@@ -51,6 +51,7 @@ where
         match record.state {
             // It was never uploaded.
             PackageState::Created => self.has_passed(record.created_at, UNDER_WAY),
+            PackageState::Foreign => self.has_passed(record.created_at, other_install::REMEMBERED),
             _ => self.has_passed(record.changed_at, REMEMBERED),
         }
     }
