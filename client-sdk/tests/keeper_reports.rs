@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use keypool_client::mls::{ClockOffset, KeeperProblem, KeeperStatus, Rejections};
@@ -101,6 +103,45 @@ async fn a_wrong_clock_is_measured_and_forgiven() {
     let status = right.status().unwrap();
     assert!(status.is_healthy(), "{status:?}");
     assert_eq!((status.problems, status.last_error), (vec![], None));
+    server.stop().await;
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_problem_is_logged_once() {
+    let (log, server) = (Log::default(), TestServer::start().await);
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || writer.clone())
+        .finish();
+    let client = Client::builder(server.endpoint()).connect().await.unwrap();
+    let bob = Device::new("bob", "phone");
+    let keeper = build(builder(&client, 3 * HOUR, Duration::ZERO), &bob);
+    {
+        let _subscriber = tracing::subscriber::set_default(subscriber);
+        for _ in 0..3 {
+            keeper.refresh().await.unwrap();
+        }
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for words in ["packages rejected: NOT_YET_VALID", "the device's clock is 10", "no last resort"]
+    {
+        assert_eq!(log.matches(words).count(), 1, "{words} in\n{log}");
+    }
     server.stop().await;
 }
 

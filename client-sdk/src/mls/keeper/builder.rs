@@ -102,7 +102,7 @@ impl PoolKeeperBuilder {
     }
 
     /// How long packages generated from now on stay valid. 14 days unless set; the service accepts
-    /// 90 days at most (RFC 9420, section 7.2).
+    /// 90 days at most (RFC 9420, section 7.2), the [clock margin](Self::clock_margin) included.
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.lifetime = lifetime;

@@ -160,12 +160,16 @@ where
     /// A last-resort package that was used is replaced no sooner than ten minutes after its upload,
     /// so that a flood of invites does not become a flood of packages.
     ///
+    /// A pool that another install has filled is first left alone for a while:
+    /// [`KeeperProblem::OtherInstall`].
+    ///
     /// May be called at any time: refreshes of one keeper take turns. May be dropped at any time,
     /// like any crash.
     ///
     /// # Errors
     ///
-    /// [`RefreshError`]. It is safe to call again after any of them. A rejected package is no error.
+    /// [`RefreshError`]. It is safe to call again after any of them. A rejected package is no error, but
+    /// one of the [problems](Refreshed::problems).
     pub async fn refresh(&self) -> Result<Refreshed, RefreshError> {
         let mut work = self.inner.work.lock().await;
         self.refresh_with(&mut work).await
