@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use keypool_client::mls::{KeeperProblem, MemoryPoolStore, PackageState, PoolStore, Refreshed};
+use keypool_client::mls::{KeeperProblem, PackageState, PoolStore, Refreshed};
 use support::device::Device;
 use support::keeper::{DAY, HOUR, Keeper, Phone};
 
@@ -144,16 +144,13 @@ async fn a_restart_that_forgets_everything_is_no_other_install() {
 #[tokio::test]
 async fn a_lost_record_is_no_other_install() {
     let phone = Phone::new().await;
-    phone.keeper().refresh().await.unwrap();
+    let keeper = phone.keeper();
     for _ in 0..3 {
-        let keeper = phone.builder().store(MemoryPoolStore::default()).build(
-            &phone.device.provider,
-            phone.device.credential.clone(),
-            &phone.device.signer,
-        );
-        for _ in 0..3 {
-            assert_eq!(keeper.refresh().await.unwrap().problems, []);
-        }
+        assert_eq!(keeper.refresh().await.unwrap().problems, []);
+        let refs: Vec<_> = phone.records().into_iter().map(|one| one.key_package_ref).collect();
+        phone.device.store.forget(&refs).unwrap();
+        assert_eq!(keeper.refresh().await.unwrap().problems, []);
+        assert_eq!(phone.keeper().refresh().await.unwrap().problems, []);
     }
     phone.server.stop().await;
 }

@@ -101,12 +101,6 @@ impl Books {
         self.keys.remove(key_package_ref);
     }
 
-    /// Whether the store has a record that was not there, perhaps, when it was read.
-    pub(super) fn is_stored(&self, key_package_ref: &[u8]) -> Result<bool, RefreshError> {
-        let stored = self.store.records().map_err(RefreshError::Store)?;
-        Ok(stored.iter().any(|record| record.key_package_ref == key_package_ref))
-    }
-
     /// Stores what has changed.
     pub(super) fn save(&mut self) -> Result<(), RefreshError> {
         let changed = self.unsaved.iter().filter_map(|one| self.records.get(one));

@@ -96,7 +96,8 @@ where
         self.books.iter().filter(|record| record.state == PackageState::Foreign)
     }
 
-    /// Another process of this install may have made it just now, and its record may be lost.
+    /// One whose private keys are here is the device's, although it is not in the records: they are lost, or
+    /// another process of this install has just made it.
     fn is_foreign(&self, key_package_ref: &[u8]) -> Result<bool, RefreshError> {
         if key_package_ref.is_empty() {
             return Ok(false);
@@ -105,7 +106,7 @@ where
             return Ok(record.state == PackageState::Foreign);
         }
         let key = keys::load(&**self.provider, key_package_ref).map_err(RefreshError::Storage)?;
-        Ok(key.is_none() && !self.books.is_stored(key_package_ref)?)
+        Ok(key.is_none())
     }
 
     /// Whether it is a last resort from long before the device's own, that a service has again which was
