@@ -10,17 +10,19 @@ use std::time::Duration;
 
 use keypool_client::mls::{PackageState, SqlitePoolStore};
 use keypool_client::{Client, Error, PoolKeeper};
+use support::sqlite::SqliteProvider;
 use support::{Device, Result, SUITE, new_user};
 
 async fn tell(client: &Client) -> Result<()> {
     let bob = Device::new(&new_user("bob"), "phone")?;
-    // An application has this beside its own tables, and its OpenMLS storage beside it.
+    // One file for the private keys, the keeper's record, and the application's own tables.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("bob.sqlite");
+    let provider = SqliteProvider::open(&file)?;
     let store = SqlitePoolStore::open(&file, &bob.user_id, &bob.device_id)?;
     let keeper = PoolKeeper::builder(client.clone(), &bob.user_id, &bob.device_id, [SUITE])
         .store(store)
-        .build(Arc::new(bob.provider), bob.credential, Arc::new(bob.signer));
+        .build(Box::new(provider), bob.credential, Arc::new(bob.signer));
 
     let background = keeper.spawn();
     until(async || Ok(available(client, &bob.user_id).await? == 32)).await?;

@@ -35,7 +35,8 @@ pub(crate) fn is_own_expiry(status: &Status) -> bool {
     status.source().is_some() && is_expiry(status)
 }
 
-fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
+/// The variant of a reason.
+pub(crate) fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
     match reason {
         ErrorReason::InvalidArgument => Error::InvalidArgument,
         ErrorReason::PoolExhausted => Error::PoolExhausted,

@@ -1,5 +1,7 @@
 //! A device's side: its own pool.
 
+use std::time::SystemTime;
+
 use keypool_proto::v1::revoke_key_packages_request::Selector;
 use keypool_proto::v1::{
     self, AllKeyPackages, CredentialSelector, DevicePoolStatus, GetPoolStatusRequest,
@@ -7,6 +9,7 @@ use keypool_proto::v1::{
     RevokeKeyPackagesRequest, UploadKeyPackagesRequest,
 };
 
+use crate::package::to_time;
 use crate::{Client, Error, Result};
 
 impl Client {
@@ -31,8 +34,11 @@ impl Client {
             return Err(Error::protocol("another number of results than of packages"));
         }
         let results = response.results.into_iter().map(TryInto::try_into);
-        let results = results.collect::<Result<_>>()?;
-        Ok(Uploaded { results, pool_status: some_status(response.pool_status)? })
+        Ok(Uploaded {
+            results: results.collect::<Result<_>>()?,
+            pool_status: some_status(response.pool_status)?,
+            service_time: to_time(response.service_time)?,
+        })
     }
 
     /// The state of a device's pool.
@@ -126,6 +132,8 @@ pub struct Uploaded {
     pub results: Vec<UploadedPackage>,
     /// The pool after the upload.
     pub pool_status: DevicePoolStatus,
+    /// When the service answered, by its own clock. `None` if it does not tell.
+    pub service_time: Option<SystemTime>,
 }
 
 /// What became of one uploaded package.

@@ -161,7 +161,8 @@ impl Error {
     }
 
     /// What became of each package of a failed spend, release or extend. Empty for other calls, and
-    /// where the whole call was refused.
+    /// where the whole call was refused. Where it took several calls, this lists the packages of those
+    /// that were answered, unless none of them failed.
     #[must_use]
     pub fn outcomes(&self) -> &[PackageOutcome] {
         self.failure().map_or(&[], |failure| &failure.outcomes)

@@ -108,6 +108,7 @@
 //! | `keypool_client_calls_total` | counter | `method`, `outcome` | calls that ended; `outcome` as above, or `cancelled` |
 //! | `keypool_client_call_duration_seconds` | histogram | `method` | how long they took, retries included |
 //! | `keypool_client_retries_total` | counter | `method` | tries but for each call's first |
+//! | `keypool_client_rejected_packages_total` | counter | `reason` | packages of a `PoolKeeper` that the service rejected, such as `pool_full` |
 //! | `keypool_client_kept_back_total` | counter | `method` | tries that were not sent, because the service is overloaded |
 //!
 //! `method` is the name in the protocol, such as `ReserveKeyPackages`.
@@ -174,6 +175,7 @@ mod reserve;
 mod retry;
 #[cfg(feature = "serde")]
 mod saved;
+mod service_clock;
 mod target;
 #[cfg(feature = "test-server")]
 mod test_server;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use keypool_proto::v1::ReserveKeyPackagesRequest;
 use uuid::Uuid;
 
+use crate::reservation::Before;
 use crate::{Client, Reservation, Result, Target};
 
 impl Client {
@@ -33,7 +34,7 @@ impl Client {
             on_behalf_of: self.settings().on_behalf_of.clone(),
             ..Default::default()
         };
-        ReserveBuilder { client: self.clone(), request }
+        ReserveBuilder { client: self.clone(), request, has_new_id: true }
     }
 }
 
@@ -43,6 +44,8 @@ impl Client {
 pub struct ReserveBuilder {
     client: Client,
     request: ReserveKeyPackagesRequest,
+    /// Made here, so that nothing can be reserved under it yet.
+    has_new_id: bool,
 }
 
 impl ReserveBuilder {
@@ -106,10 +109,15 @@ impl ReserveBuilder {
     /// before it sends can take up the same reservation after a crash.
     pub fn reservation_id(mut self, reservation_id: impl Into<String>) -> Self {
         self.request.reservation_id = reservation_id.into();
+        self.has_new_id = false;
         self
     }
 
     /// Reserves. Retries carry the same reservation id, so that no package is lost with an answer.
+    ///
+    /// More than 100 targets take several calls. If a later one fails, what the earlier ones reserved is
+    /// given back, unless the [reservation's id](Self::reservation_id) is the caller's: then some of it
+    /// may be from an earlier call, and it stays until its holds end.
     ///
     /// Dropping the future gives nothing back: what was reserved by then returns to its pool when
     /// the hold ends.
@@ -131,7 +139,8 @@ impl ReserveBuilder {
     /// [`Error::ReservationIdReused`]: crate::Error::ReservationIdReused
     /// [`Error::NotTheHolder`]: crate::Error::NotTheHolder
     pub async fn send(self) -> Result<Reservation> {
-        Reservation::make(self.client, self.request).await
+        let before = if self.has_new_id { Before::Nothing } else { Before::Unknown };
+        Reservation::make(self.client, self.request, before).await
     }
 }
 

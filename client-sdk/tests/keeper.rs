@@ -52,7 +52,8 @@ fn reconciled(recommended_upload_count: u32) -> ReconcilePoolResponse {
 }
 
 fn uploaded(results: Vec<UploadResult>) -> UploadKeyPackagesResponse {
-    UploadKeyPackagesResponse { results, pool_status: Some(DevicePoolStatus::default()) }
+    let pool_status = Some(DevicePoolStatus::default());
+    UploadKeyPackagesResponse { results, pool_status, ..Default::default() }
 }
 
 fn accepted(count: usize) -> Vec<UploadResult> {

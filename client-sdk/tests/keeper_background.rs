@@ -109,6 +109,7 @@ fn answer_upload(fake: &Fake) {
     fake.upload.answer(Ok(UploadKeyPackagesResponse {
         results: vec![accepted],
         pool_status: Some(healthy()),
+        ..Default::default()
     }));
 }
 

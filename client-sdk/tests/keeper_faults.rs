@@ -59,7 +59,8 @@ async fn a_failing_network_breaks_no_refresh() {
             stage.used_pool(&format!("phone-{call}-{fault:?}")).await;
             stage.proxy.fail(call, fault);
             let refreshed = stage.keeper().refresh().await;
-            refreshed.unwrap_or_else(|error| panic!("{call} {fault:?}: {error:?}"));
+            let refreshed = refreshed.unwrap_or_else(|error| panic!("{call} {fault:?}: {error:?}"));
+            assert_eq!(refreshed.problems, [], "{call} {fault:?}");
             stage.phone.check_full().await;
             assert_eq!(stage.phone.count(PackageState::Spent), 3, "{call} {fault:?}");
             assert_eq!(stage.phone.pool().await.revoked, 0, "{call} {fault:?}");
@@ -88,7 +89,8 @@ async fn a_call_without_an_answer_leaves_what_the_next_refresh_finishes() {
             }
             stage.phone.check().await;
             stage.proxy.heal();
-            stage.keeper().refresh().await.unwrap();
+            let refreshed = stage.keeper().refresh().await.unwrap();
+            assert_eq!(refreshed.problems, [], "{call} {arrives}");
             stage.phone.check_full().await;
             assert_eq!(stage.phone.count(PackageState::Created), 0, "{call} {arrives}");
             assert_eq!(stage.phone.pool().await.revoked, 0, "nothing is wasted");

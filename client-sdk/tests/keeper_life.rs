@@ -128,8 +128,9 @@ async fn two_keepers_of_one_device_do_no_harm() {
     let (one, other) = (phone.keeper(), phone.keeper());
     for round in 0..8 {
         let (first, second) = tokio::join!(one.refresh(), other.refresh());
-        first.unwrap();
-        second.unwrap();
+        for refreshed in [first.unwrap(), second.unwrap()] {
+            assert_eq!(refreshed.problems, [], "{round}");
+        }
         phone.check().await;
         for invite in 0..4 {
             phone.invite(&format!("group {round}/{invite}"), true).await;

@@ -6,13 +6,15 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use keypool_client::mls::{PackageState, PoolStore, RefreshError, SqlitePoolStore};
-use keypool_client::{Client, PoolKeeper};
+use keypool_client::{BasicIdentity, Client, Inviter, PoolKeeper, Recovered, Target};
 use keypool_service::testing::server::TestServer;
+use openmls::prelude::{MlsGroup, MlsGroupCreateConfig};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::RustCrypto;
 use openmls_sqlite_storage::{Codec, Connection, SqliteStorageProvider};
 use openmls_traits::OpenMlsProvider;
 use support::device::{Device, SUITE};
+use support::eventually;
 use tempfile::TempDir;
 
 #[derive(Default)]
@@ -100,6 +102,44 @@ impl Phone {
         let count = format!("SELECT count(*) FROM {table}");
         Connection::open(&self.file).unwrap().query_row(&count, (), |row| row.get(0)).unwrap()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_kept_filled_in_the_background() {
+    let phone = Phone::new().await;
+    let (provider, bob) = (Provider::open(&phone.file), Device::new("bob", "phone"));
+    let keeper = PoolKeeper::builder(phone.client.clone(), "bob", "phone", [SUITE])
+        .store(phone.store())
+        .build(Box::new(provider), bob.credential, Box::new(bob.signer));
+
+    let keeping = keeper.spawn();
+
+    eventually(|| keeper.status().unwrap().last_refresh.is_some()).await;
+    keeping.stop().await;
+    phone.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_invites_in_a_task_of_its_own() {
+    let phone = Phone::new().await;
+    phone.start().refresh().await.unwrap();
+    let file = phone.file.with_file_name("alice.sqlite");
+    let (mut provider, alice) = (Provider::open(&file), Device::new("alice", "laptop"));
+    let config = MlsGroupCreateConfig::default();
+    let group = MlsGroup::new(&provider, &alice.signer, &config, alice.credential.clone());
+    let (mut group, signer) = (group.unwrap(), alice.signer);
+    let inviter = Inviter::new(phone.client.clone(), BasicIdentity::default());
+
+    let task = tokio::spawn(async move {
+        let targets = [Target::user("bob")];
+        let publish = async |_| Ok(());
+        let invited = inviter.invite(&mut group, &mut provider, &signer, targets, publish).await;
+        let recovered = inviter.recover(&mut group, &mut provider, &signer, publish).await;
+        (invited.unwrap().added.len(), recovered.unwrap())
+    });
+
+    assert_eq!(task.await.unwrap(), (1, Recovered::Nothing));
+    phone.server.stop().await;
 }
 
 #[tokio::test]

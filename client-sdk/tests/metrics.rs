@@ -37,3 +37,33 @@ async fn calls_are_counted_by_method_and_outcome() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
+
+#[cfg(feature = "openmls")]
+#[tokio::test]
+async fn rejected_packages_are_counted_by_reason() {
+    use support::device::{Device, SUITE};
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recorder = metrics::set_default_local_recorder(&recorder);
+    let (fake, client) = Fake::start().await;
+    let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
+    let keeper = keypool_client::PoolKeeper::builder(client, "bob", "phone", [SUITE]);
+    let keeper = keeper.build(&bob.provider, bob.credential.clone(), &bob.signer);
+    fake.reconcile.answer(Err(failure(Code::NotFound, ErrorReason::UnknownUser, vec![])));
+    let rejected = UploadResult {
+        outcome: UploadOutcome::Rejected.into(),
+        rejection_reason: RejectionReason::NotYetValid.into(),
+        ..Default::default()
+    };
+    fake.upload.answer(Ok(UploadKeyPackagesResponse {
+        results: vec![rejected; 33],
+        pool_status: Some(DevicePoolStatus::default()),
+        ..Default::default()
+    }));
+
+    keeper.refresh().await.unwrap();
+
+    let text = handle.render();
+    let line = r#"keypool_client_rejected_packages_total{reason="not_yet_valid"} 33"#;
+    assert!(text.contains(line), "{line} is not in\n{text}");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use keypool_client::proto::v1::*;
 use keypool_client::{Client, Error, Reservation, Target};
 use support::*;
-use tonic::Code;
+use tonic::{Code, Status};
 
 fn names(count: usize) -> Vec<KeyPackageName> {
     (0..count).map(|i| name("bob", &format!("device {i}"), &[1; 32])).collect()
@@ -92,7 +92,8 @@ async fn many_packages_take_several_calls() {
     let times = [200, 100, 300];
     for seconds in times {
         let expire_time = Some(prost_types::Timestamp { seconds, nanos: 0 });
-        fake.extend.answer(Ok(ExtendReservationResponse { expire_time, outcomes: vec![] }));
+        let extended = ExtendReservationResponse { expire_time, ..Default::default() };
+        fake.extend.answer(Ok(extended));
         fake.spend.answer(Ok(SpendReservationResponse::default()));
     }
 
@@ -168,6 +169,176 @@ async fn what_needs_all_gives_back_what_other_calls_reserved() {
 
     assert!(matches!(error, Error::PoolExhausted(_)), "{error:?}");
     assert_eq!(fake.release.requests()[0].packages.len(), 100);
+}
+
+/// A failure for these packages, of which the one with this number is lost.
+fn one_lost(names: &[KeyPackageName], lost: usize) -> Status {
+    let reason = |number| match number == lost {
+        true => ErrorReason::ReservationLost.into(),
+        false => 0,
+    };
+    let outcomes = names.iter().enumerate().map(|(number, name)| {
+        let name = Some(name.clone());
+        KeyPackageOutcome { name, reason: reason(number), message: String::new() }
+    });
+    let details = KeyPackageErrorDetails { outcomes: outcomes.collect() };
+    let details = vec![detail("keypool.v1.KeyPackageErrorDetails", &details)];
+    failure(Code::Aborted, ErrorReason::ReservationLost, details)
+}
+
+/// Checks that an error tells of all the packages but those without an answer.
+fn check_outcomes(error: &Error, known: &[KeyPackageName], lost: &KeyPackageName) {
+    assert!(matches!(error, Error::ReservationLost(_)), "{error:?}");
+    let told: Vec<_> = error.outcomes().iter().map(|outcome| outcome.name.clone()).collect();
+    assert_eq!(told, known);
+    let failed = error.outcomes().iter().filter(|outcome| outcome.reason.is_some());
+    assert_eq!(failed.map(|outcome| &outcome.name).collect::<Vec<_>>(), [lost]);
+}
+
+fn sizes<T>(requests: &[T], size: impl Fn(&T) -> usize) -> Vec<usize> {
+    requests.iter().map(size).collect()
+}
+
+#[tokio::test]
+async fn a_failed_call_keeps_no_other_package_from_being_spent() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let names = names(350);
+    fake.spend.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
+    fake.spend.answer(Err(one_lost(&names[100..200], 7)));
+    fake.spend.answer(Ok(SpendReservationResponse::default()));
+    fake.spend.answer(Ok(SpendReservationResponse::default()));
+
+    let mut reservation = reserve(&fake, &client, 350).await;
+    let error = reservation.spend().await.unwrap_err();
+
+    assert_eq!(sizes(&fake.spend.requests(), |r| r.packages.len()), [100, 100, 100, 50]);
+    check_outcomes(&error, &names[100..], &names[107]);
+    let unspent = reservation.packages().iter().filter(|package| !package.spent);
+    assert_eq!(unspent.count(), 101);
+}
+
+#[tokio::test]
+async fn a_failed_call_keeps_no_other_hold_from_being_extended() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let names = names(250);
+    let until = |seconds| {
+        let expire_time = Some(prost_types::Timestamp { seconds, nanos: 0 });
+        Ok(ExtendReservationResponse { expire_time, ..Default::default() })
+    };
+    fake.extend.answer(Err(one_lost(&names[..100], 7))).answer(until(4_000_000_001));
+    fake.extend.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
+    fake.extend.answer(until(4_000_000_003));
+
+    let mut reservation = reserve(&fake, &client, 250).await;
+    let before = reservation.packages()[0].hold_expires;
+    let error = reservation.extend(Duration::from_secs(60)).await.unwrap_err();
+
+    assert_eq!(sizes(&fake.extend.requests(), |r| r.packages.len()), [100, 99, 100, 50]);
+    let known = [&names[..100], &names[200..]].concat();
+    check_outcomes(&error, &known, &names[7]);
+    let at = |seconds| Some(std::time::UNIX_EPOCH + Duration::from_secs(seconds));
+    let ends: Vec<_> = [0, 7, 100, 200].map(|n| reservation.packages()[n].hold_expires).into();
+    assert_eq!(ends, [at(4_000_000_001), before, before, at(4_000_000_003)]);
+    reservation.keep();
+}
+
+#[tokio::test]
+async fn a_failed_call_keeps_no_other_package_from_being_given_back() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    fake.release.answer(Err(one_lost(&names(250)[..100], 7)));
+    fake.release.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+
+    let error = reserve(&fake, &client, 250).await.release().await.unwrap_err();
+
+    assert_eq!(sizes(&fake.release.requests(), |r| r.packages.len()), [100, 100, 50]);
+    assert_eq!(error.outcomes().len(), 150);
+}
+
+fn held(names: &[KeyPackageName]) -> ReserveKeyPackagesResponse {
+    reserved(names.iter().map(|name| package(name.clone(), vec![1])).collect())
+}
+
+fn devices(count: usize) -> impl Iterator<Item = Target> {
+    (0..count).map(|i| Target::device("bob", format!("device {i}")))
+}
+
+fn released(fake: &Fake) -> Vec<KeyPackageName> {
+    let packages = fake.release.requests().into_iter().flat_map(|release| release.packages);
+    packages.filter_map(|package| package.name).collect()
+}
+
+/// A reservation of 150 targets, of which the last ten of the first call have nothing yet.
+async fn incomplete(fake: &Fake, client: &Client) -> Reservation {
+    let names = names(150);
+    fake.reserve.answer(Ok(held(&names[..90]))).answer(Ok(held(&names[100..])));
+    client.reserve(b"group").targets(devices(150)).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_ensure_that_fails_gives_back_only_what_it_added() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let names = names(150);
+    let mut reservation = incomplete(&fake, &client).await;
+    let (packages, missing) = (reservation.packages().to_vec(), reservation.missing().to_vec());
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    fake.reserve.answer(Ok(held(&names[..100])));
+    fake.reserve.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
+
+    let error = reservation.ensure().await.unwrap_err();
+
+    assert!(matches!(error, Error::Internal(_)), "{error:?}");
+    assert_eq!(released(&fake), names[90..100]);
+    assert_eq!((reservation.packages(), reservation.missing()), (&packages[..], &missing[..]));
+
+    // With nothing added there is nothing to give back.
+    fake.reserve.answer(Ok(held(&names[..90])));
+    fake.reserve.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
+    reservation.ensure().await.unwrap_err();
+    assert_eq!(fake.release.requests().len(), 1);
+    reservation.keep();
+}
+
+#[tokio::test]
+async fn an_ensure_that_is_given_up_leaves_the_reservation_as_it_was() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let mut reservation = incomplete(&fake, &client).await;
+    let packages = reservation.packages().to_vec();
+    fake.reserve.answer(Ok(held(&names(100))));
+
+    tokio::select! {
+        done = reservation.ensure() => panic!("{done:?}"),
+        () = eventually(|| fake.reserve.requests().len() == 4) => {}
+    }
+
+    assert_eq!(reservation.packages(), packages);
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    reservation.release().await.unwrap();
+    let names: Vec<_> = packages.into_iter().map(|package| package.name).collect();
+    assert_eq!(released(&fake), names);
+}
+
+#[tokio::test]
+async fn a_send_that_fails_gives_back_nothing_that_an_earlier_process_may_have_reserved() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    for own_id in [true, false] {
+        fake.reserve.answer(Ok(held(&names(100))));
+        fake.reserve.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
+        fake.release.answer(Ok(ReleaseReservationResponse::default()));
+        let builder = client.reserve(b"group").targets(devices(150));
+        let builder = if own_id { builder.reservation_id("stored") } else { builder };
+
+        builder.send().await.unwrap_err();
+
+        assert_eq!(released(&fake).len(), if own_id { 0 } else { 100 });
+    }
 }
 
 #[cfg(feature = "serde")]

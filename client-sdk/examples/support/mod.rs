@@ -1,6 +1,8 @@
 //! What the examples have in common: a device with OpenMLS, and an ending.
 #![allow(dead_code)] // Each example uses its own part.
 
+pub(crate) mod sqlite;
+
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -11,7 +13,7 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 
 pub(crate) const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// A user with one device.
 pub(crate) struct Device {

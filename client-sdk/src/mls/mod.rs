@@ -20,8 +20,8 @@ pub use inviter::{
     PackageFault, PublishError, Recovered, RejectedPackage,
 };
 pub use keeper::{
-    KeeperHandle, KeeperStatus, PoolKeeper, PoolKeeperBuilder, RefreshError, Refreshed,
-    RejectedUpload,
+    ClockOffset, KeeperHandle, KeeperProblem, KeeperStatus, PoolKeeper, PoolKeeperBuilder,
+    RefreshError, Refreshed, RejectedUpload, Rejections,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

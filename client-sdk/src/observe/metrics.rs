@@ -34,6 +34,12 @@ impl Drop for CallMetrics {
     }
 }
 
+/// A package that a keeper uploaded and the service rejected, for a reason as in `pool_full`.
+#[cfg(feature = "openmls")]
+pub(crate) fn rejected(reason: String) {
+    metrics::counter!("keypool_client_rejected_packages_total", "reason" => reason).increment(1);
+}
+
 /// A try that is not sent, because the service is overloaded.
 pub(crate) fn kept_back(method: &'static str) {
     metrics::counter!("keypool_client_kept_back_total", "method" => method).increment(1);

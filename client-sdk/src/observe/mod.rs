@@ -9,6 +9,8 @@ use tracing::{Span, field};
 
 use self::metrics::CallMetrics;
 pub(crate) use self::metrics::kept_back;
+#[cfg(feature = "openmls")]
+pub(crate) use self::metrics::rejected;
 use crate::Error;
 use crate::method::Method;
 

@@ -13,4 +13,7 @@ impl CallMetrics {
     pub(super) fn ended(&mut self, _outcome: &'static str) {}
 }
 
+#[cfg(feature = "openmls")]
+pub(crate) fn rejected(_reason: String) {}
+
 pub(crate) fn kept_back(_method: &'static str) {}

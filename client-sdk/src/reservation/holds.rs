@@ -3,13 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use keypool_proto::v1::{
-    ExtendReservationRequest, KeyPackageName, ReleaseReservationRequest, ReleasedKeyPackage,
-    ReserveKeyPackagesRequest, UnusableReason,
+    ErrorReason, ExtendReservationRequest, ExtendReservationResponse, KeyPackageName,
+    ReleaseReservationRequest, ReleasedKeyPackage, ReserveKeyPackagesRequest, UnusableReason,
 };
+use tokio::time::Instant;
 
 use super::MAX_PACKAGES_PER_CALL;
+use super::outcomes::Outcomes;
 use crate::package::to_time;
 use crate::reserve::to_proto;
+use crate::service_clock::ServiceClock;
 use crate::{Client, Error, ReservedPackage, Result};
 
 /// Packages that a reservation holds. It may live longer than the reservation.
@@ -17,6 +20,38 @@ pub(crate) struct Holds {
     reservation_id: String,
     on_behalf_of: String,
     names: Vec<KeyPackageName>,
+}
+
+/// What an extend did.
+pub(crate) struct Extended {
+    /// Until when the packages that are still held are held now. `None` if that is not known.
+    pub(crate) end: Option<HoldEnd>,
+    /// The first failure.
+    pub(crate) failure: Option<Error>,
+}
+
+/// When a hold ends.
+#[derive(Clone, Copy)]
+pub(crate) struct HoldEnd {
+    /// By the service's clock.
+    pub(super) time: SystemTime,
+    /// By this process's clock, if the service told its time.
+    pub(super) clock: Option<ServiceClock>,
+}
+
+impl HoldEnd {
+    fn of(answer: ExtendReservationResponse, asked_at: Instant) -> Result<Self> {
+        let time = to_time(answer.expire_time)?;
+        Ok(Self {
+            time: time.ok_or_else(|| Error::protocol("a hold without an end"))?,
+            clock: ServiceClock::of(answer.service_time, asked_at)?,
+        })
+    }
+
+    /// By this process's clock, if the service told its time.
+    pub(crate) fn instant(self) -> Option<Instant> {
+        Some(self.clock?.instant(self.time))
+    }
 }
 
 impl Holds {
@@ -35,41 +70,95 @@ impl Holds {
         }
     }
 
-    /// Prolongs the holds, by as many calls as it takes, and tells after each which ones now last
-    /// until when.
-    pub(crate) async fn extend(
-        &self,
-        client: &Client,
-        ttl: Duration,
-        mut extended: impl FnMut(&[KeyPackageName], SystemTime),
-    ) -> Result<()> {
-        for names in self.names.chunks(MAX_PACKAGES_PER_CALL) {
-            let request = ExtendReservationRequest {
-                reservation_id: self.reservation_id.clone(),
-                packages: names.to_vec(),
-                ttl: Some(to_proto(ttl)),
-                on_behalf_of: self.on_behalf_of.clone(),
-            };
-            let end = to_time(client.call(request).await?.expire_time)?;
-            extended(names, end.ok_or_else(|| Error::protocol("a hold without an end"))?);
-        }
-        Ok(())
+    /// The packages.
+    pub(super) fn names(&self) -> &[KeyPackageName] {
+        &self.names
     }
 
-    /// Gives the packages back, or sets them aside if there is a reason why they are unusable.
-    pub(super) async fn release(&self, client: &Client, reason: UnusableReason) -> Result<()> {
-        for names in self.names.chunks(MAX_PACKAGES_PER_CALL) {
+    /// Whether nothing is held any more.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// In parts, each of which one call takes.
+    pub(crate) fn per_call(self) -> impl Iterator<Item = Self> {
+        let Self { reservation_id, on_behalf_of, names } = self;
+        let parts: Vec<_> = names.chunks(MAX_PACKAGES_PER_CALL).map(<[_]>::to_vec).collect();
+        parts.into_iter().map(move |names| Self {
+            reservation_id: reservation_id.clone(),
+            on_behalf_of: on_behalf_of.clone(),
+            names,
+        })
+    }
+
+    /// Prolongs the holds of one part, by `ttl` or else by the service's default. Packages that turn
+    /// out to be held no more leave it, and the others are prolonged all the same.
+    pub(crate) async fn extend(&mut self, client: &Client, ttl: Option<Duration>) -> Extended {
+        let mut failure = None;
+        loop {
+            let asked_at = Instant::now();
+            let answer = client.call(self.extend_request(ttl)).await;
+            let error = match answer.and_then(|answer| HoldEnd::of(answer, asked_at)) {
+                Ok(end) => return Extended { end: Some(end), failure },
+                Err(error) => error,
+            };
+            let held = self.names.len();
+            self.names.retain(|name| !is_gone(name, &error));
+            failure.get_or_insert(error);
+            // The others are extended; once more, to learn until when.
+            if self.names.len() == held || self.is_empty() {
+                return Extended { end: None, failure };
+            }
+        }
+    }
+
+    fn extend_request(&self, ttl: Option<Duration>) -> ExtendReservationRequest {
+        ExtendReservationRequest {
+            reservation_id: self.reservation_id.clone(),
+            packages: self.names.clone(),
+            ttl: ttl.map(to_proto),
+            on_behalf_of: self.on_behalf_of.clone(),
+        }
+    }
+
+    /// Gives the packages back, or sets them aside if there is a reason why they are unusable. Tries
+    /// each of them, whatever becomes of the others.
+    pub(super) async fn release(self, client: &Client, reason: UnusableReason) -> Result<()> {
+        let mut outcomes = Outcomes::default();
+        for part in self.per_call() {
             let released = |name: &KeyPackageName| ReleasedKeyPackage {
                 name: Some(name.clone()),
                 unusable_reason: reason.into(),
             };
             let request = ReleaseReservationRequest {
-                reservation_id: self.reservation_id.clone(),
-                packages: names.iter().map(released).collect(),
-                on_behalf_of: self.on_behalf_of.clone(),
+                packages: part.names.iter().map(released).collect(),
+                reservation_id: part.reservation_id,
+                on_behalf_of: part.on_behalf_of,
             };
-            client.call(request).await?;
+            match client.call(request).await {
+                Ok(_) => outcomes.succeeded(&part.names),
+                Err(error) => outcomes.failed(error),
+            }
         }
-        Ok(())
+        outcomes.into_result()
     }
+}
+
+/// Whether the package is not the reservation's any more, and won't be again by extending it.
+fn is_gone(name: &KeyPackageName, error: &Error) -> bool {
+    error.outcomes().iter().any(|outcome| {
+        outcome.name == *name
+            && matches!(
+                outcome.reason,
+                Some(
+                    ErrorReason::KeyPackageAlreadySpent
+                        | ErrorReason::KeyPackageExpired
+                        | ErrorReason::KeyPackageRevoked
+                        | ErrorReason::ReservationNotFound
+                        | ErrorReason::ReservationLost
+                        | ErrorReason::ReservationIdReused
+                        | ErrorReason::NotTheHolder
+                )
+            )
+    })
 }

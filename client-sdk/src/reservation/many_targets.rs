@@ -1,49 +1,81 @@
 //! Reserving for more targets than the service takes in one call.
 
 use keypool_proto::v1::{
-    self, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse, UnusableReason,
+    self, KeyPackageName, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse, UnusableReason,
 };
+use tokio::time::Instant;
 
 use super::Holds;
+use crate::service_clock::ServiceClock;
 use crate::{Client, Error, Missing, ReservedPackage, Result};
 
 /// The service takes so many targets in one call.
 const MAX_TARGETS_PER_CALL: usize = 100;
 
-/// The packages of a reservation, and what is missing.
-pub(super) type Reserved = (Vec<ReservedPackage>, Vec<Missing>);
+/// What a reservation has, and what is missing.
+#[derive(Default)]
+pub(super) struct Reserved {
+    pub(super) packages: Vec<ReservedPackage>,
+    pub(super) missing: Vec<Missing>,
+    pub(super) service_clock: Option<ServiceClock>,
+}
+
+/// What a reservation had before it is reserved for, so that a failure gives back no more than what was
+/// added.
+#[derive(Clone, Copy)]
+pub(crate) enum Before<'a> {
+    /// Nothing: its id is new.
+    Nothing,
+    /// These packages.
+    Packages(&'a [ReservedPackage]),
+    /// Perhaps something that an earlier process reserved. Nothing is given back.
+    Unknown,
+}
+
+impl Before<'_> {
+    fn may_have(self, name: &KeyPackageName) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Packages(packages) => packages.iter().any(|package| package.name == *name),
+            Self::Unknown => true,
+        }
+    }
+}
 
 /// Reserves for any number of targets, as if the service took them in one call.
 pub(super) async fn reserve(
     client: &Client,
     request: &ReserveKeyPackagesRequest,
+    before: Before<'_>,
 ) -> Result<Reserved> {
     if request.targets.len() <= MAX_TARGETS_PER_CALL {
         return reserve_chunk(client, request).await;
     }
-    let (mut packages, mut missing) = (Vec::new(), Vec::new());
+    let mut reserved = Reserved::default();
     let mut failure = None;
     for targets in request.targets.chunks(MAX_TARGETS_PER_CALL) {
         let chunk = ReserveKeyPackagesRequest { targets: targets.to_vec(), ..request.clone() };
         match reserve_chunk(client, &chunk).await {
-            Ok((more, lacking)) => {
-                packages.extend(more);
-                missing.extend(lacking);
+            Ok(more) => {
+                reserved.packages.extend(more.packages);
+                reserved.missing.extend(more.missing);
+                reserved.service_clock = more.service_clock;
             }
             // Nothing for these targets: others may have something.
             Err(error) if !error.missing().is_empty() && !request.require_all => {
-                missing.extend_from_slice(error.missing());
+                reserved.missing.extend_from_slice(error.missing());
                 failure.get_or_insert(error);
             }
             Err(error) => {
-                give_back(client, request, &packages).await;
+                reserved.packages.retain(|package| !before.may_have(&package.name));
+                give_back(client, request, &reserved.packages).await;
                 return Err(error);
             }
         }
     }
     match failure {
-        Some(error) if packages.is_empty() => Err(error),
-        _ => Ok((packages, missing)),
+        Some(error) if reserved.packages.is_empty() => Err(error),
+        _ => Ok(reserved),
     }
 }
 
@@ -60,11 +92,16 @@ async fn give_back(
 }
 
 async fn reserve_chunk(client: &Client, request: &ReserveKeyPackagesRequest) -> Result<Reserved> {
+    let asked_at = Instant::now();
     let ReserveKeyPackagesResponse { reservation, missing } = client.call(request.clone()).await?;
     let reservation = reservation.ok_or_else(|| Error::protocol("no reservation in its answer"))?;
     check_echo(request, &reservation)?;
     let packages = reservation.packages.into_iter().map(TryInto::try_into);
-    Ok((packages.collect::<Result<_>>()?, missing.into_iter().map(Into::into).collect()))
+    Ok(Reserved {
+        packages: packages.collect::<Result<_>>()?,
+        missing: missing.into_iter().map(Into::into).collect(),
+        service_clock: ServiceClock::of(reservation.service_time, asked_at)?,
+    })
 }
 
 fn check_echo(request: &ReserveKeyPackagesRequest, answer: &v1::Reservation) -> Result<()> {

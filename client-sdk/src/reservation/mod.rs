@@ -2,18 +2,23 @@
 
 mod holds;
 mod many_targets;
+mod outcomes;
 mod parts;
 mod release;
 mod spend;
 
 use std::time::{Duration, SystemTime};
 
-use keypool_proto::v1::{KeyPackageName, ReserveKeyPackagesRequest};
+use keypool_proto::v1::ReserveKeyPackagesRequest;
+use tokio::time::Instant;
 
-use self::many_targets::reserve;
+use self::many_targets::{Reserved, reserve};
+use self::outcomes::Outcomes;
+use crate::service_clock::ServiceClock;
 use crate::{Client, Missing, ReservedPackage, Result};
 
-pub(crate) use holds::Holds;
+pub(crate) use holds::{Extended, Holds};
+pub(crate) use many_targets::Before;
 pub use parts::ReservationParts;
 
 /// The service takes so many packages in one call.
@@ -31,22 +36,44 @@ pub struct Reservation {
     request: ReserveKeyPackagesRequest,
     packages: Vec<ReservedPackage>,
     missing: Vec<Missing>,
+    /// By which the holds end. `None` if the service did not tell its time.
+    service_clock: Option<ServiceClock>,
     release_on_drop: bool,
     may_have_spent: bool,
 }
 
 impl Reservation {
-    pub(crate) async fn make(client: Client, request: ReserveKeyPackagesRequest) -> Result<Self> {
-        let (packages, missing) = reserve(&client, &request).await?;
+    pub(crate) async fn make(
+        client: Client,
+        request: ReserveKeyPackagesRequest,
+        before: Before<'_>,
+    ) -> Result<Self> {
+        let Reserved { packages, missing, service_clock } =
+            reserve(&client, &request, before).await?;
         let may_have_spent = is_any_spent(&packages);
-        Ok(Self { client, request, packages, missing, release_on_drop: true, may_have_spent })
+        Ok(Self {
+            client,
+            request,
+            packages,
+            missing,
+            service_clock,
+            release_on_drop: true,
+            may_have_spent,
+        })
     }
 
     /// A reservation of which only the names of its packages are known, to spend or release them.
     #[cfg(feature = "openmls")]
     pub(crate) fn named(client: Client, request: ReserveKeyPackagesRequest) -> Self {
-        let (packages, missing) = (Vec::new(), Vec::new());
-        Self { client, request, packages, missing, release_on_drop: false, may_have_spent: false }
+        Self {
+            client,
+            request,
+            packages: Vec::new(),
+            missing: Vec::new(),
+            service_clock: None,
+            release_on_drop: false,
+            may_have_spent: false,
+        }
     }
 
     /// What it holds now, to be extended and released apart from it.
@@ -61,6 +88,13 @@ impl Reservation {
     /// How long each hold lasts, if the caller said so.
     pub(crate) fn ttl(&self) -> Option<Duration> {
         self.request.ttl.and_then(|ttl| ttl.try_into().ok())
+    }
+
+    /// When the first of its holds ends, by this process's clock. `None` if that can't be told.
+    pub(crate) fn first_end(&self) -> Option<Instant> {
+        let clock = self.service_clock?;
+        let ends = self.packages.iter().filter_map(|package| package.hold_expires);
+        ends.map(|end| clock.instant(end)).min()
     }
 
     /// Whether any package of the reservation is spent, or may be.
@@ -87,7 +121,15 @@ impl Reservation {
         let crate::SavedReservation { mut request, packages, missing } = saved;
         // Whose it is does not come from what was stored, which may have been in other hands.
         request.on_behalf_of.clone_from(&client.settings().on_behalf_of);
-        Self { client, request, packages, missing, release_on_drop: true, may_have_spent: true }
+        Self {
+            client,
+            request,
+            packages,
+            missing,
+            service_clock: None,
+            release_on_drop: true,
+            may_have_spent: true,
+        }
     }
 
     /// The reservation's id.
@@ -116,11 +158,19 @@ impl Reservation {
 
     /// Reserves again, under the same id: keeps what is held, and tries what is missing once more.
     ///
+    /// If the future is dropped before its end, the reservation is as it was, too; what was added lapses
+    /// unless the next `ensure` finds it.
+    ///
     /// # Errors
     ///
-    /// As [`ReserveBuilder::send`](crate::ReserveBuilder::send). The reservation is then as it was.
+    /// As [`ReserveBuilder::send`](crate::ReserveBuilder::send). The reservation is then as it was: what
+    /// this call added is given back, and nothing else.
     pub async fn ensure(&mut self) -> Result<()> {
-        (self.packages, self.missing) = reserve(&self.client, &self.request).await?;
+        let before = Before::Packages(&self.packages);
+        let reserved = reserve(&self.client, &self.request, before).await?;
+        self.packages = reserved.packages;
+        self.missing = reserved.missing;
+        self.service_clock = reserved.service_clock;
         self.may_have_spent |= is_any_spent(&self.packages);
         Ok(())
     }
@@ -130,17 +180,25 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// As [`spend`](Self::spend).
+    /// As [`spend`](Self::spend). The packages whose outcome has no reason are extended all the same.
     pub async fn extend(&mut self, ttl: Duration) -> Result<Option<SystemTime>> {
-        let holds = self.holds();
+        let mut outcomes = Outcomes::default();
         let mut first_end = None;
-        let extended = |names: &[KeyPackageName], end: SystemTime| {
-            for package in self.packages.iter_mut().filter(|p| names.contains(&p.name)) {
-                package.hold_expires = Some(end);
+        for mut part in self.holds().per_call() {
+            let names = part.names().to_vec();
+            let Extended { end, failure } = part.extend(&self.client, Some(ttl)).await;
+            match failure {
+                None => outcomes.succeeded(&names),
+                Some(error) => outcomes.failed(error),
             }
-            first_end = Some(first_end.map_or(end, |first: SystemTime| first.min(end)));
-        };
-        holds.extend(&self.client, ttl, extended).await?;
+            let Some(end) = end else { continue };
+            self.service_clock = end.clock.or(self.service_clock);
+            for package in self.packages.iter_mut().filter(|p| part.names().contains(&p.name)) {
+                package.hold_expires = Some(end.time);
+            }
+            first_end = Some(first_end.map_or(end.time, |first: SystemTime| first.min(end.time)));
+        }
+        outcomes.into_result()?;
         Ok(first_end)
     }
 }

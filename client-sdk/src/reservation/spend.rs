@@ -2,7 +2,7 @@
 
 use keypool_proto::v1::{KeyPackageName, SpendReservationRequest};
 
-use super::{MAX_PACKAGES_PER_CALL, Reservation};
+use super::{MAX_PACKAGES_PER_CALL, Outcomes, Reservation};
 use crate::{Error, Result};
 
 impl Reservation {
@@ -15,7 +15,8 @@ impl Reservation {
     /// [`Error::KeyPackageAlreadySpent`], [`Error::KeyPackageExpired`],
     /// [`Error::KeyPackageRevoked`], [`Error::ReservationNotFound`]. The packages whose outcome has
     /// no reason are spent all the same, and [marked](crate::ReservedPackage::spent) so. More than
-    /// 100 packages take several calls, of which the first failing one is the last.
+    /// 100 packages take several calls, each of which is made whatever became of the others: of
+    /// packages without an outcome it is not known whether they are spent. Spending again tells.
     pub async fn spend(&mut self) -> Result<()> {
         let names: Vec<_> = self.packages.iter().map(|package| package.name.clone()).collect();
         self.spend_packages(&names).await
@@ -28,13 +29,19 @@ impl Reservation {
     /// As [`spend`](Self::spend).
     pub async fn spend_packages(&mut self, names: &[KeyPackageName]) -> Result<()> {
         self.release_on_drop = false;
+        let mut outcomes = Outcomes::default();
         for names in names.chunks(MAX_PACKAGES_PER_CALL) {
+            // Unless an answer says otherwise: the future may be dropped meanwhile.
+            let before = std::mem::replace(&mut self.may_have_spent, true);
             let spent = self.spend_chunk(names).await;
-            self.may_have_spent |= spent.as_ref().err().is_none_or(may_have_spent);
+            self.may_have_spent = before || spent.as_ref().err().is_none_or(may_have_spent);
             self.mark_spent(names, spent.as_ref().err());
-            spent?;
+            match spent {
+                Ok(()) => outcomes.succeeded(names),
+                Err(error) => outcomes.failed(error),
+            }
         }
-        Ok(())
+        outcomes.into_result()
     }
 
     async fn spend_chunk(&self, names: &[KeyPackageName]) -> Result<()> {

@@ -253,6 +253,10 @@ fn unknown(state: &State, user: &UserId, device: Option<&DeviceId>) -> PoolError
 impl Pools for ReplicaPools {
     type Watch = Watch;
 
+    fn now(&self) -> Timestamp {
+        self.database.now().model.now
+    }
+
     async fn upload(
         &self,
         user: &UserId,

@@ -37,10 +37,11 @@ pub(super) fn name(name: &PackageName) -> v1::KeyPackageName {
     }
 }
 
-pub(super) fn upload(report: UploadReport) -> v1::UploadKeyPackagesResponse {
+pub(super) fn upload(report: UploadReport, now: Timestamp) -> v1::UploadKeyPackagesResponse {
     v1::UploadKeyPackagesResponse {
         results: report.results.into_iter().map(upload_result).collect(),
         pool_status: Some(device_status(report.status)),
+        service_time: Some(time(now)),
     }
 }
 
@@ -150,7 +151,7 @@ fn cipher_suite_pool(pool: CipherSuiteStatus) -> v1::CipherSuitePool {
     }
 }
 
-pub(super) fn reserve(report: ReserveReport) -> v1::ReserveKeyPackagesResponse {
+pub(super) fn reserve(report: ReserveReport, now: Timestamp) -> v1::ReserveKeyPackagesResponse {
     let reservation = report.reservation;
     v1::ReserveKeyPackagesResponse {
         reservation: Some(v1::Reservation {
@@ -158,6 +159,7 @@ pub(super) fn reserve(report: ReserveReport) -> v1::ReserveKeyPackagesResponse {
             group_id: reservation.group.as_bytes().to_vec(),
             expire_time: reservation.expires_at().map(time),
             packages: reservation.packages.into_iter().map(reserved).collect(),
+            service_time: Some(time(now)),
         }),
         missing: report.missing.iter().map(missing).collect(),
     }

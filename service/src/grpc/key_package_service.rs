@@ -50,7 +50,7 @@ impl<P: Pools> Api for KeyPackageService<P> {
         access.pool(&user, Some(&device))?;
         let report = self.pool.upload(&user, &device, packages).await.map_err(pool_status)?;
         counts::upload(&report);
-        Ok(Response::new(encode::upload(report)))
+        Ok(Response::new(encode::upload(report, self.pool.now())))
     }
 
     async fn get_pool_status(
@@ -121,7 +121,7 @@ impl<P: Pools> Api for KeyPackageService<P> {
         Span::current().record("reservation_id", request.reservation.as_str());
         let report = self.pool.reserve(request).await;
         counts::reserve(&report);
-        Ok(Response::new(encode::reserve(report.map_err(pool_status)?)))
+        Ok(Response::new(encode::reserve(report.map_err(pool_status)?, self.pool.now())))
     }
 
     async fn spend_reservation(
@@ -166,6 +166,7 @@ impl<P: Pools> Api for KeyPackageService<P> {
         Ok(Response::new(v1::ExtendReservationResponse {
             expire_time: Some(encode::time(expires_at)),
             outcomes: encode::done(&request.hold.packages),
+            service_time: Some(encode::time(self.pool.now())),
         }))
     }
 }

@@ -13,6 +13,9 @@ use jiff::Timestamp;
 pub trait Pools: Clone + Send + Sync + 'static {
     type Watch: Statuses;
 
+    /// The service's time.
+    fn now(&self) -> Timestamp;
+
     fn upload(
         &self,
         user: &UserId,
@@ -75,6 +78,10 @@ impl Statuses for Watch {
 
 impl Pools for KeyPackagePool {
     type Watch = Watch;
+
+    fn now(&self) -> Timestamp {
+        KeyPackagePool::now(self)
+    }
 
     async fn upload(
         &self,

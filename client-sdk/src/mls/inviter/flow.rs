@@ -1,11 +1,13 @@
 //! The steps of an invite, and of its recovery.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use keypool_proto::v1::KeyPackageName;
 use openmls::prelude::MlsGroup;
 use openmls::storage::OpenMlsProvider;
+use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::signatures::Signer;
 use tokio::time::sleep;
 
@@ -25,7 +27,8 @@ const PUBLISH_DELAYS: [Duration; 2] = [Duration::from_millis(250), Duration::fro
 pub(super) struct Flow<'a, V, P, S> {
     pub(super) inviter: &'a Inviter<V>,
     pub(super) group: &'a mut MlsGroup,
-    pub(super) provider: &'a P,
+    /// Never borrowed while a call is under way, so that it need not be `Sync`.
+    pub(super) provider: P,
     pub(super) signer: &'a S,
 }
 
@@ -38,7 +41,7 @@ struct Spent {
 impl<V, P, S> Flow<'_, V, P, S>
 where
     V: CredentialVerifier,
-    P: OpenMlsProvider<StorageError: Send + Sync + 'static>,
+    P: Deref<Target: OpenMlsProvider<StorageError: Send + Sync + 'static> + Sized>,
     S: Signer,
 {
     pub(super) async fn begin<F>(
@@ -156,7 +159,7 @@ where
         let Verified { reservation, alive, packages, missing, unusable } =
             reserved.map_err(|error| self.give_up(&record, error))?;
 
-        let invite = match Invite::commit(self.group, self.provider, self.signer, packages) {
+        let invite = match Invite::commit(self.group, &*self.provider, self.signer, packages) {
             Ok(invite) => invite,
             Err(error) => {
                 release(reservation).await;
@@ -234,7 +237,7 @@ where
     }
 
     fn is_pending(&self, invite: &Invite) -> bool {
-        invite.is_pending_in(self.group, self.provider)
+        invite.is_pending_in(self.group, &*self.provider)
     }
 
     fn clear(&mut self) -> Result<(), InviteError> {
@@ -243,7 +246,7 @@ where
     }
 
     fn merge(&mut self) -> Result<(), InviteError> {
-        let merged = self.group.merge_pending_commit(self.provider);
+        let merged = self.group.merge_pending_commit(&*self.provider);
         merged.map_err(|error| InviteError::Merge(error.into()))
     }
 

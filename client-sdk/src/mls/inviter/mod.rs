@@ -12,6 +12,7 @@ mod sqlite_journal;
 mod verify;
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,6 +138,9 @@ impl<V: CredentialVerifier> Inviter<V> {
     /// again with the same messages until it is clear what became of them, so a delivery service
     /// that has this very commit already must accept it again.
     ///
+    /// `provider` is anything that points to one. By `&mut provider` (or a `Box`), the future is `Send`
+    /// even where threads can't share the provider, as with `openmls_sqlite_storage`.
+    ///
     /// A future that is dropped before it is ready leaves what a crash would:
     /// [`recover`](Self::recover) takes it from there.
     ///
@@ -146,14 +150,13 @@ impl<V: CredentialVerifier> Inviter<V> {
     pub async fn invite<P, F>(
         &self,
         group: &mut MlsGroup,
-        provider: &P,
+        provider: P,
         signer: &impl Signer,
         targets: impl IntoIterator<Item = Target>,
         publish: impl FnMut(Invite) -> F,
     ) -> Result<Invited, InviteError>
     where
-        P: OpenMlsProvider,
-        P::StorageError: Send + Sync + 'static,
+        P: Deref<Target: OpenMlsProvider<StorageError: Send + Sync + 'static> + Sized>,
         F: Future<Output = Result<(), PublishError>>,
     {
         let record = InviteRecord::new(self.request(group, targets), group);
@@ -176,13 +179,12 @@ impl<V: CredentialVerifier> Inviter<V> {
     pub async fn recover<P, F>(
         &self,
         group: &mut MlsGroup,
-        provider: &P,
+        provider: P,
         signer: &impl Signer,
         publish: impl FnMut(Invite) -> F,
     ) -> Result<Recovered, InviteError>
     where
-        P: OpenMlsProvider,
-        P::StorageError: Send + Sync + 'static,
+        P: Deref<Target: OpenMlsProvider<StorageError: Send + Sync + 'static> + Sized>,
         F: Future<Output = Result<(), PublishError>>,
     {
         Flow { inviter: self, group, provider, signer }.recover(publish).await

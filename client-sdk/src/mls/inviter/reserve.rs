@@ -6,6 +6,7 @@ use openmls::prelude::{KeyPackage, MlsGroup, OpenMlsCrypto};
 use super::verify::{Needs, Verification};
 use super::{InviteError, InviteRecord, InviteStage, Inviter, RejectedPackage};
 use crate::mls::CredentialVerifier;
+use crate::reservation::Before;
 use crate::{KeepAlive, Missing, Reservation, Target};
 
 /// How often packages are reserved in place of unusable ones.
@@ -32,16 +33,24 @@ impl<V: CredentialVerifier> Inviter<V> {
         record: &mut InviteRecord,
     ) -> Result<Verified, InviteError> {
         let request = record.request.clone();
+        // A recovery takes up what was reserved before.
+        let before = match record.stage {
+            InviteStage::Reserving { spent: false, .. } => Before::Nothing,
+            _ => Before::Unknown,
+        };
         let targets: Vec<_> = request.targets.iter().cloned().map(Target::from).collect();
         let needs = Needs::of(group);
-        let reserved = Reservation::make(self.client.clone(), request).await;
+        let reserved = Reservation::make(self.client.clone(), request, before).await;
         let mut reservation = reserved.map_err(InviteError::Reserve)?;
         let mut alive = reservation.keep_alive();
         let (mut unusable, mut still_missing) = (Vec::new(), Vec::new());
         let mut rounds = 0..REPLACEMENTS;
         let packages = loop {
             let (packages, rejected) = self.verify(&reservation, crypto, &targets, &needs);
-            give_back(&mut reservation, &rejected).await;
+            if !rejected.is_empty() {
+                give_back(&mut reservation, &rejected).await;
+                alive = reservation.keep_alive();
+            }
             let is_replaceable = rejected.iter().any(|rejected| rejected.fault.is_worth_another());
             unusable.extend(rejected);
             if !is_replaceable || rounds.next().is_none() {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{PoolKeeper, RefreshError, Refreshed};
+use super::{KeeperProblem, PoolKeeper, RefreshError, Refreshed};
 use crate::PoolWatch;
 
 /// The shortest time between two refreshes, however much happens.
@@ -63,17 +63,16 @@ where
         }
     }
 
-    /// Keeps the pool filled in a task of its own, as [`run`](Self::run) does.
+    /// Keeps the pool filled in a task of its own, as [`run`](Self::run) does. A provider that threads
+    /// can't share, such as `openmls_sqlite_storage` on a connection of its own, goes in a `Box`.
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
     pub fn spawn(&self) -> KeeperHandle
     where
-        P: Send + Sync + 'static,
-        P::Target: Sync,
-        S: Send + Sync + 'static,
-        S::Target: Sync,
+        P: Send + 'static,
+        S: Send + 'static,
     {
         let (stop, stopped) = oneshot::channel::<()>();
         let keeper = self.clone();
@@ -202,7 +201,10 @@ impl Pace {
     }
 }
 
-/// A package that is rejected once is rejected again.
+/// A package that is rejected once is rejected again, and a pool that is left to another install stays so.
 fn was_taken(refreshed: &Refreshed) -> bool {
+    let is_left =
+        |one: &KeeperProblem| matches!(one, KeeperProblem::OtherInstall { rests_until: Some(_) });
     refreshed.rejected.iter().all(|one| one.reason == RejectionReason::PoolFull)
+        && !refreshed.problems.iter().any(is_left)
 }

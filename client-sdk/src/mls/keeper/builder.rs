@@ -102,7 +102,7 @@ impl PoolKeeperBuilder {
     }
 
     /// How long packages generated from now on stay valid. 14 days unless set; the service accepts
-    /// 90 days at most (RFC 9420, section 7.2).
+    /// 90 days at most (RFC 9420, section 7.2), the [clock margin](Self::clock_margin) included.
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.lifetime = lifetime;
@@ -151,7 +151,9 @@ impl PoolKeeperBuilder {
 
     /// The keeper. The private keys go to the provider's storage, and packages are made with this
     /// credential and signer, whose signature scheme must be that of the cipher suites. Provider and
-    /// signer may be anything that points to one: a reference, an `Arc` or a `Box`.
+    /// signer may be anything that points to one: a reference, an `Arc` or a `Box`. They need be `Send`
+    /// for [`PoolKeeper::spawn`], and `Sync` for nothing: a provider on an SQLite connection of its own
+    /// goes in a `Box`.
     #[must_use]
     pub fn build<P, S>(
         self,

@@ -7,7 +7,9 @@ mod credential;
 mod error;
 mod generate;
 mod keys;
+mod other_install;
 mod plan;
+mod problem;
 mod reconcile;
 mod refresh;
 mod report;
@@ -18,7 +20,6 @@ mod upload;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use openmls::prelude::{Ciphersuite, CredentialWithKey};
 use openmls::storage::OpenMlsProvider;
@@ -27,13 +28,14 @@ use openmls_traits::signatures::Signer;
 pub use background::KeeperHandle;
 pub use builder::PoolKeeperBuilder;
 pub use error::RefreshError;
+pub use problem::{ClockOffset, KeeperProblem, Rejections};
 pub use report::{Refreshed, RejectedUpload};
 pub use status::KeeperStatus;
 
 use crate::Client;
 use builder::Settings;
 use credential::Identity;
-use refresh::Refresh;
+use refresh::{Memory, Refresh};
 use status::Shown;
 
 /// Keeps one device's pool filled with KeyPackages that it generates by OpenMLS, and the device's
@@ -82,17 +84,16 @@ pub struct PoolKeeper<P, S> {
 
 struct Inner<P, S> {
     client: Client,
-    provider: P,
     settings: Settings,
-    work: tokio::sync::Mutex<Work<S>>,
+    work: tokio::sync::Mutex<Work<P, S>>,
     shown: Mutex<Shown>,
 }
 
 /// What only one refresh at a time may use.
-struct Work<S> {
+struct Work<P, S> {
+    provider: P,
     identity: Identity<S>,
-    /// The last reconcile since the keeper exists.
-    reconciled_at: Option<SystemTime>,
+    memory: Memory,
 }
 
 impl<P, S> Clone for PoolKeeper<P, S> {
@@ -140,9 +141,9 @@ where
         credential: CredentialWithKey,
         signer: S,
     ) -> Self {
-        let work = Work { identity: Identity::new(credential, signer), reconciled_at: None };
-        let inner =
-            Inner { client, provider, settings, work: work.into(), shown: Mutex::default() };
+        let identity = Identity::new(credential, signer);
+        let work = Work { provider, identity, memory: Memory::default() };
+        let inner = Inner { client, settings, work: work.into(), shown: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -159,12 +160,16 @@ where
     /// A last-resort package that was used is replaced no sooner than ten minutes after its upload,
     /// so that a flood of invites does not become a flood of packages.
     ///
+    /// A pool that another install has filled is first left alone for a while:
+    /// [`KeeperProblem::OtherInstall`].
+    ///
     /// May be called at any time: refreshes of one keeper take turns. May be dropped at any time,
     /// like any crash.
     ///
     /// # Errors
     ///
-    /// [`RefreshError`]. It is safe to call again after any of them. A rejected package is no error.
+    /// [`RefreshError`]. It is safe to call again after any of them. A rejected package is no error, but
+    /// one of the [problems](Refreshed::problems).
     pub async fn refresh(&self) -> Result<Refreshed, RefreshError> {
         let mut work = self.inner.work.lock().await;
         self.refresh_with(&mut work).await
@@ -194,25 +199,27 @@ where
         self.refresh_with(&mut work).await
     }
 
-    async fn refresh_with(&self, work: &mut Work<S>) -> Result<Refreshed, RefreshError> {
-        let outcome = match Refresh::begin(&self.inner, &work.identity) {
-            Ok(refresh) => Box::pin(refresh.run(&mut work.reconciled_at)).await,
-            Err(error) => Err(error),
+    async fn refresh_with(&self, work: &mut Work<P, S>) -> Result<Refreshed, RefreshError> {
+        let (provider, identity) = (&mut work.provider, &mut work.identity);
+        let mut refresh = match Refresh::begin(&self.inner, provider, identity) {
+            Ok(refresh) => refresh,
+            Err(error) => return self.show(Refreshed::default(), Err(error)),
         };
-        let mut shown = self.inner.shown();
-        match outcome {
-            Ok((report, last_resort_rests_until)) => {
-                shown.last_refresh = Some(self.inner.settings.now());
-                shown.last_error = None;
-                shown.last_resort_rests_until = last_resort_rests_until;
-                shown.pool.clone_from(&report.status);
-                Ok(report)
-            }
-            Err(error) => {
-                shown.last_error = Some(error.to_string());
-                Err(error)
-            }
+        let outcome = Box::pin(refresh.run(&mut work.memory)).await;
+        refresh.report.problems = refresh.problems(&work.memory);
+        if outcome.is_ok() {
+            self.inner.shown().last_resort_rests_until = refresh.last_resort_rests_until;
         }
+        self.show(refresh.report, outcome)
+    }
+
+    fn show(
+        &self,
+        report: Refreshed,
+        outcome: Result<(), RefreshError>,
+    ) -> Result<Refreshed, RefreshError> {
+        self.inner.shown().refreshed(&report, &outcome, self.inner.settings.now());
+        outcome.map(|()| report)
     }
 
     /// How the pool and the keeper are, for a settings page. Counts the records; asks nobody.

@@ -117,14 +117,17 @@ where
     /// all the same, the record was lost: they are deleted in time like those of any revoked package.
     fn lost(&mut self, key_package_ref: &[u8]) -> Result<(), RefreshError> {
         if let Some(record) = self.books.get(key_package_ref) {
-            if record.state != PackageState::Spent {
+            if !matches!(record.state, PackageState::Spent | PackageState::Foreign) {
                 self.books.set_state(key_package_ref, PackageState::Revoked);
             }
             return Ok(());
         }
-        let provider = &*self.keeper.provider;
+        let provider = &**self.provider;
         let bundle = keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?;
-        let Some(bundle) = bundle else { return Ok(()) };
+        let Some(bundle) = bundle else {
+            self.not_listed.push(key_package_ref.to_vec());
+            return Ok(());
+        };
         let package = bundle.key_package();
         let leaf = package.leaf_node();
         let (credential, signature_key) = (leaf.credential(), leaf.signature_key());

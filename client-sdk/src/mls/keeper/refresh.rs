@@ -14,6 +14,7 @@ use super::super::store::{PackageState, PoolRecord};
 use super::books::Books;
 use super::credential::Identity;
 use super::generate::Wanted;
+use super::other_install::Ownership;
 use super::plan::{self, LastResort};
 use super::{Inner, RefreshError, Refreshed, keys};
 use crate::{Error, Revoke};
@@ -25,7 +26,9 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) struct Refresh<'a, P, S> {
     pub(super) keeper: &'a Inner<P, S>,
-    pub(super) identity: &'a Identity<S>,
+    /// Not shared, although nothing here changes it: it need not be `Sync`, and nor need the identity.
+    pub(super) provider: &'a mut P,
+    pub(super) identity: &'a mut Identity<S>,
     pub(super) credential_hash: Vec<u8>,
     pub(super) books: Books,
     /// The refs of packages of which the service said, in this refresh, that nobody gets them, and
@@ -33,7 +36,21 @@ pub(super) struct Refresh<'a, P, S> {
     pub(super) settled: HashSet<Vec<u8>>,
     pub(super) report: Refreshed,
     pub(super) now: SystemTime,
-    last_resort_rests_until: Option<SystemTime>,
+    /// The refs of packages that a reconcile revoked and of which the device has nothing.
+    pub(super) not_listed: Vec<Vec<u8>>,
+    /// Until when a used last resort is let be.
+    pub(super) last_resort_rests_until: Option<SystemTime>,
+    /// Until when the pool is left to another install.
+    pub(super) left_until: Option<SystemTime>,
+}
+
+/// What a keeper remembers from one refresh to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The last reconcile.
+    pub(super) reconciled_at: Option<SystemTime>,
+    /// When the pool was last seen filled by another install although this keeper had filled it.
+    pub(super) contested_at: Option<SystemTime>,
 }
 
 impl<'a, P, S> Refresh<'a, P, S>
@@ -43,41 +60,54 @@ where
 {
     pub(super) fn begin(
         keeper: &'a Inner<P, S>,
-        identity: &'a Identity<S>,
+        provider: &'a mut P,
+        identity: &'a mut Identity<S>,
     ) -> Result<Self, RefreshError> {
         let now = keeper.settings.now();
-        let provider = &*keeper.provider;
         let books = Books::read(keeper.settings.store.clone(), now, |key_package_ref| {
-            let bundle = keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?;
-            Ok(bundle.is_some())
+            let bundle = keys::load(&**provider, key_package_ref);
+            Ok(bundle.map_err(RefreshError::Storage)?.is_some())
         })?;
-        let credential_hash = identity.hash(provider.crypto()).map_err(RefreshError::Generate)?;
+        let crypto = (**provider).crypto();
+        let credential_hash = identity.hash(crypto).map_err(RefreshError::Generate)?;
         Ok(Self {
             keeper,
+            provider,
             identity,
             credential_hash,
             books,
             settled: HashSet::new(),
             report: Refreshed::default(),
             now,
+            not_listed: Vec::new(),
             last_resort_rests_until: None,
+            left_until: None,
         })
     }
 
-    /// Returns also until when a used last resort is let be.
-    pub(super) async fn run(
-        mut self,
-        reconciled_at: &mut Option<SystemTime>,
-    ) -> Result<(Refreshed, Option<SystemTime>), RefreshError> {
+    pub(super) async fn run(&mut self, memory: &mut Memory) -> Result<(), RefreshError> {
         self.sort_out()?;
-        let mut is_due = self.reconcile_is_due(*reconciled_at);
-        if !is_due {
+        let mut is_due = self.reconcile_is_due(memory.reconciled_at);
+        // The first reconcile of a device that was restored revokes what it does not know.
+        let is_innocent = memory.reconciled_at.is_none() && !self.remembers_foreign();
+        if !is_innocent {
             self.fetch_status().await?;
-            is_due = !self.counts_agree();
+            match self.ownership(memory)? {
+                Ownership::Own => is_due = is_due || !self.counts_agree(),
+                Ownership::LeftUntil(until) if !self.has_outdated() => {
+                    self.left_until = Some(until);
+                    return Ok(());
+                }
+                // A new credential does not wait.
+                Ownership::Foreign | Ownership::LeftUntil(_) => is_due = true,
+            }
         }
         if is_due {
             self.reconcile().await?;
-            *reconciled_at = Some(self.now);
+            if is_innocent {
+                self.note_replaced()?;
+            }
+            memory.reconciled_at = Some(self.now);
             self.delete_settled_keys()?;
         }
         self.upload_unconfirmed().await?;
@@ -89,7 +119,7 @@ where
             // There is room now for what didn't fit beside the outdated ones.
             self.top_up().await?;
         }
-        Ok((self.report, self.last_resort_rests_until))
+        Ok(())
     }
 
     fn reconcile_is_due(&self, reconciled_at: Option<SystemTime>) -> bool {
@@ -166,13 +196,18 @@ where
         plan::last_resort(self.pool(ciphersuite), record, lifetime, self.now)
     }
 
-    fn pool(&self, ciphersuite: Ciphersuite) -> Option<&CipherSuitePool> {
+    pub(super) fn pool(&self, ciphersuite: Ciphersuite) -> Option<&CipherSuitePool> {
         let number = u32::from(u16::from(ciphersuite));
         self.report.status.as_ref()?.pools.iter().find(|pool| pool.cipher_suite == number)
     }
 
     pub(super) fn is_current(&self, record: &PoolRecord) -> bool {
         record.credential_hash == self.credential_hash
+    }
+
+    /// Whether the pool may have packages of another credential.
+    fn has_outdated(&self) -> bool {
+        self.books.iter().any(|record| record.state.is_pooled() && !self.is_current(record))
     }
 
     /// Whether a package of another credential can go, because there are packages of the current one

@@ -8,7 +8,7 @@ use openmls_traits::signatures::Signer;
 
 use super::super::store::{PackageState, PoolRecord};
 use super::refresh::Refresh;
-use super::{RefreshError, keys};
+use super::{RefreshError, keys, other_install};
 
 /// Longer than another process of this device takes from a record to its private keys.
 const UNDER_WAY: Duration = Duration::from_secs(10 * 60);
@@ -51,6 +51,7 @@ where
         match record.state {
             // It was never uploaded.
             PackageState::Created => self.has_passed(record.created_at, UNDER_WAY),
+            PackageState::Foreign => self.has_passed(record.created_at, other_install::REMEMBERED),
             _ => self.has_passed(record.changed_at, REMEMBERED),
         }
     }
@@ -81,7 +82,7 @@ where
 
     pub(super) fn delete_keys(&mut self, key_package_refs: &[Vec<u8>]) -> Result<(), RefreshError> {
         for key_package_ref in key_package_refs {
-            keys::delete(&*self.keeper.provider, key_package_ref).map_err(RefreshError::Storage)?;
+            keys::delete(&**self.provider, key_package_ref).map_err(RefreshError::Storage)?;
             self.books.key_deleted(key_package_ref);
         }
         self.report.deleted.extend_from_slice(key_package_refs);

@@ -12,9 +12,10 @@ use tls_codec::Serialize;
 use super::super::BoxError;
 use super::super::store::{PackageState, PoolRecord};
 use super::generate::{Template, Wanted, default_capabilities, generate};
+use super::problem::reason_name;
 use super::refresh::Refresh;
-use super::{RefreshError, RejectedUpload, keys};
-use crate::UploadOutcome;
+use super::{ClockOffset, RefreshError, RejectedUpload, keys};
+use crate::{UploadOutcome, observe};
 
 /// The service takes so many packages in one call.
 const MAX_PACKAGES_PER_CALL: usize = 100;
@@ -84,7 +85,7 @@ where
         for chunk in key_package_refs.chunks(MAX_PACKAGES_PER_CALL) {
             let mut parcels = Vec::new();
             for key_package_ref in chunk {
-                let bundle = keys::load(&*self.keeper.provider, key_package_ref);
+                let bundle = keys::load(&**self.provider, key_package_ref);
                 // Never a package whose private keys are gone.
                 if let Some(bundle) = bundle.map_err(RefreshError::Storage)? {
                     parcels.push(Parcel::new(key_package_ref.clone(), &bundle, false)?);
@@ -109,7 +110,7 @@ where
     /// Records the packages before it stores their private keys, so that there are none of which
     /// nobody knows.
     fn generate(&mut self, wanted: &[Wanted]) -> Result<Vec<Parcel>, RefreshError> {
-        let provider = &*self.keeper.provider;
+        let provider = &**self.provider;
         let template = self.template().map_err(RefreshError::Generate)?;
         let (not_after, mut generated) = (template.lifetime.not_after(), Vec::new());
         for one in wanted {
@@ -144,8 +145,8 @@ where
         let settings = &self.keeper.settings;
         let credential = &self.identity.credential;
         let capabilities = settings.capabilities.clone();
-        let capabilities = capabilities
-            .unwrap_or_else(|| default_capabilities(&*self.keeper.provider, credential));
+        let capabilities =
+            capabilities.unwrap_or_else(|| default_capabilities(&**self.provider, credential));
         let now = self.now.duration_since(UNIX_EPOCH)?.as_secs();
         let not_before = now.saturating_sub(settings.clock_margin.as_secs());
         let not_after = now.saturating_add(settings.lifetime.as_secs());
@@ -163,6 +164,8 @@ where
             self.keeper.client.upload(&settings.user_id, &settings.device_id, bytes).await;
         let uploaded = uploaded.map_err(RefreshError::Upload)?;
         self.report.status = Some(uploaded.pool_status);
+        let clock_offset = |time| ClockOffset::between(settings.now(), time);
+        self.report.clock_offset = uploaded.service_time.map(clock_offset);
         let mut useless = Vec::new();
         for (parcel, result) in parcels.into_iter().zip(uploaded.results) {
             self.note(&parcel.key_package_ref, result.outcome);
@@ -188,6 +191,7 @@ where
             }
             UploadOutcome::Rejected { reason, message } => {
                 tracing::debug!(?reason, message, "the service rejected a KeyPackage");
+                observe::rejected(reason_name(reason).to_lowercase());
                 let key_package_ref = key_package_ref.to_vec();
                 self.books.change(&key_package_ref, |record, _| record.rejection = Some(reason));
                 self.report.rejected.push(RejectedUpload { key_package_ref, reason, message });

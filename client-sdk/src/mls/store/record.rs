@@ -83,11 +83,14 @@ pub enum PackageState {
     Revoked,
     /// The service rejected it.
     Failed,
+    /// It is not the device's: it was in the device's pool, and another install has made it, or the device
+    /// itself before it was restored from a backup. Remembered for three days.
+    Foreign,
 }
 
 impl PackageState {
     /// Every state, in the order of a package's life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Created,
         Self::Uploaded,
         Self::Available,
@@ -96,6 +99,7 @@ impl PackageState {
         Self::Expired,
         Self::Revoked,
         Self::Failed,
+        Self::Foreign,
     ];
 
     /// Its name in lower case, which stays the same in later versions. [`FromStr`] reads it.
@@ -110,6 +114,7 @@ impl PackageState {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::Failed => "failed",
+            Self::Foreign => "foreign",
         }
     }
 
