@@ -134,7 +134,7 @@ async fn round(inner: &Weak<Inner>) -> Option<()> {
 impl Inner {
     async fn look_at(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
         let mut rows: HashMap<usize, Signature> = HashMap::new();
-        for row in self.store.watch(devices, self.clock.now()).await? {
+        for row in self.store.watch(devices, self.store.clock().now()).await? {
             rows.entry(row.item).or_default().push(self.sign(row));
         }
         for (item, device) in devices.iter().enumerate() {

@@ -2,7 +2,6 @@
 
 use super::{ServerError, database_tls::client_config};
 use crate::{
-    clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
     store::{Connector, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state},
@@ -110,11 +109,8 @@ impl Database {
 }
 
 /// Fails unless the schema is one that serves this version.
-pub(crate) async fn require_known_schema(
-    store: &Store,
-    clock: &dyn Clock,
-) -> Result<(), ServerError> {
-    match store.check(clock.now()).await?.schema {
+pub(crate) async fn require_known_schema(store: &Store) -> Result<(), ServerError> {
+    match store.check().await?.schema {
         SchemaState::Current | SchemaState::Expanded => Ok(()),
         SchemaState::Behind { found, known } => Err(ServerError::OldSchema { found, known }),
         SchemaState::Ahead { found, known } => Err(ServerError::NewSchema { found, known }),

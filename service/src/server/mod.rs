@@ -163,13 +163,17 @@ impl Server {
         if config.migrate_on_start {
             database.migrate().await?;
         }
-        let store =
-            Store::new(database.connector().clone(), config.database_connections, CONNECTION_WAIT)?;
-        require_known_schema(&store, &*clock).await?;
+        let store = Store::new(
+            database.connector().clone(),
+            clock.clone(),
+            config.database_connections,
+            CONNECTION_WAIT,
+        )?;
+        require_known_schema(&store).await?;
 
-        let authenticator = Authenticator::new(&config.auth, clock.clone())?;
+        let authenticator = Authenticator::new(&config.auth, clock)?;
         let policy = config.policy()?;
-        let pool = KeyPackagePool::new(store.clone(), clock.clone(), policy.clone());
+        let pool = KeyPackagePool::new(store.clone(), policy.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         let drain = CancellationToken::new();
         let limits = &config.limits;
@@ -208,13 +212,7 @@ impl Server {
         set_health(&health, ServingStatus::Serving).await;
         readiness.send_replace(None);
         let mut background = vec![
-            tokio::spawn(watch_readiness(
-                store.clone(),
-                clock,
-                readiness,
-                health.clone(),
-                drain.clone(),
-            )),
+            tokio::spawn(watch_readiness(store.clone(), readiness, health.clone(), drain.clone())),
             tokio::spawn(async move {
                 if let Err(error) = axum::serve(admin_listener, admin::router(ready)).await {
                     tracing::error!(%error, "admin server ended");

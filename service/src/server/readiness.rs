@@ -2,13 +2,13 @@
 
 use crate::{
     admin::Readiness,
-    clock::{Clock, MAX_SKEW},
+    clock::MAX_SKEW,
     store::{SchemaState, Store},
     telemetry::catalogue::{
         CLOCK_SKEW, DATABASE_AVAILABLE, DATABASE_CONNECTIONS, DATABASE_WAITING, READY,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -31,14 +31,13 @@ pub(super) async fn set_health(health: &HealthReporter, status: ServingStatus) {
 /// Keeps health and readiness true: the database answers, knows this schema, and has about the same time.
 pub(super) async fn watch_readiness(
     store: Store,
-    clock: Arc<dyn Clock>,
     readiness: watch::Sender<Readiness>,
     health: HealthReporter,
     drain: CancellationToken,
 ) {
     loop {
         let found = tokio::select! {
-            found = not_ready(&store, &*clock) => found,
+            found = not_ready(&store) => found,
             () = drain.cancelled() => break,
         };
         READY.with([]).set(f64::from(u8::from(found.is_none())));
@@ -72,8 +71,8 @@ fn show_connections(store: &Store) {
     DATABASE_WAITING.with([]).set(number(connections.waiting));
 }
 
-async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
-    let check = store.check(clock.now()).await;
+async fn not_ready(store: &Store) -> Readiness {
+    let check = store.check().await;
     DATABASE_AVAILABLE.with([]).set(f64::from(u8::from(check.is_ok())));
     if let Ok(check) = &check {
         CLOCK_SKEW.with([]).set(check.clock_skew.as_secs_f64());

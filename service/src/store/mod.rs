@@ -36,16 +36,19 @@ pub use migrate::{MigrateError, SchemaState, migrate, schema_state};
 pub use overview::Overview;
 pub use reserve::{Locked, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
+use session::Look;
 pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
 pub use survey::{LowPool, SurveyRow};
 pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem};
 
-use crate::types::{Bucket, DeviceId, UserId};
+use crate::{
+    clock::Clock,
+    types::{Bucket, DeviceId, UserId},
+};
 use circuit::Circuit;
 use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
-use jiff::Timestamp;
 use lent::Lent;
 use observe::Observed;
 use std::{
@@ -74,6 +77,8 @@ const CONFLICT_RETRIES: usize = 5;
 #[derive(Clone)]
 pub struct Store {
     connector: Connector,
+    /// Told what the database's clock shows, with each connection and each check.
+    clock: Arc<dyn Clock>,
     pool: Pool,
     circuit: Circuit,
     /// The connection of [`Self::check`]: the pool's may all be busy.
@@ -107,12 +112,13 @@ impl DeviceKey {
 
 impl Store {
     /// Prepares a pool of at most `connections` connections; none is opened yet. A caller that gets none within
-    /// `wait` fails.
+    /// `wait` fails. The clock is told what the database's shows.
     ///
     /// # Errors
     /// If the pool can't be built.
     pub fn new(
         connector: Connector,
+        clock: Arc<dyn Clock>,
         connections: usize,
         wait: Duration,
     ) -> Result<Self, StoreError> {
@@ -133,7 +139,7 @@ impl Store {
             .map_err(StoreError::internal)?;
         // Longer than an attempt to connect, and what passes between two checks.
         let circuit = Circuit::new(connector.patience() + Duration::from_millis(500));
-        Ok(Self { connector, pool, circuit, checking: Arc::default() })
+        Ok(Self { connector, clock, pool, circuit, checking: Arc::default() })
     }
 
     /// Makes a connection of its own, beside the pool's.
@@ -147,7 +153,7 @@ impl Store {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let began = Instant::now();
-        let session = Session::connect(&self.connector, self.circuit.clone()).await;
+        let session = Session::connect(&self.connector, self.circuit.clone(), &*self.clock).await;
         self.circuit.note(began, &session);
         session
     }
@@ -157,20 +163,26 @@ impl Store {
         self.circuit.silence()
     }
 
+    /// The time, as the database has it once it was asked.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Closes every connection of the pool; callers that wait for one fail.
     pub fn close(&self) {
         self.pool.close();
     }
 
-    /// How far the database's clock is from `now`, whether it is a standby, and whether the schema is the one that this version
-    /// knows.
+    /// How far the database's clock is from the machine's, whether it is a standby, and whether the schema is the one that this
+    /// version knows. Tells the clock.
     ///
     /// Asked again and again, it also finds out when the database is away and when it is back. One that does not answer in
     /// time has fallen silent: whatever waits for it is given up, and fails.
     ///
     /// # Errors
     /// If the database can't be asked.
-    pub async fn check(&self, now: Timestamp) -> Result<Check, StoreError> {
+    pub async fn check(&self) -> Result<Check, StoreError> {
         let (asked, patience) = (Instant::now(), self.connector.patience());
         let looked = timeout(patience, self.look())
             .await
@@ -181,21 +193,24 @@ impl Store {
         {
             self.pool.retain(|_, _| false);
         }
-        let (mut session, time, is_standby) = looked?;
+        let (mut session, look) = looked?;
+        self.clock.note(&look.clock);
+        let machine = self.clock.machine() - look.clock.moment().elapsed();
+        let clock_skew = look.clock.time.duration_since(machine);
         // Not put back unless all went well.
         let schema =
             timeout(patience, session.schema()).await.map_err(StoreError::unavailable)??;
         *self.checking() = Some(session);
-        Ok(Check { clock_skew: time.duration_since(now), is_standby, schema })
+        Ok(Check { clock_skew, is_standby: look.is_standby, schema })
     }
 
-    async fn look(&self) -> Result<(Session, Timestamp, bool), StoreError> {
+    async fn look(&self) -> Result<(Session, Look), StoreError> {
         let open = self.checking().take();
         let mut session = match open {
             Some(session) if !session.is_closed() => session,
             _ => self.connect().await?,
         };
-        let (time, is_standby) = match session.look().await {
+        let look = match session.look().await {
             // It broke while nobody looked, which says nothing of now.
             Err(StoreError::Lost(_)) => {
                 session = self.connect().await?;
@@ -203,7 +218,7 @@ impl Store {
             }
             looked => looked?,
         };
-        Ok((session, time, is_standby))
+        Ok((session, look))
     }
 
     /// What the connections of the pool do now.
@@ -265,7 +280,7 @@ pub struct Connections {
 /// What [`Store::check`] found.
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
-    /// The database's time less the service's.
+    /// The database's time less the machine's.
     pub clock_skew: jiff::SignedDuration,
     /// Whether it is a standby, in which nothing can be changed.
     pub is_standby: bool,

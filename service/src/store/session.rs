@@ -2,7 +2,7 @@ use super::{
     Connector, SESSION, SchemaState, StoreError, circuit::Circuit, get, observe::Observed,
     schema_state,
 };
-use jiff::Timestamp;
+use crate::clock::{Clock, Reading};
 use std::{
     collections::HashMap,
     fmt,
@@ -33,6 +33,14 @@ pub struct Session {
     statements: HashMap<&'static str, Statement>,
     /// Who is told of each answer.
     circuit: Circuit,
+}
+
+/// What a database says of itself.
+pub(super) struct Look {
+    /// What its clock shows.
+    pub(super) clock: Reading,
+    /// Whether it is a standby, in which nothing can be changed.
+    pub(super) is_standby: bool,
 }
 
 /// What moves messages between a client and the database.
@@ -81,6 +89,7 @@ impl Session {
     pub(super) async fn connect(
         connector: &Connector,
         circuit: Circuit,
+        clock: &dyn Clock,
     ) -> Result<Self, StoreError> {
         let connect = async {
             let (client, connection) =
@@ -92,7 +101,10 @@ impl Session {
             }));
             let settings = format!("{SESSION}; {LANE_SESSION}");
             connection.drive(client.batch_execute(&settings)).await?;
-            Ok(Self { client, connection, statements: HashMap::new(), circuit })
+            let mut session = Self { client, connection, statements: HashMap::new(), circuit };
+            // Nothing is handed out before the database's time is known.
+            clock.note(&session.look().await?.clock);
+            Ok(session)
         };
         timeout(connector.patience(), connect)
             .await
@@ -165,11 +177,16 @@ impl Session {
         self.connection.answer(transaction).await
     }
 
-    /// The time of the database, and whether it is a standby, in which nothing can be changed.
-    pub(super) async fn look(&mut self) -> Result<(Timestamp, bool), StoreError> {
+    /// What the database says of itself.
+    pub(super) async fn look(&mut self) -> Result<Look, StoreError> {
+        // Prepared before, so that the clock is read in one round trip.
+        self.statement(CHECK).await?;
+        let asked = Instant::now();
         let rows = self.rows(CHECK, &[]).await?;
+        let answered = Instant::now();
         let row = rows.first().ok_or_else(|| StoreError::internal("no row of the check"))?;
-        Ok((get(row, "time")?, get(row, "is_standby")?))
+        let clock = Reading { time: get(row, "time")?, asked, answered };
+        Ok(Look { clock, is_standby: get(row, "is_standby")? })
     }
 
     /// The schema, compared with the one that this version knows.

@@ -15,7 +15,7 @@ use keypool_service::{
     store::{Connector, FenceRow, Store},
     testing::server::TestServer,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use support::{
     Client,
     calls::{eventually, named, reserve_one},
@@ -25,7 +25,8 @@ use support::{
 use tokio_postgres::Config;
 
 fn store(database: Config) -> Store {
-    Store::new(Connector::plain(database), 1, Duration::from_secs(30)).unwrap()
+    Store::new(Connector::plain(database), Arc::new(SystemClock), 1, Duration::from_secs(30))
+        .unwrap()
 }
 
 async fn lift(server: &TestServer) {

@@ -3,12 +3,12 @@
 use super::finding::Findings;
 use crate::{
     causes::causes,
-    clock::{Clock, MAX_SKEW, SystemClock},
+    clock::{DatabaseClock, MAX_SKEW},
     config::Config,
     server::Database,
     store::{Check, Examined, SchemaState, Store, StoreError},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,10 +56,11 @@ async fn look(
     database: &Database,
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
-    let store = Store::new(database.connector().clone(), 1, PATIENCE)?;
+    let store =
+        Store::new(database.connector().clone(), Arc::new(DatabaseClock::default()), 1, PATIENCE)?;
     let examined = store.examine().await?;
     server(config, &examined, findings);
-    let check = store.check(SystemClock.now()).await?;
+    let check = store.check().await?;
     clocks(check, findings);
     if schema(config, check, findings) {
         rights(&store, &examined, findings).await?;
