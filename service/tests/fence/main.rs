@@ -5,6 +5,7 @@
 mod by_hand;
 mod failover;
 mod quarantine;
+mod rebuilt;
 mod restored;
 #[path = "../support/mod.rs"]
 mod support;
