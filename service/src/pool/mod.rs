@@ -83,6 +83,7 @@ impl KeyPackagePool {
             clock: clock.clone(),
             revocation_grace: policy.revocation_grace,
             cap: policy.cap,
+            min_remaining: policy.validation.min_remaining,
             limits: limits.clone(),
             fence: fence.clone(),
         };

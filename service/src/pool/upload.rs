@@ -108,6 +108,8 @@ fn stored(reference: KeyPackageRef, outcome: Option<StoredOutcome>) -> UploadRes
         Some(StoredOutcome::OtherDevice) => RejectionReason::BelongsToOtherDevice,
         Some(StoredOutcome::InitKeyReused) => RejectionReason::InitKeyReused,
         Some(StoredOutcome::Full) => RejectionReason::PoolFull,
+        Some(StoredOutcome::Expired) => RejectionReason::Expired,
+        Some(StoredOutcome::NotYetValid) => RejectionReason::NotYetValid,
         None => RejectionReason::Invalid,
     };
     UploadResult::Rejected(rejection(reason, reference))

@@ -41,7 +41,7 @@ pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
 pub use survey::{LowPool, SurveyRow};
 pub use sweep::{Bucketful, Purged};
-pub use upload::{StoredOutcome, UploadItem};
+pub use upload::{StoredOutcome, UploadItem, UploadTerms};
 
 use crate::{
     clock::Clock,
