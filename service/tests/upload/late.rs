@@ -67,11 +67,7 @@ async fn no_package_comes_back_whose_tombstone_is_gone() {
     while purged == 0 {
         swept += SECOND;
         for buckets in Bucketful::all(64) {
-            purged += store
-                .purge(&buckets, swept - keep_expired, end)
-                .await
-                .unwrap()
-                .key_packages;
+            purged += store.purge(&buckets, swept - keep_expired, end).await.unwrap().key_packages;
         }
     }
     for began in [swept - longest_statement, swept, swept + HOUR] {
