@@ -6,7 +6,7 @@ mod readiness;
 mod status;
 
 use crate::{
-    clock::SystemClock,
+    clock::DatabaseClock,
     config::{Config, ConfigError, LogFormat},
     pool::KeyPackagePool,
     server::{Database, Server, ServerError, require_known_schema},
@@ -246,7 +246,7 @@ async fn serve(config: &Config) -> Result<(), CliError> {
     // Before anything is started, so that a signal during the start is not missed.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut server = Server::listen(config, Arc::new(SystemClock)).await?;
+    let mut server = Server::listen(config, Arc::new(DatabaseClock::default())).await?;
     let served = tokio::select! {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
@@ -325,7 +325,7 @@ async fn sweep(config: &Config, json: bool) -> Result<(), CliError> {
     let policy = config.policy()?;
     let purged = with_store(config, async |store| {
         let tasks = Supervisor::default();
-        let pool = KeyPackagePool::new(store, Arc::new(SystemClock), policy, &tasks);
+        let pool = KeyPackagePool::new(store, policy, &tasks);
         tasks.let_end();
         let mut total = Purged::default();
         loop {
@@ -359,8 +359,13 @@ async fn with_store<T>(
     run: impl AsyncFnOnce(Store) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let database = Database::open(config).await?;
-    let store = Store::new(database.connector().clone(), 1, Duration::from_secs(5))?;
-    let result = match require_known_schema(&store, &SystemClock).await {
+    let store = Store::new(
+        database.connector().clone(),
+        Arc::new(DatabaseClock::default()),
+        1,
+        Duration::from_secs(5),
+    )?;
+    let result = match require_known_schema(&store).await {
         Ok(()) => run(store.clone()).await,
         Err(error) => Err(error.into()),
     };

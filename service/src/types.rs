@@ -178,7 +178,7 @@ pub struct CipherSuite(pub u16);
 
 /// Where a user's rows live: the first two bytes of SHA-256(user id), modulo 1024.
 ///
-/// It leads every key and every predicate, so that the tables can be distributed by it.
+/// It leads every key and every predicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(i16);
 

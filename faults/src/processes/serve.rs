@@ -3,7 +3,10 @@
 use crate::error::Error;
 use jiff::SignedDuration;
 use keypool_service::{
-    clock::ShiftedClock, config::Config, server::Server, testing::process::leash,
+    clock::{DatabaseClock, ShiftedClock},
+    config::Config,
+    server::Server,
+    testing::process::leash,
 };
 use std::{
     io::{self, Write},
@@ -17,8 +20,9 @@ pub(super) const MOVE_CLOCK: &str = "clock";
 /// Is a replica, configured by the environment, until SIGTERM.
 pub(crate) async fn serve() -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("listen to signals"))?;
-    let clock = ShiftedClock::default();
-    let moved = clock.clone();
+    // The clock of the machine, which the service compares with the database's.
+    let machine = ShiftedClock::default();
+    let moved = machine.clone();
     leash(move |order| {
         if let Some(by) = order.strip_prefix(MOVE_CLOCK).and_then(|by| by.trim().parse().ok()) {
             moved.advance(SignedDuration::from_micros(by));
@@ -26,7 +30,7 @@ pub(crate) async fn serve() -> Result<(), Error> {
     });
     let no_flags: [(String, String); 0] = [];
     let config = Config::load(None, std::collections::BTreeMap::from(no_flags))?;
-    let mut server = Server::start(&config, Arc::new(clock)).await?;
+    let mut server = Server::start(&config, Arc::new(DatabaseClock::on(machine))).await?;
     let mut out = io::stdout();
     writeln!(out, "replica listening on {}", server.address())
         .and_then(|()| out.flush())

@@ -1,17 +1,9 @@
 //! `keypool fence`: what an operator does about a database that went back.
 
 use super::{CliError, print, with_store};
-use crate::{
-    clock::{Clock, SystemClock},
-    config::Config,
-    fence::FenceGuard,
-    store::FenceRow,
-};
+use crate::{config::Config, fence::FenceGuard, store::FenceRow};
 use clap::Subcommand;
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::io::{self, Write};
 
 /// What to do about fences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Subcommand)]
@@ -28,12 +20,12 @@ pub(super) enum Action {
 /// Does it, and prints the fences afterwards.
 pub(super) async fn run(config: &Config, action: Action, json: bool) -> Result<(), CliError> {
     let fences = with_store(config, async |store| {
-        let now = SystemClock.now();
         if action != Action::List {
             // Notes the history that the database has by now, which the next service would raise a fence for.
-            let guard = FenceGuard::new(Arc::new(SystemClock), config.synchronous_standbys);
+            let guard = FenceGuard::new(store.clock().clone(), config.synchronous_standbys);
             guard.admit(&mut store.session().await?).await?;
         }
+        let now = store.clock().now();
         match action {
             Action::Raise => store.raise_fence_by_hand(now).await?,
             Action::Lift => store.lift_fences(now).await?,

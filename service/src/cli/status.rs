@@ -2,7 +2,6 @@
 
 use super::{CliError, print, with_store};
 use crate::{
-    clock::{Clock, SystemClock},
     config::Config,
     pool::{Health, Policy},
     store::{Bucketful, LowPool, Overview, Store, StoreError},
@@ -88,7 +87,7 @@ pub(super) async fn run(config: &Config, flags: &StatusFlags) -> Result<(), CliE
 
 /// Reads some buckets after others: no statement takes long, however much there is.
 async fn read(store: &Store, policy: &Policy, wanted: u32) -> Result<Status, StoreError> {
-    let now = SystemClock.now();
+    let now = store.clock().now();
     let (mut overview, mut pools, mut lowest) = (Overview::default(), Pools::default(), Vec::new());
     for buckets in Bucketful::all(BUCKETS) {
         overview += store.overview(&buckets, now).await?;

@@ -9,6 +9,7 @@ mod limits;
 mod log_format;
 mod policy;
 mod pool;
+mod spans;
 mod telemetry;
 mod tls;
 mod validation;

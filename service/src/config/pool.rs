@@ -22,9 +22,9 @@ pub struct PoolConfig {
     pub expiring_soon: SignedDuration,
     /// How long after its revocation a package may still be spent under an earlier hold.
     pub revocation_grace: SignedDuration,
-    /// How long an expired package is still counted.
+    /// How long an expired package is still counted and known, so that it can't come back. At least 30 s.
     pub keep_expired: SignedDuration,
-    /// How long an entry of the spend log is kept.
+    /// How long an entry of the spend log is kept. At least 30 days.
     pub spend_log_retention: SignedDuration,
 }
 

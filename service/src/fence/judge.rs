@@ -20,10 +20,14 @@ pub(super) enum Cause {
     First,
     /// The database is in another cluster: it was dumped and restored, or upgraded.
     OtherCluster,
+    /// In the same cluster, the database or one of its tables is another one, or was filled anew.
+    OtherDatabase,
     /// The cluster has another timeline: a standby took over, or it was recovered to a point in time.
     OtherTimeline,
     /// The database has not got what it acknowledged to a replica.
     FellBack,
+    /// No service has noted which database it is, as before keypool did: there is nothing to compare.
+    Noted,
 }
 
 impl Cause {
@@ -32,8 +36,10 @@ impl Cause {
         match self {
             Self::First => "first",
             Self::OtherCluster => "other_cluster",
+            Self::OtherDatabase => "other_database",
             Self::OtherTimeline => "other_timeline",
             Self::FellBack => "fell_back",
+            Self::Noted => "noted",
         }
     }
 }
@@ -46,15 +52,30 @@ pub(super) fn judge(
     lasting_since: Timestamp,
 ) -> Option<Cause> {
     let Some((newest, noted)) = fences.newest else { return Some(Cause::First) };
-    if let Some((now, noted)) = history.zip(noted) {
-        if now.system_identifier != noted.system_identifier {
-            return Some(Cause::OtherCluster);
-        }
-        if now.timeline != noted.timeline {
-            return Some(Cause::OtherTimeline);
-        }
+    let clusters = history.zip(noted);
+    if clusters.is_some_and(|(now, noted)| now.system_identifier != noted.system_identifier) {
+        return Some(Cause::OtherCluster);
     }
-    let remembered = remembered?;
+    if fences.noted_identity.as_ref().is_some_and(|noted| *noted != fences.identity) {
+        return Some(Cause::OtherDatabase);
+    }
+    // After those that always mean a loss: a fence for this one may keep nothing back.
+    if clusters.is_some_and(|(now, noted)| now.timeline != noted.timeline) {
+        return Some(Cause::OtherTimeline);
+    }
+    if remembered.is_some_and(|remembered| fell_back(newest, fences, remembered, lasting_since)) {
+        return Some(Cause::FellBack);
+    }
+    fences.noted_identity.is_none().then_some(Cause::Noted)
+}
+
+/// Whether the database has not got what a replica remembers, and no fence covers that.
+fn fell_back(
+    newest: i32,
+    fences: &Fences,
+    remembered: &Remembered,
+    lasting_since: Timestamp,
+) -> bool {
     // A fence that is up and was raised since keeps back whatever this replica knows and the database has forgotten.
     let is_covered = fences.up > remembered.newest_fence;
     let has = |(replica, beat): (&String, &Beat)| match fences.beats.get(replica) {
@@ -63,7 +84,7 @@ pub(super) fn judge(
         None => beat.beaten_at < lasting_since,
     };
     let is_there = newest >= remembered.newest_fence && remembered.beats.iter().all(has);
-    (!is_there && !is_covered).then_some(Cause::FellBack)
+    !is_there && !is_covered
 }
 
 #[cfg(test)]
@@ -71,6 +92,7 @@ mod tests {
     use super::*;
 
     const HISTORY: History = History { system_identifier: 7, timeline: 1 };
+    const IDENTITY: &str = "database 1, tables 2 3, origin 4";
     const BEATEN: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
     /// A replica that remembers its own beat, and maybe another's.
@@ -94,8 +116,20 @@ mod tests {
         super::judge(history, fences, remembered, BEATEN)
     }
 
+    /// What a database without fences says.
+    fn of_database(identity: &str, noted: Option<&str>) -> Fences {
+        let noted_identity = noted.map(ToOwned::to_owned);
+        let (newest, beats) = (None, HashMap::new());
+        Fences { identity: identity.into(), noted_identity, newest, up: 0, beats }
+    }
+
     fn fences(up: i32, beat: Option<i64>) -> Fences {
-        Fences { newest: Some((up.max(2), Some(HISTORY))), up, beats: beats(beat, None) }
+        Fences {
+            newest: Some((up.max(2), Some(HISTORY))),
+            up,
+            beats: beats(beat, None),
+            ..of_database(IDENTITY, Some(IDENTITY))
+        }
     }
 
     #[test]
@@ -116,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_new_database_gets_its_first() {
-        let fences = Fences { newest: None, up: 0, beats: HashMap::new() };
+        let fences = of_database(IDENTITY, None);
         assert_eq!(judge(Some(HISTORY), &fences, None), Some(Cause::First));
     }
 
@@ -128,6 +162,28 @@ mod tests {
         };
         assert_eq!(other(8, 1), Some(Cause::OtherCluster));
         assert_eq!(other(7, 2), Some(Cause::OtherTimeline));
+    }
+
+    #[test]
+    fn another_database_is_found_whatever_else_changed() {
+        let restored = |noted, history, remembered| {
+            let known = of_database("database 5, tables 6 7, origin 8", noted);
+            let Fences { identity, noted_identity, .. } = known;
+            let fences = Fences { identity, noted_identity, ..fences(2, Some(4)) };
+            judge(Some(history), &fences, remembered)
+        };
+        let promoted = History { timeline: 2, ..HISTORY };
+        let moved = History { system_identifier: 8, ..HISTORY };
+        let known = remembered(None);
+        for remembered in [None, Some(&known)] {
+            let noted = Some(IDENTITY);
+            assert_eq!(restored(noted, HISTORY, remembered), Some(Cause::OtherDatabase));
+            assert_eq!(restored(noted, promoted, remembered), Some(Cause::OtherDatabase));
+            assert_eq!(restored(noted, moved, remembered), Some(Cause::OtherCluster));
+        }
+        assert_eq!(restored(None, HISTORY, None), Some(Cause::Noted));
+        assert_eq!(restored(None, HISTORY, Some(&known)), Some(Cause::FellBack));
+        assert_eq!(restored(None, promoted, None), Some(Cause::OtherTimeline));
     }
 
     #[test]

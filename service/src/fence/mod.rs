@@ -2,7 +2,7 @@
 //!
 //! A database that was restored from a backup, or whose standby took over before it had everything, would hand spent packages
 //! out again. Each connection is asked, before anything is taken by it, whether the database is still the one that this replica
-//! knows: the same cluster, on the same timeline, with the last beat of each replica. If it isn't, a fence is raised: one-time packages
+//! knows: the same cluster, on the same timeline, the same database and tables, with the last beat of each replica. If it isn't, a fence is raised: one-time packages
 //! of before are quarantined, until their device has said that it still has their private keys. docs/decisions/0018-fence.md says
 //! what this finds and what it can't.
 
@@ -161,12 +161,13 @@ impl FenceGuard {
                 return Ok(fences);
             };
             let up = match cause {
-                Cause::First => false,
+                Cause::First | Cause::Noted => false,
                 Cause::OtherTimeline => !self.synchronous_standbys,
-                Cause::OtherCluster | Cause::FellBack => true,
+                Cause::OtherCluster | Cause::OtherDatabase | Cause::FellBack => true,
             };
             let number = newest.map_or(0, |newest| newest.saturating_add(1));
-            let fence = NewFence { number, cause: cause.as_str(), history, up };
+            let fence =
+                NewFence { number, cause: cause.as_str(), history, identity: &fences.identity, up };
             if session.raise_fence(&fence, self.clock.now()).await? && up {
                 let cause = fence.cause;
                 tracing::error!(

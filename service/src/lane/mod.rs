@@ -92,6 +92,8 @@ pub struct LaneRules {
     pub revocation_grace: SignedDuration,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How much of its lifetime a package must have left when it is stored.
+    pub min_remaining: SignedDuration,
     /// What holders have used of their limits.
     pub limits: Arc<Limits>,
     /// What is remembered of the database.

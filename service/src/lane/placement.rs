@@ -5,8 +5,7 @@ use crate::types::Bucket;
 /// The number of the lane that serves a bucket, out of `lanes`, of which there must be one at least.
 ///
 /// A user always has the same lane, so that calls for one device gather in one statement, and don't wait for each other in
-/// two. On one PostgreSQL any spread will do. On a distributed one, buckets of one shard belong in one lane: then a batch
-/// is the business of a single node.
+/// two.
 pub(super) fn lane_of(bucket: Bucket, lanes: usize) -> usize {
     usize::from(bucket.number().unsigned_abs()) % lanes
 }

@@ -3,7 +3,7 @@
 use super::{LaneRules, Work};
 use crate::{
     pool::validation::ValidKeyPackage,
-    store::{DeviceKey, Session, StoreError, StoredOutcome, UploadItem},
+    store::{DeviceKey, Session, StoreError, StoredOutcome, UploadItem, UploadTerms},
     types::KeyPackageRef,
 };
 use std::{collections::HashSet, sync::Arc};
@@ -54,7 +54,13 @@ impl Work for Upload {
                     })
                 })
                 .collect();
-            let outcomes = session.upload(&items, self.rules.cap, self.rules.clock.now()).await?;
+            let now = self.rules.clock.now();
+            let terms = UploadTerms {
+                cap: self.rules.cap,
+                now,
+                min_not_after: now + self.rules.min_remaining,
+            };
+            let outcomes = session.upload(&items, terms).await?;
             let mut outcomes = outcomes.into_iter();
             for call in round {
                 replies[call] = outcomes.by_ref().take(calls[call].packages.len()).collect();

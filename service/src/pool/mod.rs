@@ -25,7 +25,7 @@ pub use upload::{UploadReport, UploadResult};
 pub use watch::Watch;
 
 use crate::{
-    clock::{Clock, MAX_SKEW},
+    clock::MAX_SKEW,
     fence::FenceGuard,
     lane::{LaneKind, LaneRules, Lanes},
     limits::Limits,
@@ -64,7 +64,6 @@ pub struct KeyPackagePool {
 struct Inner {
     store: Store,
     lanes: Lanes,
-    clock: Arc<dyn Clock>,
     policy: Policy,
     limits: Arc<Limits>,
     fence: Arc<FenceGuard>,
@@ -75,23 +74,24 @@ struct Inner {
 }
 
 impl KeyPackagePool {
-    /// Pools on a store, under a policy. Must be called within a Tokio runtime, where its tasks run until the last clone is
-    /// dropped.
+    /// Pools on a store, by its clock, under a policy. Must be called within a Tokio runtime, where its tasks run until the last
+    /// clone is dropped.
     #[must_use]
-    pub fn new(store: Store, clock: Arc<dyn Clock>, policy: Policy, tasks: &Supervisor) -> Self {
+    pub fn new(store: Store, policy: Policy, tasks: &Supervisor) -> Self {
+        let clock = store.clock();
         let limits = Arc::new(Limits::new(&policy.rates));
         let fence = Arc::new(FenceGuard::new(clock.clone(), policy.synchronous_standbys));
         let rules = LaneRules {
             clock: clock.clone(),
             revocation_grace: policy.revocation_grace,
             cap: policy.cap,
+            min_remaining: policy.validation.min_remaining,
             limits: limits.clone(),
             fence: fence.clone(),
         };
         let inner = Arc::new(Inner {
             lanes: Lanes::start(&store, &rules, &policy.lanes, tasks),
             store,
-            clock,
             calls: Semaphore::new(policy.max_calls_in_flight),
             limits,
             fence,
@@ -120,7 +120,7 @@ impl KeyPackagePool {
     }
 
     pub(crate) fn now(&self) -> jiff::Timestamp {
-        self.inner.clock.now()
+        self.store().clock().now()
     }
 
     /// Whether a call that goes to lanes of a kind is refused as overloaded, whatever it asks for. So it need not be read.
@@ -154,23 +154,7 @@ impl KeyPackagePool {
     /// # Errors
     /// If the database fails.
     pub async fn sweep(&self) -> Result<Purged, PoolError> {
-        self.sweep_at(self.now()).await
-    }
-
-    /// The same, but nothing if the clocks of service and database differ: by a clock that is ahead, tombstones would be
-    /// purged of packages that others still accept.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn sweep_if_clocks_agree(&self) -> Result<Option<Purged>, PoolError> {
         let now = self.now();
-        if self.store().check(now).await?.clock_skew.abs() > MAX_SKEW {
-            return Ok(None);
-        }
-        self.sweep_at(now).await.map(Some)
-    }
-
-    async fn sweep_at(&self, now: jiff::Timestamp) -> Result<Purged, PoolError> {
         let mut purged = Purged::default();
         for buckets in Bucketful::all(SWEPT_BUCKETS) {
             let expired_before = now - self.policy().keep_expired;
@@ -179,6 +163,18 @@ impl KeyPackagePool {
         }
         self.inner.fence.sweep(self.store()).await?;
         Ok(purged)
+    }
+
+    /// The same, but nothing if the clocks of machine and database differ: one of them is wrong, and what was purged by mistake
+    /// is gone.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn sweep_if_clocks_agree(&self) -> Result<Option<Purged>, PoolError> {
+        if self.store().check().await?.clock_skew.abs() > MAX_SKEW {
+            return Ok(None);
+        }
+        self.sweep().await.map(Some)
     }
 
     /// Counts the pools in some buckets by their health, and says when.

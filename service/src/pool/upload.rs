@@ -132,6 +132,8 @@ fn stored(reference: KeyPackageRef, outcome: Option<StoredOutcome>) -> UploadRes
         Some(StoredOutcome::OtherDevice) => RejectionReason::BelongsToOtherDevice,
         Some(StoredOutcome::InitKeyReused) => RejectionReason::InitKeyReused,
         Some(StoredOutcome::Full) => RejectionReason::PoolFull,
+        Some(StoredOutcome::Expired) => RejectionReason::Expired,
+        Some(StoredOutcome::NotYetValid) => RejectionReason::NotYetValid,
         Some(StoredOutcome::Contended) | None => RejectionReason::Invalid,
     };
     UploadResult::Rejected(rejection(reason, reference))

@@ -7,13 +7,13 @@ use super::{
 };
 use crate::{
     causes::causes,
-    clock::{Clock, MAX_SKEW},
+    clock::MAX_SKEW,
     store::{Fault, Store, requirements::why_away},
     telemetry::catalogue::{
         CLOCK_SKEW, DATABASE_AVAILABLE, DATABASE_CONNECTIONS, DATABASE_WAITING,
     },
 };
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, time::Duration};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,6 @@ pub(super) struct Checks {
     pub(super) access: Access,
     /// Shut until the database was found fit.
     pub(super) store: Store,
-    pub(super) clock: Arc<dyn Clock>,
     /// Whether an older schema is migrated.
     pub(super) migrate: bool,
     pub(super) teller: Teller,
@@ -120,11 +119,11 @@ impl Checks {
         } else {
             self.access.inspect().await?;
         }
-        require_known_schema(&self.store, &*self.clock).await
+        require_known_schema(&self.store).await
     }
 
     async fn look(&self) -> Option<Obstacle> {
-        let check = self.store.check(self.clock.now()).await;
+        let check = self.store.check().await;
         DATABASE_AVAILABLE.with([]).set(f64::from(u8::from(check.is_ok())));
         let check = match check {
             Ok(check) => check,

@@ -2,7 +2,6 @@
 
 use super::{ServerError, credentials::connector};
 use crate::{
-    clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
     store::{Connector, Fault, SchemaState, Store, migrate, requirements::faults},
@@ -131,10 +130,7 @@ impl Access {
 }
 
 /// Fails unless the schema is one that serves this version.
-pub(crate) async fn require_known_schema(
-    store: &Store,
-    clock: &dyn Clock,
-) -> Result<(), ServerError> {
-    let schema = store.check(clock.now()).await?.schema;
+pub(crate) async fn require_known_schema(store: &Store) -> Result<(), ServerError> {
+    let schema = store.check().await?.schema;
     if schema.unserved().is_none() { Ok(()) } else { Err(ServerError::Schema(schema)) }
 }

@@ -105,14 +105,18 @@ impl Server {
             None => None,
         };
         let database = Database::open(config).await?;
-        let store =
-            Store::new(database.connector().clone(), config.database_connections, CONNECTION_WAIT)?;
+        let store = Store::new(
+            database.connector().clone(),
+            clock.clone(),
+            config.database_connections,
+            CONNECTION_WAIT,
+        )?;
         store.shut();
 
         let tasks = Supervisor::default();
         let authenticator = Authenticator::new(&config.auth, clock.clone(), &tasks)?;
         let policy = config.policy()?;
-        let pool = KeyPackagePool::new(store.clone(), clock.clone(), policy.clone(), &tasks);
+        let pool = KeyPackagePool::new(store.clone(), policy.clone(), &tasks);
         let teller = Teller::new();
         let readiness = Readiness::new(teller.subscribe(), tasks.ended());
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -124,7 +128,7 @@ impl Server {
             .layer(OverloadLayer::new(pool.clone()))
             .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
             .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal))
-            .layer(LongStreamLayer::new(clock.clone(), drain.clone()))
+            .layer(LongStreamLayer::new(clock, drain.clone()))
             .add_service(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())
@@ -168,7 +172,6 @@ impl Server {
         let checks = Checks {
             access: database.access().clone(),
             store: store.clone(),
-            clock,
             migrate: config.migrate_on_start,
             teller: teller.clone(),
             unfit: sender,

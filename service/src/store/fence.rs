@@ -14,7 +14,7 @@ const LIST_FENCES: &str = include_str!("sql/list_fences.sql");
 const BEAT: &str = include_str!("sql/beat.sql");
 const PURGE_BEATS: &str = include_str!("sql/purge_beats.sql");
 
-/// Which history a database has. Two histories have nothing in common but their beginning, if that.
+/// Which history a cluster has. Two histories have nothing in common but their beginning, if that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct History {
     /// PostgreSQL's identifier of the cluster, drawn when it was made.
@@ -35,7 +35,11 @@ pub struct Beat {
 /// What a database says of its fences, and of the beats of all replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fences {
-    /// The newest fence, up or not, and the history that the database had then, if it could tell; none if no service has ever
+    /// Which database it is, and which tables: a restore makes others, even within a cluster.
+    pub identity: String,
+    /// Which it was when a fence was last raised by a service that noted it.
+    pub noted_identity: Option<String>,
+    /// The newest fence, up or not, and the history that the cluster had then, if it could tell; none if no service has ever
     /// looked.
     pub newest: Option<(i32, Option<History>)>,
     /// The newest fence that is up; 0 if there is none. A package that was vouched for before it is quarantined.
@@ -46,14 +50,16 @@ pub struct Fences {
 
 /// A fence to raise.
 #[derive(Debug, Clone, Copy)]
-pub struct NewFence {
+pub struct NewFence<'a> {
     /// Its number: that of the newest fence, and one more.
     pub number: i32,
     /// Why it is raised.
     pub cause: &'static str,
-    /// The history that the database has now, if it can tell.
+    /// The history that the cluster has now, if it can tell.
     pub history: Option<History>,
-    /// Whether it keeps anything back; else it only notes the history.
+    /// Which database it is now, and which tables.
+    pub identity: &'a str,
+    /// Whether it keeps anything back; else it only notes history and identity.
     pub up: bool,
 }
 
@@ -71,7 +77,7 @@ pub struct FenceRow {
 }
 
 impl Session {
-    /// The database's history; none if it can't tell, as a database that only speaks PostgreSQL's protocol.
+    /// The cluster's history; none if it can't tell, as a database that only speaks PostgreSQL's protocol.
     ///
     /// # Errors
     /// If the database fails, or is a standby: nothing can be written there.
@@ -97,7 +103,13 @@ impl Session {
             Some(number) => Some((number, history(row)?)),
             None => None,
         };
-        Ok(Fences { newest, up: get(row, "up")?, beats: beats(row)? })
+        Ok(Fences {
+            identity: get(row, "identity")?,
+            noted_identity: get(row, "noted_identity")?,
+            newest,
+            up: get(row, "up")?,
+            beats: beats(row)?,
+        })
     }
 
     /// Raises a fence, unless there is one of its number already: then it returns false.
@@ -106,13 +118,20 @@ impl Session {
     /// If the database fails.
     pub async fn raise_fence(
         &mut self,
-        fence: &NewFence,
+        fence: &NewFence<'_>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (system_identifier, timeline) =
             fence.history.map(|history| (history.system_identifier, history.timeline)).unzip();
-        let params: [&(dyn ToSql + Sync); 6] =
-            [&fence.number, &now, &fence.cause, &system_identifier, &timeline, &fence.up];
+        let params: [&(dyn ToSql + Sync); 7] = [
+            &fence.number,
+            &now,
+            &fence.cause,
+            &system_identifier,
+            &timeline,
+            &fence.identity,
+            &fence.up,
+        ];
         Ok(!self.rows(RAISE_FENCE, &params).await?.is_empty())
     }
 

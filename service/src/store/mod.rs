@@ -45,12 +45,14 @@ pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
 pub use survey::{LowPool, SurveyRow};
 pub use sweep::{Bucketful, Purged};
-pub use upload::{StoredOutcome, UploadItem};
+pub use upload::{StoredOutcome, UploadItem, UploadTerms};
 
-use crate::types::{Bucket, DeviceId, UserId};
+use crate::{
+    clock::Clock,
+    types::{Bucket, DeviceId, UserId},
+};
 use circuit::Circuit;
 use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
-use jiff::Timestamp;
 use lent::Lent;
 use observe::Observed;
 use session::Look;
@@ -80,6 +82,8 @@ const CONFLICT_RETRIES: usize = 5;
 #[derive(Clone)]
 pub struct Store {
     connector: Connector,
+    /// Told what the database's clock shows, with each connection and each check.
+    clock: Arc<dyn Clock>,
     pool: Pool,
     circuit: Circuit,
     /// The connection of [`Self::check`]: the pool's may all be busy.
@@ -121,12 +125,13 @@ impl DeviceKey {
 
 impl Store {
     /// Prepares a pool of at most `connections` connections; none is opened yet. A caller that gets none within
-    /// `wait` fails.
+    /// `wait` fails. The clock is told what the database's shows.
     ///
     /// # Errors
     /// If the pool can't be built.
     pub fn new(
         connector: Connector,
+        clock: Arc<dyn Clock>,
         connections: usize,
         wait: Duration,
     ) -> Result<Self, StoreError> {
@@ -147,7 +152,7 @@ impl Store {
             .map_err(StoreError::internal)?;
         // Longer than an attempt to connect, and what passes between two checks.
         let circuit = Circuit::new(connector.patience() + Duration::from_millis(500));
-        Ok(Self { connector, pool, circuit, checking: Arc::default() })
+        Ok(Self { connector, clock, pool, circuit, checking: Arc::default() })
     }
 
     /// Makes a connection of its own, beside the pool's.
@@ -161,7 +166,7 @@ impl Store {
 
     async fn connect(&self) -> Result<Session, StoreError> {
         let began = Instant::now();
-        let session = Session::connect(&self.connector, self.circuit.clone()).await;
+        let session = Session::connect(&self.connector, self.circuit.clone(), &*self.clock).await;
         self.circuit.note(began, &session);
         session
     }
@@ -186,20 +191,26 @@ impl Store {
         self.circuit.opened().await;
     }
 
+    /// The time, as the database has it once it was asked.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Closes every connection of the pool; callers that wait for one fail.
     pub fn close(&self) {
         self.pool.close();
     }
 
-    /// How far the database's clock is from `now`, whether the database is as it must be for new sessions, and whether the schema
-    /// is the one that this version knows.
+    /// How far the database's clock is from the machine's, whether the database is as it must be for new sessions, and whether
+    /// the schema is the one that this version knows. Tells the clock.
     ///
     /// Asked again and again, it also finds out when the database is away and when it is back. One that does not answer in
     /// time has fallen silent: whatever waits for it is given up, and fails.
     ///
     /// # Errors
     /// If the database can't be asked.
-    pub async fn check(&self, now: Timestamp) -> Result<Check, StoreError> {
+    pub async fn check(&self) -> Result<Check, StoreError> {
         let (asked, patience) = (Instant::now(), self.connector.patience());
         let looked = timeout(patience, self.look())
             .await
@@ -211,13 +222,16 @@ impl Store {
             self.pool.retain(|_, _| false);
         }
         let (mut checking, look) = looked?;
+        self.clock.note(&look.clock);
+        let machine = self.clock.machine() - look.clock.moment().elapsed();
+        let clock_skew = look.clock.time.duration_since(machine);
         // Not put back unless all went well.
         let schema = timeout(patience, checking.session.schema());
         let schema = schema.await.map_err(StoreError::unavailable)??;
         *self.checking() = Some(checking);
         let mut faults = look.faults;
         faults.extend(self.circuit.refuses_writes().then_some(Fault::RefusesWrites));
-        Ok(Check { clock_skew: look.time.duration_since(now), faults, schema })
+        Ok(Check { clock_skew, faults, schema })
     }
 
     async fn look(&self) -> Result<(Checking, Look), StoreError> {
@@ -244,7 +258,7 @@ impl Store {
     /// Looks at the database by a new session, because others than this one began with other settings, as `ALTER DATABASE` and
     /// `ALTER ROLE` leave them.
     async fn renew(&self, checking: &mut Checking, look: &mut Look) -> Result<(), StoreError> {
-        match Session::connect(&self.connector, self.circuit.clone()).await {
+        match Session::connect(&self.connector, self.circuit.clone(), &*self.clock).await {
             Ok(mut session) => {
                 let defaults = std::mem::replace(look, session.look().await?).defaults;
                 // No session of before is used again once it is idle.
@@ -334,7 +348,7 @@ pub struct Connections {
 /// What [`Store::check`] found.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// The database's time less the service's.
+    /// The database's time less the machine's.
     pub clock_skew: jiff::SignedDuration,
     /// Why keypool can't keep its promises on it, what does not pass first.
     pub faults: Vec<Fault>,

@@ -6,7 +6,7 @@ use super::{
     requirements::{CHECK, Facts, Fault},
     schema_state,
 };
-use jiff::Timestamp;
+use crate::clock::{Clock, Reading};
 use std::{
     collections::HashMap,
     fmt,
@@ -42,8 +42,8 @@ pub struct Session {
 
 /// What the check finds.
 pub(super) struct Look {
-    /// The database's time.
-    pub(super) time: Timestamp,
+    /// What the database's clock shows.
+    pub(super) clock: Reading,
     /// Why keypool can't use it, what does not pass first.
     pub(super) faults: Vec<Fault>,
     /// Changes with the settings that new sessions begin with.
@@ -96,6 +96,7 @@ impl Session {
     pub(super) async fn connect(
         connector: &Connector,
         circuit: Circuit,
+        clock: &dyn Clock,
     ) -> Result<Self, StoreError> {
         let generation = circuit.generation();
         let connect = async {
@@ -108,7 +109,11 @@ impl Session {
             }));
             let settings = format!("{SESSION}; {LANE_SESSION}");
             connection.drive(client.batch_execute(&settings)).await?;
-            Ok(Self { client, connection, statements: HashMap::new(), circuit, generation })
+            let statements = HashMap::new();
+            let mut session = Self { client, connection, statements, circuit, generation };
+            // Nothing is handed out before the database's time is known.
+            clock.note(&session.look().await?.clock);
+            Ok(session)
         };
         timeout(connector.patience(), connect)
             .await
@@ -186,12 +191,16 @@ impl Session {
         self.connection.answer(transaction).await
     }
 
-    /// The time of the database, and whether it is as it must be.
+    /// What the database's clock shows, and whether the database is as it must be.
     pub(super) async fn look(&mut self) -> Result<Look, StoreError> {
+        // Prepared before, so that the clock is read in one round trip.
+        self.statement(CHECK).await?;
+        let asked = Instant::now();
         let rows = self.rows(CHECK, &[]).await?;
+        let answered = Instant::now();
         let row = rows.first().ok_or_else(|| StoreError::internal("no row of the check"))?;
-        let time = get(row, "time")?;
-        Ok(Look { time, faults: Facts::of(row)?.faults(), defaults: get(row, "defaults")? })
+        let clock = Reading { time: get(row, "time")?, asked, answered };
+        Ok(Look { clock, faults: Facts::of(row)?.faults(), defaults: get(row, "defaults")? })
     }
 
     /// The schema, compared with the one that this version knows.

@@ -19,6 +19,17 @@ pub struct UploadItem {
     pub package: Arc<ValidKeyPackage>,
 }
 
+/// What packages are stored by.
+#[derive(Debug, Clone, Copy)]
+pub struct UploadTerms {
+    /// How many one-time packages of each cipher suite a device may have.
+    pub cap: u32,
+    /// The time.
+    pub now: Timestamp,
+    /// When the lifetime of each package must end at the earliest.
+    pub min_not_after: Timestamp,
+}
+
 /// What became of a valid package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredOutcome {
@@ -38,6 +49,10 @@ pub enum StoredOutcome {
     Full,
     /// Another transaction has locked the device: nothing is known yet.
     Contended,
+    /// By now, too little is left of its lifetime.
+    Expired,
+    /// Its lifetime has not begun, as the database's clock was set back.
+    NotYetValid,
 }
 
 impl StoredOutcome {
@@ -47,17 +62,15 @@ impl StoredOutcome {
 }
 
 impl Session {
-    /// Stores packages, at most `cap` one-time packages of a device and cipher suite, in one transaction. Outcomes are
-    /// in the items' order. No two items may have the same ref or the same init key. Devices that another transaction has
-    /// locked are passed over.
+    /// Stores packages within the terms, in one transaction. Outcomes are in the items' order. No two items may have the same ref
+    /// or the same init key. Devices that another transaction has locked are passed over.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe: what was stored is [`StoredOutcome::Present`] then.
     pub async fn upload(
         &mut self,
         items: &[UploadItem],
-        cap: u32,
-        now: Timestamp,
+        terms: UploadTerms,
     ) -> Result<Vec<StoredOutcome>, StoreError> {
         let mut outcomes = HashMap::new();
         for _ in 0..=CONFLICT_RETRIES {
@@ -69,7 +82,7 @@ impl Session {
             let batch: Vec<&UploadItem> = waiting.iter().map(|&item| &items[item]).collect();
             // An item without an outcome raced with another device's upload of the same key, and is there to be seen now;
             // or its transaction was rolled back for another device's sake.
-            for (item, outcome) in self.upload_once(&batch, cap, now).await? {
+            for (item, outcome) in self.upload_once(&batch, terms).await? {
                 outcomes.insert(waiting[item], outcome);
             }
         }
@@ -82,14 +95,14 @@ impl Session {
     async fn upload_once(
         &mut self,
         items: &[&UploadItem],
-        cap: u32,
-        now: Timestamp,
+        terms: UploadTerms,
     ) -> Result<Vec<(usize, StoredOutcome)>, StoreError> {
         let devices: BTreeSet<&DeviceKey> = items.iter().map(|item| &item.device).collect();
         let bucket: Vec<_> = devices.iter().map(|device| device.bucket.number()).collect();
         let user: Vec<_> = devices.iter().map(|device| device.user.as_str()).collect();
         let device: Vec<_> = devices.iter().map(|device| device.device.as_str()).collect();
         let columns = Columns::of(items);
+        let UploadTerms { cap, now, min_not_after } = terms;
         let cap = i64::from(cap);
 
         let judge = |rows: Vec<Row>| {
@@ -117,7 +130,7 @@ impl Session {
         // Two statements, so that the second sees what the upload before it has added.
         self.transaction(
             (LOCK_DEVICES, &[&bucket, &user, &device, &now]),
-            (UPLOAD, &columns.params(&now, &cap)),
+            (UPLOAD, &columns.params(&now, &cap, &min_not_after)),
             judge,
         )
         .await
@@ -134,6 +147,8 @@ fn outcome(row: &Row) -> Result<Option<StoredOutcome>, StoreError> {
         "init_key_reused" => StoredOutcome::InitKeyReused,
         "full" => StoredOutcome::Full,
         "locked" => StoredOutcome::Contended,
+        "expired" => StoredOutcome::Expired,
+        "not_yet_valid" => StoredOutcome::NotYetValid,
         "raced" => return Ok(None),
         other => return Err(StoreError::internal(format!("unknown outcome {other}"))),
     }))
@@ -178,7 +193,12 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn params<'p>(&'p self, now: &'p Timestamp, cap: &'p i64) -> [&'p (dyn ToSql + Sync); 15] {
+    fn params<'p>(
+        &'p self,
+        now: &'p Timestamp,
+        cap: &'p i64,
+        min_not_after: &'p Timestamp,
+    ) -> [&'p (dyn ToSql + Sync); 16] {
         [
             &self.item,
             &self.bucket,
@@ -195,6 +215,7 @@ impl<'a> Columns<'a> {
             &self.key_package,
             now,
             cap,
+            min_not_after,
         ]
     }
 }

@@ -69,6 +69,14 @@ impl TestServer {
         Self::start_on(self.database.clone(), self.clock.clone(), |_| {}).await
     }
 
+    /// Starts one more service on the same database, on a machine whose clock is so far ahead.
+    ///
+    /// # Panics
+    /// If it can't.
+    pub async fn replica_ahead(&self, ahead: SignedDuration) -> Self {
+        Self::start_on(self.database.clone(), self.clock.fellow(ahead), |_| {}).await
+    }
+
     async fn start_on(
         database: Arc<TestDatabase>,
         clock: ShiftedClock,
@@ -94,7 +102,7 @@ impl TestServer {
         format!("{}://{}", self.server.scheme(), self.server.address())
     }
 
-    /// The service's clock. All replicas share it.
+    /// The service's clock. Moving it moves the time of all replicas.
     #[must_use]
     pub fn clock(&self) -> &ShiftedClock {
         &self.clock
@@ -111,7 +119,12 @@ impl TestServer {
     /// # Panics
     /// If the database fails.
     pub async fn raise_fence(&self) {
-        let store = Store::new(Connector::plain(self.database.config()), 1, PATIENCE);
+        let store = Store::new(
+            Connector::plain(self.database.config()),
+            Arc::new(self.clock.clone()),
+            1,
+            PATIENCE,
+        );
         let store = store.expect("a pool can be built");
         store.raise_fence_by_hand(self.clock.now()).await.expect("the database serves");
     }

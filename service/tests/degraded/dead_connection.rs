@@ -7,7 +7,7 @@ use keypool_service::{
     testing::database::TestDatabase,
     types::{DeviceId, Holder, KeyPackageRef, ReservationId, UserId},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 fn release() -> ReleaseItem {
     ReleaseItem {
@@ -28,7 +28,9 @@ async fn a_lane_gives_up_a_connection_that_says_nothing() {
     migrate(&Connector::plain(database.config()), None).await.unwrap();
     let network = Network::before(&database);
     let config = network.url(&database.url()).parse().unwrap();
-    let store = Store::new(Connector::plain(config), 1, Duration::from_secs(5)).unwrap();
+    let store =
+        Store::new(Connector::plain(config), Arc::new(SystemClock), 1, Duration::from_secs(5))
+            .unwrap();
     let mut session = store.session().await.unwrap();
     assert!(session.release(&[release()], SystemClock.now()).await.unwrap().is_empty());
 

@@ -5,7 +5,9 @@ use super::{
     support::{
         assert_balanced,
         calls::{ending_in, eventually, named, reserve_one, revoke_all, spend_log},
-        client, fill, pool, spend, upload,
+        client, fill,
+        locks::connect,
+        pool, spend, upload,
     },
     use_one,
 };
@@ -137,14 +139,14 @@ async fn replicas_that_sweep_at_once_count_nothing_twice() {
 async fn the_service_sweeps_by_itself() {
     let server = TestServer::start_with(|config| {
         config.sweep_interval = SignedDuration::from_millis(50);
-        config.pool.keep_expired = SignedDuration::ZERO;
-        config.validation.min_remaining = SignedDuration::ZERO;
     })
     .await;
     let mut client = client(&server).await;
+    upload(&mut client, "bob", "phone", ending_in("bob", "phone", HOUR).make_many(3)).await;
     // Its clock is not moved: then it would not sweep.
-    let maker = ending_in("bob", "phone", SignedDuration::from_secs(3));
-    upload(&mut client, "bob", "phone", maker.make_many(3)).await;
+    let owner = connect(&server.database().config()).await;
+    let age = "UPDATE key_package SET not_after = not_after - interval '3 days'";
+    owner.batch_execute(age).await.unwrap();
     eventually("the sweeper purges", async || {
         pool(&mut client.clone(), "bob", "phone").await.purged == 3
     })

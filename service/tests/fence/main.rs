@@ -5,6 +5,7 @@
 mod by_hand;
 mod failover;
 mod quarantine;
+mod rebuilt;
 mod restored;
 #[path = "../support/mod.rs"]
 mod support;
@@ -15,7 +16,7 @@ use keypool_service::{
     store::{Connector, FenceRow, Store},
     testing::server::TestServer,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use support::{
     Client,
     calls::{eventually, named, reserve_one},
@@ -25,7 +26,8 @@ use support::{
 use tokio_postgres::Config;
 
 fn store(database: Config) -> Store {
-    Store::new(Connector::plain(database), 1, Duration::from_secs(30)).unwrap()
+    Store::new(Connector::plain(database), Arc::new(SystemClock), 1, Duration::from_secs(30))
+        .unwrap()
 }
 
 async fn lift(server: &TestServer) {

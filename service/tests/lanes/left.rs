@@ -8,7 +8,7 @@ use keypool_service::{
     testing::server::TestServer,
     types::Holder,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const HELD: &str =
     "SELECT count(*) FROM one_time WHERE reservation_id IS NOT NULL AND user_id = 'bob'";
@@ -157,8 +157,13 @@ async fn giving_back_spares_what_was_asked_for_again() {
     let two = pool.reserve(request("r", &["bob"])).await.unwrap().reservation;
     assert_eq!(one.expires_at(), two.expires_at(), "the same answer");
 
-    let store = Store::new(Connector::plain(server.database().config()), 1, Duration::from_secs(5))
-        .unwrap();
+    let store = Store::new(
+        Connector::plain(server.database().config()),
+        Arc::new(SystemClock),
+        1,
+        Duration::from_secs(5),
+    )
+    .unwrap();
     let mut session = store.session().await.unwrap();
     for (answer, given_back) in [(one, 0), (two, 1)] {
         let package = answer.packages[0].clone();

@@ -35,7 +35,7 @@ const WHOLE: [&str; 7] =
     ["overview", "lowest_pools", "survey", "check", "examine", "missing_rights", "grants"];
 
 /// Tables of a few rows, whatever the service keeps.
-const SMALL: [&str; 2] = ["fence", "beat"];
+const SMALL: [&str; 4] = ["fence", "beat", "origin", "pg_database"];
 
 /// The settings with which the service plans.
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off";

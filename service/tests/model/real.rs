@@ -111,8 +111,12 @@ impl Real {
 }
 
 fn replica(database: &TestDatabase, clock: &StillClock) -> (KeyPackagePool, Store) {
-    let store =
-        Store::new(Connector::plain(database.config()), 2, Duration::from_secs(30)).unwrap();
-    let clock = Arc::new(clock.clone());
-    (KeyPackagePool::new(store.clone(), clock, policy(), &Supervisor::default()), store)
+    let store = Store::new(
+        Connector::plain(database.config()),
+        Arc::new(clock.clone()),
+        2,
+        Duration::from_secs(30),
+    )
+    .unwrap();
+    (KeyPackagePool::new(store.clone(), policy(), &Supervisor::default()), store)
 }

@@ -13,4 +13,5 @@ mod lapsed;
 mod last_resort;
 mod lost_reply;
 mod once;
+mod skew;
 mod stale;

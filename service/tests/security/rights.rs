@@ -126,6 +126,7 @@ async fn the_runtime_role_can_not_change_what_was_handed_out() {
     refused(&runtime, "UPDATE key_package SET key_package = ''").await;
     refused(&runtime, "TRUNCATE spend_log").await;
     refused(&runtime, "ALTER TABLE spend_log DISABLE ROW LEVEL SECURITY").await;
+    refused(&runtime, "UPDATE origin SET one = one").await;
     refused(&runtime, "CREATE TABLE mine ()").await;
     // These are rights of the role, but not on these rows.
     for statement in [

@@ -8,6 +8,7 @@ mod support;
 mod concurrent;
 mod hostile;
 mod last_resort;
+mod late;
 mod rejected;
 mod remembered;
 mod stored;

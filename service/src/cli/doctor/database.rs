@@ -3,12 +3,12 @@
 use super::finding::Findings;
 use crate::{
     causes::causes,
-    clock::{Clock, MAX_SKEW, SystemClock},
+    clock::{DatabaseClock, MAX_SKEW},
     config::Config,
     server::Database,
     store::{Check, Examined, Fault, SchemaState, Store, StoreError},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,9 +56,10 @@ async fn look(
     database: &Database,
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
-    let store = Store::new(database.connector().clone(), 1, PATIENCE)?;
+    let store =
+        Store::new(database.connector().clone(), Arc::new(DatabaseClock::default()), 1, PATIENCE)?;
     let examined = store.examine().await?;
-    let check = store.check(SystemClock.now()).await?;
+    let check = store.check().await?;
     server(config, &examined, &check.faults, findings);
     clocks(&check, findings);
     if schema(config, check.schema, findings) {

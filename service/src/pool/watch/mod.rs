@@ -24,7 +24,7 @@ impl Inner {
     /// Reads watched devices in one statement, and tells watchers of those that changed.
     async fn look_at(&self, devices: &[DeviceKey]) -> Result<(), StoreError> {
         let mut rows: HashMap<usize, Signature> = HashMap::new();
-        for row in self.store.watch(devices, self.clock.now()).await? {
+        for row in self.store.watch(devices, self.store.clock().now()).await? {
             rows.entry(row.item).or_default().push(self.sign(row));
         }
         for (item, device) in devices.iter().enumerate() {

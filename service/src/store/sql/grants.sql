@@ -1,7 +1,7 @@
 /* keypool: grants */
 -- Every right that the service needs to run, and no other.
 GRANT USAGE ON SCHEMA {schema} TO {role};
-GRANT SELECT ON refinery_schema_history, served_schema TO {role};
+GRANT SELECT ON refinery_schema_history, served_schema, origin TO {role};
 GRANT SELECT, INSERT, UPDATE (last_upload_at) ON device TO {role};
 GRANT SELECT, INSERT, UPDATE (accepted, purged) ON pool TO {role};
 GRANT SELECT, INSERT, DELETE ON key_package TO {role};

@@ -1,5 +1,7 @@
 /* keypool: upload */
--- Judges each package against what is stored, and stores those that pass. No two items have the same ref or the same init key.
+-- Judges each package against what is stored, and stores those that pass. No two items have the same ref or the same init key. A
+-- lifetime is judged here, at the time of the batch, after all that may have made it wait: a tombstone is purged later than that,
+-- so that what is accepted has never been here.
 WITH asked AS (
     SELECT *
     -- generate_subscripts makes the planner expect many rows: it never joins by comparing all with all.
@@ -86,6 +88,7 @@ fresh AS (
       ON p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i.device_id AND p.cipher_suite = i.cipher_suite
     WHERE i.item NOT IN (SELECT item FROM present)
       AND i.item NOT IN (SELECT item FROM init_key_reused)
+      AND i.not_before <= $14 AND i.not_after >= $16
     WINDOW newest AS (
         PARTITION BY i.bucket, i.user_id, i.device_id, i.cipher_suite, i.last_resort ORDER BY i.item DESC
     )
@@ -144,6 +147,8 @@ SELECT
         WHEN a.item IS NOT NULL THEN 'accepted'
         WHEN p.item IS NOT NULL THEN p.outcome
         WHEN r.item IS NOT NULL THEN 'init_key_reused'
+        WHEN i.not_after < $16 THEN 'expired'
+        WHEN i.not_before > $14 THEN 'not_yet_valid'
         WHEN NOT f.fits THEN 'full'
         ELSE 'raced'
     END AS outcome
