@@ -30,7 +30,11 @@ pub(crate) enum Command {
     },
     /// Be a replica
     #[command(hide = true)]
-    Replica,
+    Replica {
+        /// By how many microseconds the machine's clock is off
+        #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+        clock: i64,
+    },
 }
 
 /// How a run is made.

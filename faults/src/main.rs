@@ -61,7 +61,9 @@ async fn execute(cli: Cli) -> Result<Outcome, Error> {
     match cli.command {
         None => until_interrupted(run::run(&cli.run)).await,
         Some(Command::Check { history }) => run::check_file(&history),
-        Some(Command::Replica) => Box::pin(processes::serve::serve()).await.map(|()| Outcome::Kept),
+        Some(Command::Replica { clock }) => {
+            Box::pin(processes::serve::serve(clock)).await.map(|()| Outcome::Kept)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     Broken, Verdict,
     index::{Asked, Index},
 };
-use crate::history::{Device, Handed};
+use crate::history::{Device, Handed, Micros};
 use std::collections::BTreeSet;
 
 pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
@@ -69,10 +69,12 @@ fn alive(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Ve
 
 fn in_circulation(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Verdict) {
     let Some(story) = index.story(handed.package) else { return };
-    let revoked = story.revocations.iter().filter_map(|revocation| revocation.done).min();
-    if let Some(revoked) =
-        revoked.filter(|revoked| asked.record.invoked > *revoked && !handed.spent)
-    {
+    let surely_gone = |revoked: &Micros| {
+        asked.record.invoked > *revoked
+            && !index.restores.may_bring_back(story, *revoked, asked.record.replied)
+    };
+    let revoked = story.revocations.iter().filter_map(|revocation| revocation.done);
+    if let Some(revoked) = revoked.filter(surely_gone).min().filter(|_| !handed.spent) {
         let what = format!(
             "{}, revoked until {}, to {} at {}",
             handed.package, revoked.0, asked.reserve.reservation, asked.record.invoked.0

@@ -6,9 +6,11 @@
 
 use super::{
     Broken, Verdict,
-    index::{Asked, Index},
+    index::{Asked, Index, Story},
 };
-use crate::history::{Answer, Device, Micros, Outcome, Package, Reservation, Target};
+use crate::history::{
+    Answer, Device, Micros, Outcome, Package, Record, Reservation, Target,
+};
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -83,11 +85,19 @@ fn surely_there(index: &Index<'_>, asked: &Asked<'_>, packages: &[Package]) -> H
         !uploaded.last_resort
             && asked.reserve.accepts(uploaded.suite)
             && uploaded.not_after > record.replied.after(SHORT_LIFE)
-            && story.accepted().is_some_and(|accepted| accepted < record.invoked)
+            && was_surely_added(index, story, record)
             && story.spendings.iter().all(|spending| spending.invoked > record.replied)
             && !story.may_be_revoked_before(record.replied)
     };
     packages.iter().filter(is_there).copied().collect()
+}
+
+/// Whether it was acknowledged before a call, and is not quarantined since.
+fn was_surely_added(index: &Index<'_>, story: &Story, record: &Record) -> bool {
+    story.uploads.iter().any(|(invoked, accepted)| {
+        accepted.is_some_and(|accepted| accepted < record.invoked)
+            && !index.restores.is_between(*invoked, record.replied)
+    })
 }
 
 /// How many of these packages other calls may hold at some moment of this one.

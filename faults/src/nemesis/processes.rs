@@ -66,11 +66,16 @@ impl Rig {
                 "killed PostgreSQL's main process"
             }
         };
+        self.wait_until_recovered().await;
+        Ok(what.to_owned())
+    }
+
+    /// Waits until PostgreSQL serves after some process of it was killed.
+    pub(super) async fn wait_until_recovered(&self) {
         self.postgres.wait_until_ready().await;
         // Some of its processes may have outlived the killed one, and what is ready now may be about to recover.
         sleep(Duration::from_millis(300)).await;
         self.postgres.wait_until_ready().await;
-        Ok(what.to_owned())
     }
 
     pub(super) async fn freeze_database(&mut self) -> String {

@@ -33,6 +33,8 @@ pub(super) struct Pool {
 /// What all workers know.
 pub(super) struct Board {
     pools: Vec<Pool>,
+    /// A pool for each worker, of which no other reserves.
+    own: Vec<Pool>,
     next_reservation: AtomicU64,
 }
 
@@ -49,7 +51,13 @@ impl Board {
         let devices = (0..users)
             .flat_map(|user| (0..=user % 3).map(move |device| Device(User(user), device)));
         let pools = devices.enumerate().map(|(n, device)| Pool::new(device, n)).collect();
-        Self { pools, next_reservation: AtomicU64::new(1) }
+        let own = (0..clients).map(|n| Pool::of_one(Device(User(users + n), 0), n)).collect();
+        Self { pools, own, next_reservation: AtomicU64::new(1) }
+    }
+
+    /// The pool of a worker's own.
+    pub(super) fn own(&self, worker: u32) -> &Pool {
+        &self.own[worker as usize]
     }
 
     /// A device's pool at random.
@@ -85,6 +93,12 @@ impl Pool {
             last_resort: maker().last_resort(),
             uploaded: Mutex::default(),
         }
+    }
+
+    /// One with a single one-time package.
+    fn of_one(device: Device, number: u32) -> Self {
+        let has_last_resort = number.is_multiple_of(2);
+        Self { target: 1, has_last_resort, ..Self::new(device, 0) }
     }
 
     /// What makes its one-time packages of a cipher suite.

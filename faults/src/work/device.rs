@@ -17,6 +17,9 @@ use rand::Rng;
 /// How many packages are in one upload at most, when pools are filled.
 const CHUNK: usize = 24;
 
+/// How many packages a device uploads at most when it has taken others out of circulation.
+const REFILL: usize = 8;
+
 /// How many seconds the packages live of which one in ten is made.
 const SHORT_LIFE: std::ops::Range<i64> = 6..25;
 
@@ -57,7 +60,10 @@ impl Worker {
         if self.random.random_ratio(1, 4) {
             let again = pool.some(2, &mut self.random).into_iter();
             // Of a package from before only the bytes are known: the first upload said the rest.
-            fresh.extend(again.filter(|(_, bytes)| !bytes.is_empty()).map(|(package, bytes)| {
+            let usable = again.filter(|(package, bytes)| {
+                !bytes.is_empty() && self.habits.is_usable(*package)
+            });
+            fresh.extend(usable.map(|(package, bytes)| {
                 let not_after = Micros(0);
                 Fresh {
                     uploaded: Uploaded { package, suite: 0, last_resort: false, not_after },
@@ -68,11 +74,11 @@ impl Worker {
         self.send_upload(pool, fresh).await;
     }
 
-    /// Revokes one or two packages and, rarely, all of them.
+    /// Revokes one or two packages, or all of them, and then uploads new ones, whatever came of it.
     pub(super) async fn revoke(&mut self) {
         let board = self.board.clone();
         let pool = board.any(&mut self.random);
-        let packages = match self.random.random_ratio(1, 40) {
+        let packages = match self.random.random_ratio(1, 8) {
             true => None,
             false => {
                 let count = self.random.random_range(1..=2);
@@ -85,28 +91,36 @@ impl Worker {
             Some(packages) => Revoke::Refs(refs(packages)),
             None => Revoke::All,
         };
+        let is_all = packages.is_none();
+        self.habits.use_up(packages.clone().unwrap_or_else(|| pool.all()));
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let revoking = async {
-            match self.client.revoke(user, Some(&device), which).await {
+            match self.voice.client.revoke(user, Some(&device), which).await {
                 Ok(_) => (Outcome::Ok(Answer::Nothing), ()),
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.caller, Call::Revoke(pool.device, packages), revoking).await;
+        self.voice.call(Call::Revoke(pool.device, packages), revoking).await;
+        if is_all {
+            self.refill(pool).await;
+        }
     }
 
-    /// Says which packages the device still has: all that are remembered but one.
+    /// Says which packages the device still has, all that are remembered but one, and then uploads new ones, whatever came of
+    /// it.
     pub(super) async fn reconcile(&mut self) {
         let board = self.board.clone();
         let pool = board.any(&mut self.random);
         let mut kept = pool.all();
+        kept.retain(|package| self.habits.is_usable(*package));
         if kept.is_empty() {
             return;
         }
-        kept.swap_remove(self.random.random_range(0..kept.len()));
+        let dropped = kept.swap_remove(self.random.random_range(0..kept.len()));
+        self.habits.use_up([dropped]);
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let reconciling = async {
-            match self.client.reconcile(user, device, refs(&kept)).await {
+            match self.voice.client.reconcile(user, device, refs(&kept)).await {
                 Ok(reconciled) => {
                     let revoked = reconciled.revoked.iter();
                     let revoked = revoked.filter_map(|package| Package::of_ref(package)).collect();
@@ -116,7 +130,14 @@ impl Worker {
             }
         };
         let call = Call::Reconcile(pool.device, kept.clone());
-        self.log.call(self.caller, call, reconciling).await;
+        self.voice.call(call, reconciling).await;
+        self.refill(pool).await;
+    }
+
+    /// Uploads packages that were made just now: a call that was made before is not about them.
+    async fn refill(&mut self, pool: &Pool) {
+        let fresh = (0..pool.target.min(REFILL)).map(|_| self.one_time(pool)).collect();
+        self.send_upload(pool, fresh).await;
     }
 
     /// Asks for the state of a pool.
@@ -124,12 +145,12 @@ impl Worker {
         let board = self.board.clone();
         let device = board.any(&mut self.random).device;
         let asking = async {
-            match self.client.pool_status(device.0.id(), device.id()).await {
+            match self.voice.client.pool_status(device.0.id(), device.id()).await {
                 Ok(_) => (Outcome::Ok(Answer::Nothing), ()),
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.caller, Call::Status(device), asking).await;
+        self.voice.call(Call::Status(device), asking).await;
     }
 
     async fn send_upload(&mut self, pool: &Pool, fresh: Vec<Fresh>) {
@@ -141,7 +162,7 @@ impl Worker {
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let call = Call::Upload(Upload { device: pool.device, packages });
         let uploading = async {
-            match self.client.upload(user, device, bytes).await {
+            match self.voice.client.upload(user, device, bytes).await {
                 Ok(uploaded) => {
                     let results = uploaded.results.into_iter().map(|result| match result.outcome {
                         UploadOutcome::Accepted | UploadOutcome::AlreadyPresent => None,
@@ -155,7 +176,7 @@ impl Worker {
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.caller, call, uploading).await;
+        self.voice.call(call, uploading).await;
     }
 
     /// A new one-time package: mostly of cipher suite 1, and for two weeks.

@@ -3,10 +3,11 @@
 use super::{
     board::Board,
     choose::choose,
+    habits::{Habits, Repeats},
     inviter::{Open, Step},
+    voice::Voice,
 };
-use crate::history::{Caller, Log, Reserve};
-use keypool_client::Client;
+use crate::history::Reserve;
 use rand::{Rng, rngs::SmallRng};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -21,16 +22,16 @@ const OPEN: usize = 3;
 /// One client.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Who it is.
-    pub(super) caller: Caller,
-    /// What it calls with.
-    pub(super) client: Client,
+    /// What it calls by.
+    pub(super) voice: Voice,
+    /// What it calls each replica by, with no retries.
+    pub(super) each: Vec<Voice>,
     /// What it chooses by.
     pub(super) random: SmallRng,
     /// What all know.
     pub(super) board: Arc<Board>,
-    /// Where its calls are written down.
-    pub(super) log: Arc<Log>,
+    /// What faults ask of it.
+    pub(super) habits: Arc<Habits>,
     /// Reservations with which something will be done.
     pub(super) open: Vec<Open>,
     /// Reservations that will be spent when their holds have lapsed.
@@ -52,14 +53,14 @@ enum Next {
 
 impl Worker {
     pub(super) fn new(
-        caller: Caller,
-        client: Client,
+        voice: Voice,
+        each: Vec<Voice>,
         random: SmallRng,
         board: Arc<Board>,
-        log: Arc<Log>,
+        habits: Arc<Habits>,
     ) -> Self {
         let (open, late, unsure) = (Vec::new(), Vec::new(), Vec::new());
-        Self { caller, client, random, board, log, open, late, unsure }
+        Self { voice, each, random, board, habits, open, late, unsure }
     }
 
     /// Fills the pools of these numbers.
@@ -68,6 +69,8 @@ impl Worker {
             let board = self.board.clone();
             self.fill_up(board.pool(number)).await;
         }
+        let board = self.board.clone();
+        self.fill_up(board.own(self.voice.caller.number)).await;
         self
     }
 
@@ -88,6 +91,10 @@ impl Worker {
             let (_, open) = self.late.swap_remove(due);
             return self.act(open, Step::SpendAll).await;
         }
+        let repeats = self.habits.repeats();
+        if repeats != Repeats::NowAndThen && self.random.random_ratio(1, 2) {
+            return self.repeat_word_for_word(repeats).await;
+        }
         if let Some(reserve) = self.unsure.pop() {
             return self.reserve(reserve).await;
         }
@@ -95,7 +102,7 @@ impl Worker {
             (45, Next::Reserve),
             (35, Next::GoOn),
             (14, Next::Upload),
-            (1, Next::Revoke),
+            (2, Next::Revoke),
             (1, Next::Reconcile),
             (4, Next::Status),
         ];

@@ -203,7 +203,7 @@ impl Story {
     /// A fault.
     pub(super) fn fault(&mut self, kind: Kind, from: i64, to: i64) {
         let (from, to) = (time(from), time(to));
-        self.0.faults.push(Fault { kind, what: "told".to_owned(), from, to });
+        self.0.faults.push(Fault { kind, what: "told".to_owned(), from, to, went_back: None });
     }
 
     /// What is found.

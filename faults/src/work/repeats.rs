@@ -1,0 +1,124 @@
+//! Calls that are made word for word on several replicas: all at once, or on the next when one does not answer.
+
+use super::{
+    habits::Repeats,
+    inviter::HOLDS,
+    names,
+    voice::Voice,
+    worker::Worker,
+};
+use crate::history::{Action, Outcome, Reserve, Target};
+use keypool_client::{Reservation, proto::v1::KeyPackageName};
+use rand::{Rng, seq::SliceRandom};
+use std::time::Duration;
+use tokio::{task::JoinSet, time::sleep};
+
+/// How often a call is repeated elsewhere for want of an answer.
+const TRIES: usize = 16;
+
+/// How long a client waits before it repeats a call elsewhere.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// Reserves and goes on with that, each call word for word on several replicas.
+    ///
+    /// One time in two it is about a device of which nobody else reserves, with a single package: so any answer that says
+    /// it has none is wrong.
+    pub(super) async fn repeat_word_for_word(&mut self, repeats: Repeats) {
+        let is_own = self.random.random_ratio(1, 2);
+        let reserve = match is_own {
+            true => self.reserve_of_own_device(),
+            // What one of several tries of a reserve of all or nothing gives back is another's.
+            false => Reserve { require_all: false, ..self.new_reserve() },
+        };
+        let voices = self.each_in_any_order();
+        let again = Reserve { repeat: repeats == Repeats::Elsewhere, ..reserve.clone() };
+        let mut is_first = true;
+        let tries = several(repeats, &voices, |voice| {
+            let reserve = if std::mem::take(&mut is_first) { &reserve } else { &again };
+            let reserve = reserve.clone();
+            async move { voice.reserve(&reserve).await }
+        });
+        let got: Vec<Reservation> = tries.await.into_iter().filter_map(|(_, got)| got).collect();
+        // Tries on two replicas may have taken a package each: what one was answered with will do.
+        let is_used = match got.first() {
+            Some(reservation) => self.go_on_word_for_word(&reserve, reservation, repeats).await,
+            None => true,
+        };
+        for reservation in got {
+            reservation.keep();
+        }
+        if is_own && is_used {
+            let board = self.board.clone();
+            self.fill_up(board.own(self.voice.caller.number)).await;
+        }
+    }
+
+    /// Whether what was done may have used the packages up.
+    async fn go_on_word_for_word(
+        &mut self,
+        reserve: &Reserve,
+        reservation: &Reservation,
+        repeats: Repeats,
+    ) -> bool {
+        let unspent = reservation.packages().iter().filter(|package| !package.spent);
+        let names: Vec<KeyPackageName> = unspent.map(|package| package.name.clone()).collect();
+        if names.is_empty() {
+            return false;
+        }
+        let ttl = Duration::from_millis(self.random.random_range(HOLDS));
+        let actions: &[Action] = match self.random.random_range(0..4) {
+            0 => &[Action::Extend(ttl), Action::Spend],
+            1 => &[Action::Extend(ttl), Action::Release],
+            2 => &[Action::Release],
+            _ => &[Action::Spend],
+        };
+        for action in actions {
+            if *action == Action::Spend {
+                self.habits.use_up(names.iter().filter_map(|name| Some(names::package(name)?.1)));
+            }
+            let saved = reservation.save();
+            let voices = self.each_in_any_order();
+            several(repeats, &voices, |voice| {
+                let reservation = voice.client.resume(saved.clone());
+                let (reserve, names, action) = (reserve.clone(), names.clone(), *action);
+                async move { (voice.hold(&reserve, action, reservation, &names).await, ()) }
+            })
+            .await;
+        }
+        actions.contains(&Action::Spend)
+    }
+
+    fn reserve_of_own_device(&mut self) -> Reserve {
+        let own = self.board.own(self.voice.caller.number).device;
+        Reserve { targets: vec![Target::Device(own)], suites: vec![1], require_all: false, ..self.new_reserve() }
+    }
+
+    fn each_in_any_order(&mut self) -> Vec<Voice> {
+        let mut voices = self.each.clone();
+        voices.shuffle(&mut self.random);
+        voices
+    }
+}
+
+/// Makes a call by each of these voices at once, or by one after the other until it is answered.
+async fn several<T: Send + 'static, F>(
+    repeats: Repeats,
+    voices: &[Voice],
+    mut call: impl FnMut(Voice) -> F,
+) -> Vec<(Outcome, T)>
+where
+    F: Future<Output = (Outcome, T)> + Send + 'static,
+{
+    if repeats != Repeats::Elsewhere {
+        return voices.iter().cloned().map(call).collect::<JoinSet<_>>().join_all().await;
+    }
+    for voice in voices.iter().cycle().take(TRIES) {
+        let (outcome, value) = call(voice.clone()).await;
+        if !outcome.is_unknown() {
+            return vec![(outcome, value)];
+        }
+        sleep(PAUSE).await;
+    }
+    Vec::new()
+}
