@@ -3,6 +3,7 @@
 use super::{
     Broken, Verdict,
     index::{Asked, Index},
+    lasting::MARGIN,
 };
 use crate::history::{Device, Handed, Micros};
 use std::collections::BTreeSet;
@@ -56,7 +57,7 @@ fn alive(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Ve
     let is_new = asked.calm && !asked.reserve.repeat;
     let begun = handed.until.filter(|_| is_new).map(|end| end.before(asked.reserve.ttl));
     let by_its_clock = begun.is_some_and(|begun| begun >= handed.not_after);
-    let by_ours = asked.record.invoked >= handed.not_after;
+    let by_ours = asked.record.invoked >= handed.not_after.after(MARGIN);
     let record = asked.record;
     if (by_its_clock || by_ours) && !index.calm.is_off_clock(record.invoked, record.replied) {
         let what = format!(

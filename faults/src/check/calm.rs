@@ -65,7 +65,9 @@ impl Calm {
     /// Whether the answer may have been under way for long, or the service have had another time.
     pub(super) fn may_come_late(&self, record: &Record) -> bool {
         self.is_off_clock(record.invoked, record.replied)
-            || self.during(record.invoked, record.replied).any(|fault| fault.kind.holds_answers_back())
+            || self
+                .during(record.invoked, record.replied)
+                .any(|fault| fault.kind.holds_answers_back())
     }
 
     /// Whether some clock may have been off at some moment of this time.

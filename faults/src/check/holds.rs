@@ -17,10 +17,7 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
                 if index.restores.may_bring_back(story, first, last) {
                     continue;
                 }
-                if index
-                    .calm
-                    .is_off_clock(first, last)
-                {
+                if index.calm.is_off_clock(first, last) {
                     verdict.remarks.early_by_clock += 1;
                 } else {
                     verdict.note(Broken::HeldTwice, describe(*package, one, other));

@@ -3,6 +3,7 @@
 use super::{
     Broken, Verdict,
     index::{Index, Spending, Story},
+    lasting::MARGIN,
 };
 use crate::history::{Micros, Package};
 use std::collections::BTreeSet;
@@ -110,7 +111,7 @@ fn alive_when_spent(
     let first = story.spendings.iter().filter(|one| one.reservation == spending.reservation);
     let is_first = first.map(|one| one.invoked).min() == Some(spending.invoked);
     if is_first
-        && spending.invoked > uploaded.not_after
+        && spending.invoked > uploaded.not_after.after(MARGIN)
         && !index.calm.is_off_clock(spending.invoked, spending.replied)
     {
         let what = format!("{package} was spent by {} too late", spending.reservation);

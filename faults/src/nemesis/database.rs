@@ -109,9 +109,8 @@ impl Rig {
         client.batch_execute("BEGIN").await?;
         for table in tables {
             // Those that others have locked are left: to wait for them could end in a deadlock.
-            let lock = format!(
-                "SELECT FROM {table} WHERE user_id = ANY ($1) FOR UPDATE SKIP LOCKED"
-            );
+            let lock =
+                format!("SELECT FROM {table} WHERE user_id = ANY ($1) FOR UPDATE SKIP LOCKED");
             locked += client.query(&lock, &[&users]).await?.len();
         }
         let away = self.last(3000..15_000).await;

@@ -20,7 +20,7 @@ impl Rig {
         let away = self.last(2000..8000).await;
         let healed = self.postgres.configure(&admin, GO_ON).await;
         // The last try of each call is answered.
-        self.last(1500..2500).await;
+        self.last(1200..1300).await;
         self.habits.repeat(Repeats::NowAndThen);
         hung.and(healed)?;
         Ok(format!("commits hung for {away:?}, and calls were repeated elsewhere"))

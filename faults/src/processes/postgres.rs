@@ -4,9 +4,7 @@ use crate::{error::Error, network::Upstream};
 use keypool_service::testing::database::{TestCluster, TestDatabase};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rustix::process::Pid;
-use std::{
-    ffi::OsStr, io, net::SocketAddr, os::unix::ffi::OsStrExt, path::Path, process::Stdio,
-};
+use std::{ffi::OsStr, io, net::SocketAddr, os::unix::ffi::OsStrExt, path::Path, process::Stdio};
 use tokio::{io::AsyncWriteExt, process::Command};
 use tokio_postgres::{Client, NoTls, config::Host};
 

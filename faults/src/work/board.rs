@@ -17,6 +17,10 @@ const REMEMBERED: usize = 1000;
 /// How many of them keep their bytes, to be uploaded again.
 const KEPT: usize = 200;
 
+/// How many pools a worker has for itself. It takes turns with them, so that what it may still hold of one has ended when that
+/// one's turn comes again.
+const OWN: u32 = 4;
+
 /// A device, and what makes its packages.
 pub(super) struct Pool {
     /// The device.
@@ -33,8 +37,8 @@ pub(super) struct Pool {
 /// What all workers know.
 pub(super) struct Board {
     pools: Vec<Pool>,
-    /// A pool for each worker, of which no other reserves.
-    own: Vec<Pool>,
+    /// The pools of each worker's own, of which no other reserves.
+    own: Vec<Vec<Pool>>,
     next_reservation: AtomicU64,
 }
 
@@ -51,12 +55,14 @@ impl Board {
         let devices = (0..users)
             .flat_map(|user| (0..=user % 3).map(move |device| Device(User(user), device)));
         let pools = devices.enumerate().map(|(n, device)| Pool::new(device, n)).collect();
-        let own = (0..clients).map(|n| Pool::of_one(Device(User(users + n), 0), n)).collect();
+        let device = |worker, number| Device(User(users + worker), number);
+        let own = |worker| (0..OWN).map(move |number| Pool::of_one(device(worker, number), number));
+        let own = (0..clients).map(|worker| own(worker).collect()).collect();
         Self { pools, own, next_reservation: AtomicU64::new(1) }
     }
 
-    /// The pool of a worker's own.
-    pub(super) fn own(&self, worker: u32) -> &Pool {
+    /// The pools of a worker's own.
+    pub(super) fn own(&self, worker: u32) -> &[Pool] {
         &self.own[worker as usize]
     }
 

@@ -60,9 +60,8 @@ impl Worker {
         if self.random.random_ratio(1, 4) {
             let again = pool.some(2, &mut self.random).into_iter();
             // Of a package from before only the bytes are known: the first upload said the rest.
-            let usable = again.filter(|(package, bytes)| {
-                !bytes.is_empty() && self.habits.is_usable(*package)
-            });
+            let usable = again
+                .filter(|(package, bytes)| !bytes.is_empty() && self.habits.is_usable(*package));
             fresh.extend(usable.map(|(package, bytes)| {
                 let not_after = Micros(0);
                 Fresh {

@@ -168,9 +168,7 @@ impl Worker {
                 }
                 let ttl = Duration::from_millis(self.random.random_range(HOLDS));
                 let hold = hold(&open.reserve, Action::Extend(ttl), &names);
-                let extending = async {
-                    extended(reservation.extend(ttl).await, &names)
-                };
+                let extending = async { extended(reservation.extend(ttl).await, &names) };
                 self.voice.call(Call::Hold(hold), extending).await;
                 self.open.push(open);
             }

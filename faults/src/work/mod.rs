@@ -65,8 +65,10 @@ impl Work {
         let mut filling = JoinSet::new();
         for number in 0..plan.clients {
             let one_try = plan.impatient && number.is_multiple_of(IMPATIENT_ONE_IN);
-            let voice = |one_try, client| {
-                Voice { caller: Caller { number, one_try }, client, log: log.clone() }
+            let voice = |one_try, client| Voice {
+                caller: Caller { number, one_try },
+                client,
+                log: log.clone(),
             };
             let patience = if one_try { Patience::LITTLE } else { Patience::MUCH };
             let usual = voice(one_try, connect(&plan.endpoints, patience)?);

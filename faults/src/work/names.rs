@@ -1,9 +1,7 @@
 //! Packages and answers of the SDK, as histories remember them.
 
 use super::classify::{failed, reason};
-use crate::history::{
-    Action, Answer, Device, Handed, Hold, Micros, Outcome, Package, Reserve,
-};
+use crate::history::{Action, Answer, Device, Handed, Hold, Micros, Outcome, Package, Reserve};
 use keypool_client::{Error, ReservedPackage, proto::v1::KeyPackageName};
 use std::time::SystemTime;
 

@@ -1,6 +1,7 @@
 //! Calls that are made word for word on several replicas: all at once, or on the next when one does not answer.
 
 use super::{
+    board::{Board, Pool},
     habits::Repeats,
     inviter::HOLDS,
     names,
@@ -25,12 +26,13 @@ impl Worker {
     /// One time in two it is about a device of which nobody else reserves, with a single package: so any answer that says
     /// it has none is wrong.
     pub(super) async fn repeat_word_for_word(&mut self, repeats: Repeats) {
-        let is_own = self.random.random_ratio(1, 2);
-        let reserve = match is_own {
-            true => self.reserve_of_own_device(),
-            // What one of several tries of a reserve of all or nothing gives back is another's.
-            false => Reserve { require_all: false, ..self.new_reserve() },
-        };
+        let board = self.board.clone();
+        let own = self.random.random_ratio(1, 2).then(|| self.next_own(&board));
+        // What one of several tries of a reserve of all or nothing gives back is another's.
+        let mut reserve = Reserve { require_all: false, ..self.new_reserve() };
+        if let Some(own) = own {
+            (reserve.targets, reserve.suites) = (vec![Target::Device(own.device)], vec![1]);
+        }
         let voices = self.each_in_any_order();
         let again = Reserve { repeat: repeats == Repeats::Elsewhere, ..reserve.clone() };
         let mut is_first = true;
@@ -48,9 +50,8 @@ impl Worker {
         for reservation in got {
             reservation.keep();
         }
-        if is_own && is_used {
-            let board = self.board.clone();
-            self.fill_up(board.own(self.voice.caller.number)).await;
+        if let Some(own) = own.filter(|_| is_used) {
+            self.fill_up(own).await;
         }
     }
 
@@ -89,9 +90,10 @@ impl Worker {
         actions.contains(&Action::Spend)
     }
 
-    fn reserve_of_own_device(&mut self) -> Reserve {
-        let own = self.board.own(self.voice.caller.number).device;
-        Reserve { targets: vec![Target::Device(own)], suites: vec![1], require_all: false, ..self.new_reserve() }
+    fn next_own<'a>(&mut self, board: &'a Board) -> &'a Pool {
+        let own = board.own(self.voice.caller.number);
+        self.turn += 1;
+        &own[self.turn % own.len()]
     }
 
     fn each_in_any_order(&mut self) -> Vec<Voice> {

@@ -30,6 +30,8 @@ pub(super) struct Worker {
     pub(super) random: SmallRng,
     /// What all know.
     pub(super) board: Arc<Board>,
+    /// Whose turn it is of its own pools.
+    pub(super) turn: usize,
     /// What faults ask of it.
     pub(super) habits: Arc<Habits>,
     /// Reservations with which something will be done.
@@ -60,7 +62,7 @@ impl Worker {
         habits: Arc<Habits>,
     ) -> Self {
         let (open, late, unsure) = (Vec::new(), Vec::new(), Vec::new());
-        Self { voice, each, random, board, habits, open, late, unsure }
+        Self { voice, each, random, board, turn: 0, habits, open, late, unsure }
     }
 
     /// Fills the pools of these numbers.
@@ -70,7 +72,9 @@ impl Worker {
             self.fill_up(board.pool(number)).await;
         }
         let board = self.board.clone();
-        self.fill_up(board.own(self.voice.caller.number)).await;
+        for pool in board.own(self.voice.caller.number) {
+            self.fill_up(pool).await;
+        }
         self
     }
 
