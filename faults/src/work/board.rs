@@ -29,6 +29,8 @@ pub(super) struct Pool {
     pub(super) target: usize,
     /// Whether it has a last-resort package.
     pub(super) has_last_resort: bool,
+    /// Whether all its one-time packages are of cipher suite 1 and long-lived, so that any will do.
+    pub(super) is_uniform: bool,
     makers: [(u16, PackageMaker); 2],
     last_resort: PackageMaker,
     uploaded: Mutex<VecDeque<(Package, Vec<u8>)>>,
@@ -95,6 +97,7 @@ impl Pool {
             device,
             target: if number.is_multiple_of(4) { 4 } else { 48 },
             has_last_resort: number % 3 == 1,
+            is_uniform: false,
             makers: [(1, maker()), (2, maker().cipher_suite(CipherSuite(2)))],
             last_resort: maker().last_resort(),
             uploaded: Mutex::default(),
@@ -104,7 +107,7 @@ impl Pool {
     /// One with a single one-time package.
     fn of_one(device: Device, number: u32) -> Self {
         let has_last_resort = number.is_multiple_of(2);
-        Self { target: 1, has_last_resort, ..Self::new(device, 0) }
+        Self { target: 1, has_last_resort, is_uniform: true, ..Self::new(device, 0) }
     }
 
     /// What makes its one-time packages of a cipher suite.

@@ -180,6 +180,9 @@ impl Worker {
 
     /// A new one-time package: mostly of cipher suite 1, and for two weeks.
     fn one_time(&mut self, pool: &Pool) -> Fresh {
+        if pool.is_uniform {
+            return self.make(pool.maker(1), 1, false, LONG_LIFE);
+        }
         let suite = if self.random.random_ratio(1, 6) { 2 } else { 1 };
         let life = match self.random.random_ratio(1, 10) {
             true => SignedDuration::from_secs(self.random.random_range(SHORT_LIFE)),

@@ -6,22 +6,27 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// How often, and where, clients make the same call again.
+/// How clients work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Repeats {
-    /// Now and then, wherever the SDK sends it.
+pub(crate) enum Habit {
+    /// They make all kinds of calls, wherever the SDK sends them, and repeat some now and then.
     #[default]
-    NowAndThen,
-    /// On another replica, when the first has not answered for a second.
-    Elsewhere,
-    /// On all replicas at once.
+    Usual,
+    /// They make no calls.
+    Rest,
+    /// Besides what they usually do, they make calls on all replicas at once.
     Everywhere,
+    /// Besides what they usually do, they repeat calls on another replica when the first has not answered for a second.
+    Elsewhere,
+    /// A few of them do only that, and all begin at the replica of this number; the others rest, so that the other replicas are
+    /// not busy when the repeats come.
+    FewElsewhere(usize),
 }
 
 /// What faults ask of the clients, shared by both.
 #[derive(Debug, Default)]
 pub(crate) struct Habits {
-    repeats: Mutex<Repeats>,
+    habit: Mutex<Habit>,
     used: Mutex<Used>,
 }
 
@@ -33,14 +38,14 @@ struct Used {
 }
 
 impl Habits {
-    /// How clients repeat calls from now on.
-    pub(crate) fn repeat(&self, repeats: Repeats) {
-        *lock(&self.repeats) = repeats;
+    /// How clients work from now on.
+    pub(crate) fn set(&self, habit: Habit) {
+        *lock(&self.habit) = habit;
     }
 
-    /// How clients repeat calls.
-    pub(super) fn repeats(&self) -> Repeats {
-        *lock(&self.repeats)
+    /// How clients work now.
+    pub(super) fn now(&self) -> Habit {
+        *lock(&self.habit)
     }
 
     /// Devices remember for good what is used up from now on: the database may forget it. A device deletes the private key

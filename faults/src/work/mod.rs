@@ -11,7 +11,7 @@ mod repeats;
 mod voice;
 mod worker;
 
-pub(crate) use habits::{Habits, Repeats};
+pub(crate) use habits::{Habit, Habits};
 
 use crate::{
     error::Error,

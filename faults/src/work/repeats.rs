@@ -2,7 +2,6 @@
 
 use super::{
     board::{Board, Pool},
-    habits::Repeats,
     inviter::HOLDS,
     names,
     voice::Voice,
@@ -10,7 +9,7 @@ use super::{
 };
 use crate::history::{Action, Outcome, Reserve, Target};
 use keypool_client::{Reservation, proto::v1::KeyPackageName};
-use rand::{Rng, seq::SliceRandom};
+use rand::Rng;
 use std::time::Duration;
 use tokio::{task::JoinSet, time::sleep};
 
@@ -20,23 +19,31 @@ const TRIES: usize = 16;
 /// How long a client waits before it repeats a call elsewhere.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Where calls are made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeats {
+    /// On all replicas at once.
+    Everywhere,
+    /// On one after the other, from the one of this number on, until one answers.
+    ElsewhereThan(usize),
+}
+
 impl Worker {
     /// Reserves and goes on with that, each call word for word on several replicas.
     ///
-    /// One time in two it is about a device of which nobody else reserves, with a single package: so any answer that says
-    /// it has none is wrong.
-    pub(super) async fn repeat_word_for_word(&mut self, repeats: Repeats) {
+    /// If it is about a device of the worker's own, nobody else reserves of it, and it has a single package: so any answer that
+    /// says it has none is wrong.
+    pub(super) async fn repeat_word_for_word(&mut self, repeats: Repeats, is_own: bool) {
         let board = self.board.clone();
-        let own = self.random.random_ratio(1, 2).then(|| self.next_own(&board));
+        let own = is_own.then(|| self.next_own(&board));
         // What one of several tries of a reserve of all or nothing gives back is another's.
         let mut reserve = Reserve { require_all: false, ..self.new_reserve() };
         if let Some(own) = own {
             (reserve.targets, reserve.suites) = (vec![Target::Device(own.device)], vec![1]);
         }
-        let voices = self.each_in_any_order();
-        let again = Reserve { repeat: repeats == Repeats::Elsewhere, ..reserve.clone() };
+        let again = Reserve { repeat: repeats != Repeats::Everywhere, ..reserve.clone() };
         let mut is_first = true;
-        let tries = several(repeats, &voices, |voice| {
+        let tries = several(repeats, &self.each, |voice| {
             let reserve = if std::mem::take(&mut is_first) { &reserve } else { &again };
             let reserve = reserve.clone();
             async move { voice.reserve(&reserve).await }
@@ -79,8 +86,7 @@ impl Worker {
                 self.habits.use_up(names.iter().filter_map(|name| Some(names::package(name)?.1)));
             }
             let saved = reservation.save();
-            let voices = self.each_in_any_order();
-            several(repeats, &voices, |voice| {
+            several(repeats, &self.each, |voice| {
                 let reservation = voice.client.resume(saved.clone());
                 let (reserve, names, action) = (reserve.clone(), names.clone(), *action);
                 async move { (voice.hold(&reserve, action, reservation, &names).await, ()) }
@@ -95,12 +101,6 @@ impl Worker {
         self.turn += 1;
         &own[self.turn % own.len()]
     }
-
-    fn each_in_any_order(&mut self) -> Vec<Voice> {
-        let mut voices = self.each.clone();
-        voices.shuffle(&mut self.random);
-        voices
-    }
 }
 
 /// Makes a call by each of these voices at once, or by one after the other until it is answered.
@@ -112,10 +112,13 @@ async fn several<T: Send + 'static, F>(
 where
     F: Future<Output = (Outcome, T)> + Send + 'static,
 {
-    if repeats != Repeats::Elsewhere {
-        return voices.iter().cloned().map(call).collect::<JoinSet<_>>().join_all().await;
-    }
-    for voice in voices.iter().cycle().take(TRIES) {
+    let first = match repeats {
+        Repeats::Everywhere => {
+            return voices.iter().cloned().map(call).collect::<JoinSet<_>>().join_all().await;
+        }
+        Repeats::ElsewhereThan(first) => first,
+    };
+    for voice in voices.iter().cycle().skip(first).take(TRIES) {
         let (outcome, value) = call(voice.clone()).await;
         if !outcome.is_unknown() {
             return vec![(outcome, value)];

@@ -3,8 +3,9 @@
 use super::{
     board::Board,
     choose::choose,
-    habits::{Habits, Repeats},
+    habits::{Habit, Habits},
     inviter::{Open, Step},
+    repeats::Repeats,
     voice::Voice,
 };
 use crate::history::Reserve;
@@ -15,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long it thinks before a call, at most.
 const THOUGHT: u64 = 60;
+
+/// How many clients go on while the others do nothing.
+const FEW: u32 = 4;
 
 /// How many reservations it has open at the same time.
 const OPEN: usize = 3;
@@ -95,9 +99,25 @@ impl Worker {
             let (_, open) = self.late.swap_remove(due);
             return self.act(open, Step::SpendAll).await;
         }
-        let repeats = self.habits.repeats();
-        if repeats != Repeats::NowAndThen && self.random.random_ratio(1, 2) {
-            return self.repeat_word_for_word(repeats).await;
+        match self.habits.now() {
+            Habit::Usual => {}
+            Habit::Everywhere => {
+                if self.random.random_ratio(1, 2) {
+                    let own = self.random.random_ratio(1, 2);
+                    return self.repeat_word_for_word(Repeats::Everywhere, own).await;
+                }
+            }
+            Habit::Elsewhere => {
+                if self.random.random_ratio(1, 2) {
+                    let first = self.random.random_range(0..self.each.len());
+                    let own = self.random.random_ratio(1, 2);
+                    return self.repeat_word_for_word(Repeats::ElsewhereThan(first), own).await;
+                }
+            }
+            Habit::FewElsewhere(first) if self.voice.caller.number < FEW => {
+                return self.repeat_word_for_word(Repeats::ElsewhereThan(first), true).await;
+            }
+            Habit::FewElsewhere(_) | Habit::Rest => return,
         }
         if let Some(reserve) = self.unsure.pop() {
             return self.reserve(reserve).await;
