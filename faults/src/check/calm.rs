@@ -53,6 +53,15 @@ impl Calm {
         ends.fold(record.replied, Ord::max).after(AFTERMATH)
     }
 
+    /// The same in another database than the call was made in: there nothing is done that was answered at once.
+    pub(super) fn settled_elsewhere(&self, record: &Record) -> Micros {
+        let is_quick = record.replied.since(record.invoked) < SLOW;
+        match !record.outcome.is_unknown() && (is_quick || record.one_try) {
+            true => record.replied,
+            false => self.settled(record),
+        }
+    }
+
     /// The moment from which on the service can know that the call was given up, or answered.
     pub(super) fn given_up(&self, record: &Record) -> Micros {
         let mut faults = self.during(record.invoked, record.replied);

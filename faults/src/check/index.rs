@@ -151,7 +151,7 @@ impl<'a> Index<'a> {
 
     fn upload(&mut self, record: &Record) {
         let Call::Upload(upload) = &record.call else { return };
-        let settled = self.calm.settled(record);
+        let settled = self.calm.settled_elsewhere(record);
         let of_device = self.devices.entry(upload.device).or_default();
         let results = match &record.outcome {
             Outcome::Ok(Answer::Uploaded(results)) => Some(results),
@@ -272,7 +272,7 @@ impl<'a> Index<'a> {
             story.revocations.push(Revocation { invoked: record.invoked, done, given_up });
         }
         if let Call::Reconcile(_, kept) = &record.call {
-            let settled = self.calm.settled(record);
+            let settled = self.calm.settled_elsewhere(record);
             for package in kept {
                 let story = self.packages.entry(*package).or_default();
                 story.named.push((record.invoked, settled));

@@ -3,7 +3,7 @@
 use super::Rig;
 use crate::error::Error;
 use rand::{Rng, seq::SliceRandom};
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
@@ -13,6 +13,11 @@ const TABLES: [&str; 6] =
 
 /// The tables of which rows are locked.
 const ROWS: [&str; 4] = ["one_time", "device", "spend_log", "last_resort"];
+
+/// For how long they are locked so that clients are still there, though holds of theirs would have ended; and for how long
+/// otherwise. In milliseconds.
+const WITHIN_PATIENCE: Range<u64> = 3000..3800;
+const BEYOND_PATIENCE: Range<u64> = 4000..15_000;
 
 /// Of how many users.
 const LOCKED_USERS: usize = 4;
@@ -113,7 +118,8 @@ impl Rig {
                 format!("SELECT FROM {table} WHERE user_id = ANY ($1) FOR UPDATE SKIP LOCKED");
             locked += client.query(&lock, &[&users]).await?.len();
         }
-        let away = self.last(3000..15_000).await;
+        let how_long = if self.random.random() { WITHIN_PATIENCE } else { BEYOND_PATIENCE };
+        let away = self.last(how_long).await;
         client.batch_execute("COMMIT").await?;
         Ok(format!("locked {locked} rows of {} for {away:?}", tables.join(", ")))
     }

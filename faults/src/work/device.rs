@@ -3,6 +3,7 @@
 use super::{
     board::Pool,
     classify::{failed, reason},
+    voice::Voice,
     worker::Worker,
 };
 use crate::history::{Answer, Call, Micros, Outcome, Package, Upload, Uploaded};
@@ -13,6 +14,7 @@ use keypool_service::{
     testing::packages::PackageMaker,
 };
 use rand::Rng;
+use std::collections::HashSet;
 
 /// How many packages are in one upload at most, when pools are filled.
 const CHUNK: usize = 24;
@@ -77,36 +79,19 @@ impl Worker {
     pub(super) async fn revoke(&mut self) {
         let board = self.board.clone();
         let pool = board.any(&mut self.random);
-        let packages = match self.random.random_ratio(1, 8) {
-            true => None,
-            false => {
-                let count = self.random.random_range(1..=2);
-                let some = pool.some(count, &mut self.random);
-                Some(some.into_iter().map(|(package, _)| package).collect::<Vec<_>>())
-            }
-        };
-        let which = match &packages {
-            Some(packages) if packages.is_empty() => return,
-            Some(packages) => Revoke::Refs(refs(packages)),
-            None => Revoke::All,
-        };
-        let is_all = packages.is_none();
-        self.habits.use_up(packages.clone().unwrap_or_else(|| pool.all()));
-        let (user, device) = (pool.device.0.id(), pool.device.id());
-        let revoking = async {
-            match self.voice.client.revoke(user, Some(&device), which).await {
-                Ok(_) => (Outcome::Ok(Answer::Nothing), ()),
-                Err(error) => (failed(&error, |_| Answer::Nothing), ()),
-            }
-        };
-        self.voice.call(Call::Revoke(pool.device, packages), revoking).await;
-        if is_all {
-            self.refill(pool).await;
+        if self.random.random_ratio(1, 8) {
+            self.revoke_by(&self.voice, pool, None).await;
+            return self.refill(pool).await;
+        }
+        let count = self.random.random_range(1..=2);
+        let some = pool.some(count, &mut self.random);
+        let packages: Vec<Package> = some.into_iter().map(|(package, _)| package).collect();
+        if !packages.is_empty() {
+            self.revoke_by(&self.voice, pool, Some(packages)).await;
         }
     }
 
-    /// Says which packages the device still has, all that are remembered but one, and then uploads new ones, whatever came of
-    /// it.
+    /// Says which packages the device still has, and then uploads new ones, whatever came of it.
     pub(super) async fn reconcile(&mut self) {
         let board = self.board.clone();
         let pool = board.any(&mut self.random);
@@ -115,11 +100,50 @@ impl Worker {
         if kept.is_empty() {
             return;
         }
-        let dropped = kept.swap_remove(self.random.random_range(0..kept.len()));
-        self.habits.use_up([dropped]);
+        // It has lost one.
+        kept.swap_remove(self.random.random_range(0..kept.len()));
+        self.reconcile_by(&self.voice, pool, kept).await;
+        self.refill(pool).await;
+    }
+
+    /// Takes what a device of the worker's own has out of circulation, on a certain replica, and then uploads new packages
+    /// wherever the SDK does, whatever came of it.
+    pub(super) async fn start_over(&mut self, replica: usize) {
+        let board = self.board.clone();
+        let own = self.next_own(&board);
+        if self.random.random() {
+            self.revoke_by(&self.each[replica], own, None).await;
+        } else {
+            self.reconcile_by(&self.each[replica], own, own.all().into_iter().take(1).collect())
+                .await;
+        }
+        self.refill(own).await;
+    }
+
+    /// Revokes these packages of a pool, or all.
+    async fn revoke_by(&self, voice: &Voice, pool: &Pool, packages: Option<Vec<Package>>) {
+        self.habits.use_up(packages.clone().unwrap_or_else(|| pool.all()));
+        let which = match &packages {
+            Some(packages) => Revoke::Refs(refs(packages)),
+            None => Revoke::All,
+        };
+        let (user, device) = (pool.device.0.id(), pool.device.id());
+        let revoking = async {
+            match voice.client.revoke(user, Some(&device), which).await {
+                Ok(_) => (Outcome::Ok(Answer::Nothing), ()),
+                Err(error) => (failed(&error, |_| Answer::Nothing), ()),
+            }
+        };
+        voice.call(Call::Revoke(pool.device, packages), revoking).await;
+    }
+
+    /// Keeps these packages of a pool, and no others.
+    async fn reconcile_by(&self, voice: &Voice, pool: &Pool, kept: Vec<Package>) {
+        let is_kept: HashSet<Package> = kept.iter().copied().collect();
+        self.habits.use_up(pool.all().into_iter().filter(|one| !is_kept.contains(one)));
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let reconciling = async {
-            match self.voice.client.reconcile(user, device, refs(&kept)).await {
+            match voice.client.reconcile(user, device, refs(&kept)).await {
                 Ok(reconciled) => {
                     let revoked = reconciled.revoked.iter();
                     let revoked = revoked.filter_map(|package| Package::of_ref(package)).collect();
@@ -128,9 +152,7 @@ impl Worker {
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        let call = Call::Reconcile(pool.device, kept.clone());
-        self.voice.call(call, reconciling).await;
-        self.refill(pool).await;
+        voice.call(Call::Reconcile(pool.device, kept.clone()), reconciling).await;
     }
 
     /// Uploads packages that were made just now: a call that was made before is not about them.

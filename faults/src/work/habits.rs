@@ -18,6 +18,8 @@ pub(crate) enum Habit {
     Everywhere,
     /// Besides what they usually do, they repeat calls on another replica when the first has not answered for a second.
     Elsewhere,
+    /// Besides what they usually do, devices take what they have out of circulation, on the replica of this number.
+    StartOver(usize),
     /// A few of them do only that, and all begin at the replica of this number; the others rest, so that the other replicas are
     /// not busy when the repeats come.
     FewElsewhere(usize),

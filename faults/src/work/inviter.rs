@@ -92,11 +92,14 @@ impl Worker {
             5 => vec![2],
             _ => Vec::new(),
         };
+        // The shortest are the first to end while something waits.
+        let is_short = random.random_ratio(1, 3);
+        let ttl = if is_short { *HOLDS.start() } else { random.random_range(HOLDS) };
         Reserve {
             reservation: board.reservation(),
             targets,
             suites,
-            ttl: Duration::from_millis(random.random_range(HOLDS)),
+            ttl: Duration::from_millis(ttl),
             require_all: random.random_ratio(1, 5),
             repeat: false,
         }

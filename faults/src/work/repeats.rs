@@ -96,7 +96,8 @@ impl Worker {
         actions.contains(&Action::Spend)
     }
 
-    fn next_own<'a>(&mut self, board: &'a Board) -> &'a Pool {
+    /// The pool of its own whose turn it is.
+    pub(super) fn next_own<'a>(&mut self, board: &'a Board) -> &'a Pool {
         let own = board.own(self.voice.caller.number);
         self.turn += 1;
         &own[self.turn % own.len()]

@@ -114,6 +114,11 @@ impl Worker {
                     return self.repeat_word_for_word(Repeats::ElsewhereThan(first), own).await;
                 }
             }
+            Habit::StartOver(replica) => {
+                if self.random.random_ratio(1, 3) {
+                    return self.start_over(replica).await;
+                }
+            }
             Habit::FewElsewhere(first) if self.voice.caller.number < FEW => {
                 return self.repeat_word_for_word(Repeats::ElsewhereThan(first), true).await;
             }
