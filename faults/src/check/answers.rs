@@ -70,9 +70,14 @@ fn alive(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Ve
 
 fn in_circulation(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Verdict) {
     let Some(story) = index.story(handed.package) else { return };
+    let (invoked, replied) = (asked.record.invoked, asked.record.replied);
     let surely_gone = |revoked: &Micros| {
-        asked.record.invoked > *revoked
-            && !index.restores.may_bring_back(story, *revoked, asked.record.replied)
+        // A last-resort package is not quarantined.
+        let is_forgotten = match handed.last_resort {
+            true => index.restores.may_forget(*revoked, replied),
+            false => index.restores.may_bring_back(story, *revoked, replied),
+        };
+        invoked > *revoked && !is_forgotten
     };
     let revoked = story.revocations.iter().filter_map(|revocation| revocation.done);
     if let Some(revoked) = revoked.filter(surely_gone).min().filter(|_| !handed.spent) {
