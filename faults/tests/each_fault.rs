@@ -108,7 +108,7 @@ fn calls_that_are_made_everywhere_at_once() {
 
 #[test]
 fn commits_that_hang_and_repeats_elsewhere() {
-    run(12, &[("hung-commit", SomeFail)]);
+    run(27, &[("hung-commit", SomeFail)]);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn rows_that_are_locked_for_long() {
 
 #[test]
 fn a_database_that_is_restored_in_its_cluster() {
-    run(14, &[("restored", SomeSucceedSomeFail)]);
+    run(16, &[("restored", SomeSucceedSomeFail)]);
 }
 
 #[test]

@@ -18,12 +18,13 @@ pub(super) struct Voice {
 
 impl Voice {
     /// Makes a call, and writes it down.
-    pub(super) async fn call<T>(
+    pub(super) fn call<T>(
         &self,
         call: Call,
         making: impl Future<Output = (Outcome, T)>,
-    ) -> (Outcome, T) {
-        self.log.call(self.caller, call, making).await
+    ) -> impl Future<Output = (Outcome, T)> {
+        // On the heap: it has all that a call of the SDK needs.
+        self.log.call(self.caller, call, Box::pin(making))
     }
 
     /// Reserves.
@@ -62,8 +63,7 @@ impl Voice {
                 }
             }
         };
-        // On the heap: it has all that a call of the SDK needs.
-        self.call(Call::Reserve(reserve.clone()), Box::pin(reserving)).await
+        self.call(Call::Reserve(reserve.clone()), reserving).await
     }
 
     /// Spends, releases or extends packages of a reservation, which stays open.
@@ -92,6 +92,6 @@ impl Voice {
                 }
             }
         };
-        self.call(call, Box::pin(doing)).await.0
+        self.call(call, doing).await.0
     }
 }
