@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Runs keypool under faults, and checks that it hands each package out once and loses nothing.
 ///
-/// Two replicas and a PostgreSQL of the run's own are killed, frozen, cut off and misled, one fault after the other, while
+/// Three replicas and a PostgreSQL of the run's own are killed, frozen, cut off and misled, one fault after the other, while
 /// clients of the SDK reserve, spend and upload. Every call is written down, and what it all comes to is checked. Exits with 1
 /// if a promise was broken, and with 2 if nothing could be shown.
 #[derive(Debug, Parser)]
@@ -30,7 +30,11 @@ pub(crate) enum Command {
     },
     /// Be a replica
     #[command(hide = true)]
-    Replica,
+    Replica {
+        /// By how many microseconds the machine's clock is off
+        #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+        clock: i64,
+    },
 }
 
 /// How a run is made.

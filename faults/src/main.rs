@@ -6,7 +6,7 @@
 //! | [`run`] | a run: everything below, put together |
 //! | [`work`] | the workload: clients of the SDK that invite, and devices that keep their pools |
 //! | [`nemesis`] | what breaks things: one fault after the other |
-//! | [`processes`] | two replicas, and a PostgreSQL of the run's own |
+//! | [`processes`] | three replicas, and a PostgreSQL of the run's own |
 //! | [`network`] | proxies between them that fail on demand |
 //! | [`history`] | what happened: every call, every fault, and what the database has in the end |
 //! | [`check`] | decides whether the promises explain it |
@@ -61,7 +61,9 @@ async fn execute(cli: Cli) -> Result<Outcome, Error> {
     match cli.command {
         None => until_interrupted(run::run(&cli.run)).await,
         Some(Command::Check { history }) => run::check_file(&history),
-        Some(Command::Replica) => Box::pin(processes::serve::serve()).await.map(|()| Outcome::Kept),
+        Some(Command::Replica { clock }) => {
+            Box::pin(processes::serve::serve(clock)).await.map(|()| Outcome::Kept)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     nemesis::{self, Rig},
     processes::{Postgres, Program, Replica, read_books},
     report::Report,
-    work::{Plan, Work},
+    work::{Habits, Plan, Work},
 };
 use clap::ValueEnum;
 use rand::{SeedableRng, rngs::SmallRng};
@@ -16,7 +16,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How many replicas there are.
-const REPLICAS: usize = 2;
+const REPLICAS: usize = 3;
 
 /// Runs, checks, and reports.
 pub(crate) async fn run(options: &RunOptions) -> Result<Outcome, Error> {
@@ -46,11 +46,13 @@ fn kinds(options: &RunOptions) -> Result<Vec<Kind>, Error> {
     let mut kinds = options.faults.clone();
     if kinds.is_empty() {
         let all = Kind::value_variants().iter().copied();
-        kinds = all.filter(|kind| has_clock || *kind != Kind::Clock).collect();
+        kinds = all.filter(|kind| has_clock || !kind.moves_clocks()).collect();
     }
-    if !has_clock && kinds.contains(&Kind::Clock) {
-        let why = "--faults clock: can't be combined with --binary or --previous, whose clock is the machine's";
-        return Err(Error::Usage(why.to_owned()));
+    if let Some(kind) = kinds.iter().find(|kind| !has_clock && kind.moves_clocks()) {
+        let kind = kind.name();
+        return Err(Error::Usage(format!(
+            "--faults {kind}: can't be combined with --binary or --previous, whose clock is the machine's"
+        )));
     }
     kinds.sort_unstable();
     kinds.dedup();
@@ -90,11 +92,13 @@ async fn suffer(
         impatient: !kinds.iter().all(|kind| kind.is_invisible()),
         seed,
     };
+    let habits = Arc::new(Habits::default());
     let random = SmallRng::seed_from_u64(seed.wrapping_add(1));
-    let mut rig = Rig { postgres, replicas, next, random, incidents: Vec::new() };
+    let incidents = Vec::new();
+    let mut rig = Rig { postgres, replicas, next, habits, random, incidents };
 
     let log = Arc::new(Log::default());
-    let work = Work::begin(&plan, &log).await?;
+    let work = Work::begin(&plan, &log, &rig.habits).await?;
     let end = Instant::now() + Duration::from_secs(options.seconds);
     let mut faults = Vec::new();
     let mut troubles = Troubles::default();

@@ -95,3 +95,33 @@ fn a_database_that_is_full() {
 fn statements_that_are_given_up_or_wait() {
     run(9, &[("statements", SomeSucceedSomeFail), ("locked", SomeFail)]);
 }
+
+#[test]
+fn clocks_that_are_off_by_what_is_tolerated() {
+    run(10, &[("skew", AllSucceed)]);
+}
+
+#[test]
+fn calls_that_are_made_everywhere_at_once() {
+    run(11, &[("repeats", SomeSucceed)]);
+}
+
+#[test]
+fn commits_that_hang_and_repeats_elsewhere() {
+    run(27, &[("hung-commit", SomeFail)]);
+}
+
+#[test]
+fn rows_that_are_locked_for_long() {
+    run(13, &[("locked-rows", SomeSucceedSomeFail)]);
+}
+
+#[test]
+fn a_database_that_is_restored_in_its_cluster() {
+    run(16, &[("restored", SomeSucceedSomeFail)]);
+}
+
+#[test]
+fn settings_that_promises_could_break_by() {
+    run(15, &[("settings", SomeSucceed)]);
+}

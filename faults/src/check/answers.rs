@@ -3,8 +3,9 @@
 use super::{
     Broken, Verdict,
     index::{Asked, Index},
+    lasting::MARGIN,
 };
-use crate::history::{Device, Handed};
+use crate::history::{Device, Handed, Micros};
 use std::collections::BTreeSet;
 
 pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
@@ -56,7 +57,7 @@ fn alive(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Ve
     let is_new = asked.calm && !asked.reserve.repeat;
     let begun = handed.until.filter(|_| is_new).map(|end| end.before(asked.reserve.ttl));
     let by_its_clock = begun.is_some_and(|begun| begun >= handed.not_after);
-    let by_ours = asked.record.invoked >= handed.not_after;
+    let by_ours = asked.record.invoked >= handed.not_after.after(MARGIN);
     let record = asked.record;
     if (by_its_clock || by_ours) && !index.calm.is_off_clock(record.invoked, record.replied) {
         let what = format!(
@@ -69,10 +70,17 @@ fn alive(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Ve
 
 fn in_circulation(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict: &mut Verdict) {
     let Some(story) = index.story(handed.package) else { return };
-    let revoked = story.revocations.iter().filter_map(|revocation| revocation.done).min();
-    if let Some(revoked) =
-        revoked.filter(|revoked| asked.record.invoked > *revoked && !handed.spent)
-    {
+    let (invoked, replied) = (asked.record.invoked, asked.record.replied);
+    let surely_gone = |revoked: &Micros| {
+        // A last-resort package is not quarantined.
+        let is_forgotten = match handed.last_resort {
+            true => index.restores.may_forget(*revoked, replied),
+            false => index.restores.may_bring_back(story, *revoked, replied),
+        };
+        invoked > *revoked && !is_forgotten
+    };
+    let revoked = story.revocations.iter().filter_map(|revocation| revocation.done);
+    if let Some(revoked) = revoked.filter(surely_gone).min().filter(|_| !handed.spent) {
         let what = format!(
             "{}, revoked until {}, to {} at {}",
             handed.package, revoked.0, asked.reserve.reservation, asked.record.invoked.0

@@ -9,13 +9,22 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     for foreign in &index.history.books.foreign {
         verdict.note(Broken::Foreign, foreign.clone());
     }
-    for cause in &index.history.books.fences {
-        verdict.note(Broken::FalseAlarm, cause.clone());
-    }
+    fences(index, verdict);
     uploads(index, &places, verdict);
     spend_log(index, verdict);
     last_resort(index, verdict);
     pools(index, &places, verdict);
+}
+
+/// There is a fence for each time that the database went back, and no other.
+fn fences(index: &Index<'_>, verdict: &mut Verdict) {
+    let (fences, restores) = (&index.history.books.fences, index.restores.count());
+    for cause in fences.iter().skip(restores) {
+        verdict.note(Broken::FalseAlarm, cause.clone());
+    }
+    for _ in fences.len()..restores {
+        verdict.note(Broken::NoFence, format!("{} of {restores} times", fences.len()));
+    }
 }
 
 /// In how many places each one-time package is.
@@ -38,7 +47,8 @@ fn uploads(index: &Index<'_>, places: &HashMap<Package, u32>, verdict: &mut Verd
         let Some((device, uploaded)) = story.uploaded else { continue };
         let found = places.get(package).copied().unwrap_or_default();
         let forgotten = uploaded.not_after < books.read_at;
-        if story.accepted().is_some() && !forgotten && !known.contains(package) {
+        let accepted = index.restores.surely_has(story, books.read_at, books.read_at);
+        if accepted && !forgotten && !known.contains(package) {
             verdict.note(Broken::UploadLost, format!("{package} of {device}"));
         } else if !uploaded.last_resort && known.contains(package) && found != 1 || found > 1 {
             verdict.note(Broken::Misplaced, format!("{package} of {device} is in {found} places"));
@@ -75,6 +85,9 @@ fn spend_log(index: &Index<'_>, verdict: &mut Verdict) {
     }
     for (package, story) in &index.packages {
         for spending in story.spendings.iter().filter(|spending| spending.done == Some(true)) {
+            if index.restores.may_forget(spending.replied, index.history.books.read_at) {
+                continue;
+            }
             let entries = spent.get(package).into_iter().flatten();
             if !entries.into_iter().any(|entry| entry.reservation == spending.reservation) {
                 let what = format!("{package} by {}", spending.reservation);
@@ -105,6 +118,9 @@ fn last_resort(index: &Index<'_>, verdict: &mut Verdict) {
         else {
             continue;
         };
+        if index.restores.may_forget(record.replied, index.history.books.read_at) {
+            continue;
+        }
         for handed in handed.iter().filter(|handed| handed.last_resort) {
             if !logged.contains(&(handed.package, reserve.reservation)) {
                 let what = format!("{} to {}", handed.package, reserve.reservation);
@@ -124,7 +140,9 @@ fn pools(index: &Index<'_>, places: &HashMap<Package, u32>, verdict: &mut Verdic
         }
         let pool = (device, uploaded.suite);
         *there.entry(pool).or_default() += i64::from(places.get(package).copied().unwrap_or(0));
-        *acknowledged.entry(pool).or_default() += i64::from(story.accepted().is_some());
+        let read_at = index.history.books.read_at;
+        let accepted = index.restores.surely_has(story, read_at, read_at);
+        *acknowledged.entry(pool).or_default() += i64::from(accepted);
         *asked.entry(pool).or_default() += 1;
     }
     // One that is not counted, though packages were uploaded to it, has accepted none.

@@ -39,7 +39,8 @@ impl Calm {
         if record.one_try && !record.outcome.is_unknown() {
             return !faults.any(|fault| fault.kind.leaves_statements());
         }
-        record.replied.since(record.invoked) < SLOW && faults.next().is_none()
+        record.replied.since(record.invoked) < SLOW
+            && faults.all(|fault| fault.kind.leaves_calls_alone())
     }
 
     /// The moment from which on no try of the call can have an effect any more.
@@ -47,8 +48,35 @@ impl Calm {
         if self.is_calm(record) {
             return record.replied;
         }
-        let ends = self.during(record.invoked, record.replied).map(|fault| fault.to);
+        let ends = self.during(record.invoked, record.replied);
+        let ends = ends.filter(|fault| !fault.kind.leaves_calls_alone()).map(|fault| fault.to);
         ends.fold(record.replied, Ord::max).after(AFTERMATH)
+    }
+
+    /// The same in another database than the call was made in: there nothing is done that was answered at once.
+    pub(super) fn settled_elsewhere(&self, record: &Record) -> Micros {
+        let is_quick = record.replied.since(record.invoked) < SLOW;
+        match !record.outcome.is_unknown() && (is_quick || record.one_try) {
+            true => record.replied,
+            false => self.settled(record),
+        }
+    }
+
+    /// The moment from which on the service can know that the call was given up, or answered.
+    pub(super) fn given_up(&self, record: &Record) -> Micros {
+        let mut faults = self.during(record.invoked, record.replied);
+        match faults.any(|fault| fault.kind.holds_requests_back()) {
+            true => self.settled(record),
+            false => record.replied,
+        }
+    }
+
+    /// Whether the answer may have been under way for long, or the service have had another time.
+    pub(super) fn may_come_late(&self, record: &Record) -> bool {
+        self.is_off_clock(record.invoked, record.replied)
+            || self
+                .during(record.invoked, record.replied)
+                .any(|fault| fault.kind.holds_answers_back())
     }
 
     /// Whether some clock may have been off at some moment of this time.

@@ -6,7 +6,8 @@
 
 use super::{
     Broken, Verdict,
-    index::{Asked, Index},
+    index::{Asked, Index, Story},
+    lasting::MARGIN,
 };
 use crate::history::{Answer, Device, Micros, Outcome, Package, Reservation, Target};
 use std::{
@@ -37,18 +38,18 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     let claims = claims(index);
     for asked in index.asked.values().flatten() {
         let record = asked.record;
-        // Holds that were written by a clock that was ahead last longer than their reservations asked for.
-        if index.calm.is_off_clock(record.invoked.before(LOOK_BACK), record.replied) {
-            continue;
-        }
-        for device in found_empty(asked) {
+        for (device, from) in found_empty(index, asked) {
+            // Holds that were written by a clock that was ahead last longer than their reservations asked for.
+            if index.calm.is_off_clock(from.before(LOOK_BACK), record.replied) {
+                continue;
+            }
             let (Some(packages), Some(claims)) = (index.devices.get(&device), claims.get(&device))
             else {
                 continue;
             };
             verdict.remarks.checked_exhausted += 1;
-            let there = surely_there(index, asked, packages);
-            let held = held_at_most(claims, asked, &there);
+            let there = surely_there(index, asked, from, packages);
+            let held = held_at_most(claims, asked, from, &there);
             let there = there.len();
             verdict.remarks.decided_exhausted += u64::from(there >= held);
             if there > held {
@@ -62,20 +63,29 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     }
 }
 
-/// The devices of which a call says, or shows by the last resort, that they have no one-time package.
-fn found_empty(asked: &Asked<'_>) -> Vec<Device> {
-    let Some(Answer::Reserved(handed, missing)) = asked.record.outcome.answer() else {
+/// The devices of which a call says, or shows by the last resort, that they had no one-time package at some moment since then.
+fn found_empty(index: &Index<'_>, asked: &Asked<'_>) -> Vec<(Device, Micros)> {
+    let record = asked.record;
+    let Some(Answer::Reserved(handed, missing)) = record.outcome.answer() else {
         return Vec::new();
     };
-    let shared = handed.iter().filter(|one| one.last_resort && !one.spent).map(|one| one.device);
-    // Of a repeat, the last resort may be from before.
-    let shared = shared.filter(|_| !asked.reserve.repeat);
+    // An earlier try of the reservation may have brought the last resort.
+    let tries = index.asked.get(&asked.reserve.reservation).into_iter().flatten();
+    let first = tries.map(|asked| asked.record.invoked).min().unwrap_or(record.invoked);
+    let shared = handed.iter().filter(|one| one.last_resort && !one.spent);
+    let shared = shared.map(|one| (one.device, first));
     let exhausted = missing.iter().filter(|(_, _, reason)| reason == "POOL_EXHAUSTED");
     let exhausted = exhausted.filter_map(|(user, device, _)| Some(Device(*user, (*device)?)));
-    shared.chain(exhausted).collect()
+    shared.chain(exhausted.map(|device| (device, record.invoked))).collect()
 }
 
-fn surely_there(index: &Index<'_>, asked: &Asked<'_>, packages: &[Package]) -> HashSet<Package> {
+/// The packages that were in the pool from a moment until the call was answered.
+fn surely_there(
+    index: &Index<'_>,
+    asked: &Asked<'_>,
+    from: Micros,
+    packages: &[Package],
+) -> HashSet<Package> {
     let record = asked.record;
     let is_there = |package: &&Package| {
         let Some(story) = index.story(**package) else { return false };
@@ -83,16 +93,29 @@ fn surely_there(index: &Index<'_>, asked: &Asked<'_>, packages: &[Package]) -> H
         !uploaded.last_resort
             && asked.reserve.accepts(uploaded.suite)
             && uploaded.not_after > record.replied.after(SHORT_LIFE)
-            && story.accepted().is_some_and(|accepted| accepted < record.invoked)
+            && was_surely_added(index, story, from, record.replied)
             && story.spendings.iter().all(|spending| spending.invoked > record.replied)
             && !story.may_be_revoked_before(record.replied)
     };
     packages.iter().filter(is_there).copied().collect()
 }
 
-/// How many of these packages other calls may hold at some moment of this one.
-fn held_at_most(claims: &[Claim], asked: &Asked<'_>, there: &HashSet<Package>) -> usize {
-    let (from, to) = (asked.record.invoked, asked.record.replied);
+/// Whether it was acknowledged before a moment, and is not quarantined since.
+fn was_surely_added(index: &Index<'_>, story: &Story, moment: Micros, since: Micros) -> bool {
+    story.uploads.iter().any(|(invoked, accepted)| {
+        accepted.is_some_and(|accepted| accepted < moment)
+            && !index.restores.is_between(*invoked, since)
+    })
+}
+
+/// How many of these packages other calls may hold at some moment between then and the answer.
+fn held_at_most(
+    claims: &[Claim],
+    asked: &Asked<'_>,
+    from: Micros,
+    there: &HashSet<Package>,
+) -> usize {
+    let to = asked.record.replied;
     let begun = claims.partition_point(|claim| claim.from <= to);
     let early = claims.partition_point(|claim| claim.from < from.before(LOOK_BACK));
     let live = claims[early..begun]
@@ -148,5 +171,7 @@ fn claim(index: &Index<'_>, asked: &Asked<'_>, device: Device) -> Claim {
         // Tries on two replicas may each take one.
         _ => 2 - usize::from(known.is_some()),
     };
+    // Replicas know the time of the database but for a little.
+    let to = to.after(MARGIN);
     Claim { from: asked.record.invoked, to, reservation, known, others }
 }

@@ -3,6 +3,7 @@
 use super::{
     Broken, Verdict,
     index::{Held, Index, Story},
+    lasting::MARGIN,
 };
 use crate::history::Package;
 
@@ -11,10 +12,12 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     for (package, story) in &index.packages {
         for (place, one) in story.holds.iter().enumerate() {
             for other in story.holds[..place].iter().filter(|other| collide(story, one, other)) {
-                if index
-                    .calm
-                    .is_off_clock(one.invoked.min(other.invoked), one.replied.max(other.replied))
-                {
+                let (first, last) =
+                    (one.invoked.min(other.invoked), one.replied.max(other.replied));
+                if index.restores.may_bring_back(story, first, last) {
+                    continue;
+                }
+                if index.calm.is_off_clock(first, last) {
                     verdict.remarks.early_by_clock += 1;
                 } else {
                     verdict.note(Broken::HeldTwice, describe(*package, one, other));
@@ -32,7 +35,7 @@ fn collide(story: &Story, one: &Held, other: &Held) -> bool {
     let ended = story.ended_by(one.reservation).min(story.ended_by(other.reservation));
     let acknowledged = one.replied.max(other.replied);
     one.reservation != other.reservation
-        && acknowledged < one.end.min(other.end)
+        && acknowledged.after(MARGIN) < one.end.min(other.end)
         && acknowledged < ended
 }
 

@@ -1,6 +1,6 @@
 //! A history, put in order: what happened to each package, and under each reservation.
 
-use super::calm::Calm;
+use super::{calm::Calm, restores::Restores};
 use crate::history::{
     Action, Answer, Call, Device, Handed, History, Micros, Outcome, Package, Record, Reservation,
     Reserve, Uploaded,
@@ -12,6 +12,9 @@ use std::{
 
 /// No clock jumps farther.
 const CLOCK_JUMP: Duration = Duration::from_secs(60);
+
+/// Later than everything.
+const NEVER: Micros = Micros(i64::MAX);
 
 /// A hold that was acknowledged.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,8 @@ pub(super) struct Revocation {
     pub(super) invoked: Micros,
     /// When it was acknowledged; none if nobody knows whether it hit the package.
     pub(super) done: Option<Micros>,
+    /// When who asked for it had given up, or was answered; never, if the package was named.
+    pub(super) given_up: Micros,
 }
 
 /// What happened to a package.
@@ -51,6 +56,8 @@ pub(super) struct Story {
     pub(super) uploaded: Option<(Device, Uploaded)>,
     /// When uploads of it were made and when they were acknowledged, if they were.
     pub(super) uploads: Vec<(Micros, Option<Micros>)>,
+    /// From when until when its device may have vouched for it, by an upload or a reconciliation.
+    pub(super) named: Vec<(Micros, Micros)>,
     pub(super) holds: Vec<Held>,
     /// When reservations first asked to end their hold.
     pub(super) ended: HashMap<Reservation, Micros>,
@@ -59,11 +66,6 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// When it was first surely in the pool.
-    pub(super) fn accepted(&self) -> Option<Micros> {
-        self.uploads.iter().filter_map(|(_, accepted)| *accepted).min()
-    }
-
     /// When it was first known to be spent, and by whom.
     pub(super) fn spent(&self) -> Option<&Spending> {
         let done = self.spendings.iter().filter(|spending| spending.done == Some(true));
@@ -72,7 +74,7 @@ impl Story {
 
     /// When a reservation may have let go of it.
     pub(super) fn ended_by(&self, reservation: Reservation) -> Micros {
-        self.ended.get(&reservation).copied().unwrap_or(Micros(i64::MAX))
+        self.ended.get(&reservation).copied().unwrap_or(NEVER)
     }
 
     /// Whether something may have taken it out of circulation before this.
@@ -106,6 +108,7 @@ impl Asked<'_> {
 pub(super) struct Index<'a> {
     pub(super) history: &'a History,
     pub(super) calm: Calm,
+    pub(super) restores: Restores,
     pub(super) packages: HashMap<Package, Story>,
     /// The reserves of each reservation, in the order in which they were made.
     pub(super) asked: HashMap<Reservation, Vec<Asked<'a>>>,
@@ -120,6 +123,7 @@ impl<'a> Index<'a> {
         let mut index = Self {
             history,
             calm: Calm::of(&history.faults),
+            restores: Restores::of(&history.faults),
             packages: HashMap::new(),
             asked: HashMap::new(),
             extended: HashMap::new(),
@@ -147,6 +151,7 @@ impl<'a> Index<'a> {
 
     fn upload(&mut self, record: &Record) {
         let Call::Upload(upload) = &record.call else { return };
+        let settled = self.calm.settled_elsewhere(record);
         let of_device = self.devices.entry(upload.device).or_default();
         let results = match &record.outcome {
             Outcome::Ok(Answer::Uploaded(results)) => Some(results),
@@ -161,6 +166,7 @@ impl<'a> Index<'a> {
             let result = results.and_then(|results| results.get(place));
             let accepted = result.is_some_and(Option::is_none).then_some(record.replied);
             story.uploads.push((record.invoked, accepted));
+            story.named.push((record.invoked, settled));
         }
     }
 
@@ -208,7 +214,8 @@ impl<'a> Index<'a> {
                     *ended = (*ended).min(record.invoked);
                     if hold.action == Action::SetAside {
                         // That it is done says no more than that the reservation does not hold it.
-                        story.revocations.push(Revocation { invoked: record.invoked, done: None });
+                        let (invoked, given_up) = (record.invoked, NEVER);
+                        story.revocations.push(Revocation { invoked, done: None, given_up });
                     }
                 }
                 Action::Extend(_) => {
@@ -246,11 +253,15 @@ impl<'a> Index<'a> {
             }
             _ => return,
         };
+        let given_up = match &record.call {
+            Call::Revoke(_, Some(_)) => NEVER,
+            _ => self.calm.given_up(record),
+        };
         for package in self.devices.get(&device).into_iter().flatten() {
             let Some(story) = self.packages.get_mut(package) else { continue };
             let Some(surely) = hits(*package) else { continue };
             // What comes later is not hit, and what may come later may not be.
-            let was_there = story.accepted().is_some_and(|accepted| accepted < record.invoked);
+            let was_there = self.restores.surely_has(story, record.invoked, record.replied);
             // By a clock that had jumped it may have expired already, and what has expired is left as it is.
             let expires = story
                 .uploaded
@@ -258,7 +269,14 @@ impl<'a> Index<'a> {
             let by_clock = self.calm.is_off_clock(record.invoked, record.replied) && expires;
             let done = surely && was_there && !by_clock && record.outcome.is_ok();
             let done = done.then_some(record.replied);
-            story.revocations.push(Revocation { invoked: record.invoked, done });
+            story.revocations.push(Revocation { invoked: record.invoked, done, given_up });
+        }
+        if let Call::Reconcile(_, kept) = &record.call {
+            let settled = self.calm.settled_elsewhere(record);
+            for package in kept {
+                let story = self.packages.entry(*package).or_default();
+                story.named.push((record.invoked, settled));
+            }
         }
     }
 

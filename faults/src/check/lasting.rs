@@ -23,17 +23,24 @@ pub(super) fn hold<'a>(
         && uploaded.not_after > certain
         && story.ended_by(reservation) > record.replied
         && !may_have_given_back(index, reservation, record.replied)
+        && !index.restores.is_between(last.invoked, record.replied)
         // Whose clock is ahead takes what has not lapsed yet.
         && !index.calm.is_off_clock(last.invoked, record.replied);
     lasts.then_some(last)
 }
 
 /// Whether a reservation was surely told, before a call, that it has spent a package: that is for good.
-pub(super) fn is_spent(story: &Story, reservation: Reservation, record: &Record) -> bool {
+pub(super) fn is_spent(
+    index: &Index<'_>,
+    story: &Story,
+    reservation: Reservation,
+    record: &Record,
+) -> bool {
     story.spendings.iter().any(|spending| {
         spending.reservation == reservation
             && spending.done == Some(true)
             && spending.replied < record.invoked
+            && !index.restores.may_forget(spending.replied, record.replied)
     })
 }
 

@@ -7,15 +7,18 @@ mod answers;
 mod books;
 mod calm;
 mod exhausted;
+mod given_up;
 mod holds;
 mod incidents;
 mod index;
 mod lasting;
 mod refused;
 mod repeats;
+mod restores;
 mod spends;
 #[cfg(test)]
 mod tests;
+mod too_late;
 mod violation;
 mod visible;
 
@@ -52,6 +55,8 @@ pub(crate) struct Remarks {
     pub(crate) calm_repeats: u64,
     /// Packages that were asked to be spent or extended while they certainly could be.
     pub(crate) checked_holds: u64,
+    /// Packages that were revoked in the end, each of which somebody must have revoked.
+    pub(crate) checked_revocations: u64,
 }
 
 impl Verdict {
@@ -75,8 +80,10 @@ pub(crate) fn check(history: &History) -> Verdict {
     repeats::check(&index, &mut verdict);
     refused::check(&index, &mut verdict);
     exhausted::check(&index, &mut verdict);
+    too_late::check(&index, &mut verdict);
     if history.books.were_read() {
         books::check(&index, &mut verdict);
+        given_up::check(&index, &mut verdict);
     }
     visible::check(history, &mut verdict);
     incidents::check(history, &mut verdict);

@@ -49,7 +49,7 @@ fn must_succeed(index: &Index<'_>, story: &Story, hold: &Hold, record: &Record) 
             && !is_revoked_for(story, GRACE, record.replied)
     };
     match hold.action {
-        Action::Spend => lasting::is_spent(story, reservation, record) || holds(),
+        Action::Spend => lasting::is_spent(index, story, reservation, record) || holds(),
         Action::Extend(_) => {
             // What is spent is held no more, and a spend may come in between.
             let mut spendings = story.spendings.iter();

@@ -38,7 +38,7 @@ fn compare(
 ) {
     let Some(again) = answer(later) else { return };
     let Some(is_spent) = what_is_certain(index, earlier, handed, later) else { return };
-    let is_calm = earlier.iter().all(|asked| asked.calm);
+    let is_calm = earlier.iter().all(|asked| asked.calm) && !do_overlap(earlier);
     verdict.remarks.checked_repeats += 1;
     verdict.remarks.calm_repeats += u64::from(is_calm);
 
@@ -61,6 +61,11 @@ fn compare(
         if alike.is_empty() { "nothing like it" } else { "another" },
     );
     verdict.note(Broken::RepeatDiffers, what);
+}
+
+/// Whether some of these calls, put in the order in which they were made, were under way at the same time.
+fn do_overlap(asked: &[Asked<'_>]) -> bool {
+    asked.windows(2).any(|pair| pair[1].record.invoked <= pair[0].record.replied)
 }
 
 /// What a repeat brought; none if that is unknown, or says nothing of what its reservation has.
@@ -94,10 +99,11 @@ fn what_is_certain(
         // The tombstone may be forgotten then, and with it the bytes.
         || handed.not_after <= record.replied.after(lasting::MARGIN)
         || index.calm.is_off_clock(first, record.replied)
+        || index.restores.is_between(first, record.replied)
     {
         return None;
     }
-    if lasting::is_spent(story, reservation, record) {
+    if lasting::is_spent(index, story, reservation, record) {
         return Some(true);
     }
     // What is revoked is held, and not handed out.

@@ -3,6 +3,7 @@
 use super::{
     Broken, Verdict,
     index::{Index, Spending, Story},
+    lasting::MARGIN,
 };
 use crate::history::{Micros, Package};
 use std::collections::BTreeSet;
@@ -12,8 +13,8 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
         if story.uploaded.is_some_and(|(_, uploaded)| uploaded.last_resort) {
             continue;
         }
-        spent_once(*package, story, verdict);
-        stays_spent(*package, story, verdict);
+        spent_once(index, *package, story, verdict);
+        stays_spent(index, *package, story, verdict);
         for spending in story.spendings.iter().filter(|spending| spending.done == Some(true)) {
             held_when_spent(index, *package, story, spending, verdict);
             alive_when_spent(index, *package, story, spending, verdict);
@@ -21,20 +22,24 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     }
 }
 
-fn spent_once(package: Package, story: &Story, verdict: &mut Verdict) {
-    let done = story.spendings.iter().filter(|spending| spending.done == Some(true));
-    let spenders: BTreeSet<_> = done.map(|spending| spending.reservation).collect();
-    if spenders.len() > 1 {
+fn spent_once(index: &Index<'_>, package: Package, story: &Story, verdict: &mut Verdict) {
+    let done = || story.spendings.iter().filter(|spending| spending.done == Some(true));
+    let spenders: BTreeSet<_> = done().map(|spending| spending.reservation).collect();
+    let first = done().map(|spending| spending.invoked).min().unwrap_or_default();
+    let last = done().map(|spending| spending.replied).max().unwrap_or_default();
+    if spenders.len() > 1 && !index.restores.may_bring_back(story, first, last) {
         let spenders: Vec<String> = spenders.iter().map(ToString::to_string).collect();
         verdict.note(Broken::SpentTwice, format!("{package} by {}", spenders.join(" and ")));
     }
 }
 
 /// What is spent is neither handed out nor accepted again.
-fn stays_spent(package: Package, story: &Story, verdict: &mut Verdict) {
+fn stays_spent(index: &Index<'_>, package: Package, story: &Story, verdict: &mut Verdict) {
     let Some(spent) = story.spent() else { return };
     for hold in story.holds.iter().filter(|hold| hold.reservation != spent.reservation) {
-        if hold.invoked > spent.replied {
+        if hold.invoked > spent.replied
+            && !index.restores.may_bring_back(story, spent.invoked, hold.replied)
+        {
             let what = format!(
                 "{package}, spent by {} until {}, to {} at {}",
                 spent.reservation, spent.replied.0, hold.reservation, hold.invoked.0
@@ -44,12 +49,20 @@ fn stays_spent(package: Package, story: &Story, verdict: &mut Verdict) {
     }
     let revoked = story.revocations.iter().filter_map(|revocation| revocation.done).min();
     let gone = revoked.map_or(spent.replied, |revoked| revoked.min(spent.replied));
-    accepted_since(package, story, gone, verdict);
+    accepted_since(index, package, story, gone, verdict);
 }
 
-fn accepted_since(package: Package, story: &Story, gone: Micros, verdict: &mut Verdict) {
+fn accepted_since(
+    index: &Index<'_>,
+    package: Package,
+    story: &Story,
+    gone: Micros,
+    verdict: &mut Verdict,
+) {
     for (invoked, accepted) in &story.uploads {
-        if *invoked > gone && accepted.is_some() {
+        let Some(accepted) = accepted else { continue };
+        // What the database has forgotten it can't refuse.
+        if *invoked > gone && !index.restores.may_forget(gone, *accepted) {
             let what = format!("{package}, gone at {}, uploaded at {}", gone.0, invoked.0);
             verdict.note(Broken::SpentAccepted, what);
         }
@@ -75,7 +88,8 @@ fn held_when_spent(
         let surely_since = asked
             .iter()
             .all(|asked| asked.settled < hold.invoked || asked.record.invoked > spending.replied);
-        if surely_since && hold.replied < first {
+        let brought_back = index.restores.may_bring_back(story, hold.invoked, spending.replied);
+        if surely_since && hold.replied < first && !brought_back {
             let what = format!(
                 "{package} by {} at {}, handed to {} until {}",
                 spending.reservation, first.0, hold.reservation, hold.replied.0
@@ -97,7 +111,7 @@ fn alive_when_spent(
     let first = story.spendings.iter().filter(|one| one.reservation == spending.reservation);
     let is_first = first.map(|one| one.invoked).min() == Some(spending.invoked);
     if is_first
-        && spending.invoked > uploaded.not_after
+        && spending.invoked > uploaded.not_after.after(MARGIN)
         && !index.calm.is_off_clock(spending.invoked, spending.replied)
     {
         let what = format!("{package} was spent by {} too late", spending.reservation);

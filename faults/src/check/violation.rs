@@ -28,6 +28,10 @@ pub(crate) enum Broken {
     SpentAccepted,
     /// A revoked package was handed out.
     RevokedCameBack,
+    /// A package was revoked by nobody, or by a call that was given up before the package was made.
+    RevokedUnasked,
+    /// A hold had ended when it was answered.
+    ToldTooLate,
     /// A package was handed out or spent after its lifetime.
     Stale,
     /// A package of another cipher suite, another device or nobody was handed out, or other bytes than its ref's.
@@ -56,6 +60,8 @@ pub(crate) enum Broken {
     Foreign,
     /// The service raised a fence, although the database had forgotten nothing.
     FalseAlarm,
+    /// The database had gone back, and the service raised no fence.
+    NoFence,
     /// The service broke its own rules, or the contract.
     Internal,
     /// A call failed that was not to.
@@ -75,8 +81,10 @@ impl Broken {
             | Self::SpentCameBack
             | Self::SpentThoughLost
             | Self::SpentAccepted
-            | Self::RevokedCameBack => Harm::Doubled,
+            | Self::RevokedCameBack
+            | Self::NoFence => Harm::Doubled,
             Self::UploadLost
+            | Self::RevokedUnasked
             | Self::SpendLost
             | Self::LastResortNotLogged
             | Self::RepeatDiffers
@@ -84,6 +92,7 @@ impl Broken {
             | Self::Misplaced
             | Self::Unbalanced => Harm::Lost,
             Self::Stale
+            | Self::ToldTooLate
             | Self::NotAskedFor
             | Self::TwoOfOneDevice
             | Self::FalselyExhausted
@@ -107,6 +116,8 @@ impl fmt::Display for Broken {
             Self::SpentThoughLost => "a package was spent that another was handed since",
             Self::SpentAccepted => "a spent or revoked package was accepted again",
             Self::RevokedCameBack => "a revoked package was handed out",
+            Self::RevokedUnasked => "a package was revoked that nobody asked to revoke",
+            Self::ToldTooLate => "a hold had ended when it was answered",
             Self::Stale => "a package was handed out or spent after its lifetime",
             Self::NotAskedFor => "a package was handed out that was not asked for",
             Self::TwoOfOneDevice => "a reservation got two packages of one device",
@@ -123,6 +134,7 @@ impl fmt::Display for Broken {
             Self::Unbalanced => "the books of a pool don't balance",
             Self::Foreign => "the database has what nobody asked for",
             Self::FalseAlarm => "a fence was raised although nothing was forgotten",
+            Self::NoFence => "the database had gone back and no fence was raised",
             Self::Internal => "the service broke its own rules",
             Self::VisibleFailure => "a call failed that was not to",
             Self::Hang => "something took for ever",

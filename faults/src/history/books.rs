@@ -18,7 +18,7 @@ pub(crate) struct Books {
     pub(crate) spend_log: Vec<Entry>,
     /// What was counted.
     pub(crate) pools: Vec<Pool>,
-    /// Why the service took the database for one that went back, which it never does here.
+    /// Why the service took the database for one that went back: once for each restore, and never else.
     #[serde(default)]
     pub(crate) fences: Vec<String>,
     /// Rows that nobody in the history can have asked for.

@@ -60,6 +60,18 @@ pub(crate) enum Kind {
     Statements,
     /// A table is locked, and statements wait
     Locked,
+    /// Rows of some devices are locked, for longer than the service waits for a lock
+    LockedRows,
+    /// Clocks of replicas are off, by less than is tolerated: nothing may break by it
+    Skew,
+    /// Commits hang, and clients repeat their calls on other replicas
+    HungCommit,
+    /// Clients make each call on all replicas at once, word for word
+    Repeats,
+    /// The database is dumped and, later, dropped and restored in the same cluster
+    Restored,
+    /// The database or its role gets settings that promises could break by, and PostgreSQL may be killed
+    Settings,
 }
 
 impl Kind {
@@ -71,7 +83,36 @@ impl Kind {
     /// Whether it takes answers from callers who don't repeat their calls, so that a run without an unknown outcome shows
     /// nothing.
     pub(crate) fn interrupts(self) -> bool {
-        !self.is_invisible() && !matches!(self, Self::Clock | Self::Delay | Self::DelayDatabase)
+        let may_go_unseen = matches!(
+            self,
+            Self::Clock
+                | Self::Delay
+                | Self::DelayDatabase
+                | Self::Skew
+                | Self::Repeats
+                | Self::Settings
+        );
+        !self.is_invisible() && !may_go_unseen
+    }
+
+    /// Whether it moves clocks, which those of a binary can't be.
+    pub(crate) fn moves_clocks(self) -> bool {
+        matches!(self, Self::Clock | Self::Skew)
+    }
+
+    /// Whether it touches neither processes nor connections nor the database, so that calls have as many tries as in peace.
+    pub(crate) fn leaves_calls_alone(self) -> bool {
+        matches!(self, Self::Skew | Self::Repeats)
+    }
+
+    /// Whether what a client has sent may reach the service after the client has given up, and before the service can know.
+    pub(crate) fn holds_requests_back(self) -> bool {
+        matches!(self, Self::Delay)
+    }
+
+    /// Whether what the service has answered may reach the client late.
+    pub(crate) fn holds_answers_back(self) -> bool {
+        matches!(self, Self::Delay | Self::BlackHole | Self::FreezeService)
     }
 
     /// Whether a replica may run a statement anew while the first run of it is still under way, unknown to it. So one try of a
@@ -87,6 +128,10 @@ impl Kind {
                 | Self::LoseDatabaseReplies
                 | Self::BlackHoleDatabase
                 | Self::Connections
+                | Self::LockedRows
+                | Self::HungCommit
+                | Self::Restored
+                | Self::Settings
         )
     }
 
@@ -109,4 +154,7 @@ pub(crate) struct Fault {
     pub(crate) from: Micros,
     /// When it was healed.
     pub(crate) to: Micros,
+    /// When the database was put back to what it was when the fault began, if it was.
+    #[serde(default)]
+    pub(crate) went_back: Option<Micros>,
 }

@@ -2,14 +2,25 @@
 
 use super::Rig;
 use crate::error::Error;
-use rand::Rng;
-use std::time::Duration;
+use rand::{Rng, seq::SliceRandom};
+use std::{ops::Range, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 /// The tables that calls write.
 const TABLES: [&str; 6] =
     ["one_time", "spend_log", "revoked", "last_resort", "key_package", "pool"];
+
+/// The tables of which rows are locked.
+const ROWS: [&str; 4] = ["one_time", "device", "spend_log", "last_resort"];
+
+/// For how long they are locked so that clients are still there, though holds of theirs would have ended; and for how long
+/// otherwise. In milliseconds.
+const WITHIN_PATIENCE: Range<u64> = 3000..3800;
+const BEYOND_PATIENCE: Range<u64> = 4000..15_000;
+
+/// Of how many users.
+const LOCKED_USERS: usize = 4;
 
 /// How long it may take until no connection is left.
 const FILL: Duration = Duration::from_secs(20);
@@ -82,6 +93,35 @@ impl Rig {
         let away = self.last(500..4000).await;
         client.batch_execute("COMMIT").await?;
         Ok(format!("locked {table} for {away:?}"))
+    }
+
+    /// Locks the rows of some users' devices in one table, or in all, for longer than statements wait.
+    pub(super) async fn lock_rows(&mut self) -> Result<String, Error> {
+        let tables = match self.random.random_range(0..=ROWS.len()) {
+            all if all == ROWS.len() => &ROWS[..],
+            one => &ROWS[one..=one],
+        };
+        let client = self.postgres.connect().await?;
+        let mut users: Vec<String> = client
+            .query("SELECT DISTINCT user_id FROM device", &[])
+            .await?
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()?;
+        users.shuffle(&mut self.random);
+        users.truncate(LOCKED_USERS);
+        let mut locked = 0;
+        client.batch_execute("BEGIN").await?;
+        for table in tables {
+            // Those that others have locked are left: to wait for them could end in a deadlock.
+            let lock =
+                format!("SELECT FROM {table} WHERE user_id = ANY ($1) FOR UPDATE SKIP LOCKED");
+            locked += client.query(&lock, &[&users]).await?.len();
+        }
+        let how_long = if self.random.random() { WITHIN_PATIENCE } else { BEYOND_PATIENCE };
+        let away = self.last(how_long).await;
+        client.batch_execute("COMMIT").await?;
+        Ok(format!("locked {locked} rows of {} for {away:?}", tables.join(", ")))
     }
 }
 

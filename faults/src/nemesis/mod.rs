@@ -4,18 +4,22 @@ mod clock;
 mod database;
 mod network;
 mod processes;
+mod repeats;
+mod restore;
 mod schedule;
+mod settings;
 mod upgrade;
 
 pub(crate) use schedule::run;
 
 use crate::{
     error::Error,
-    history::{Incident, Kind},
+    history::{Incident, Kind, Micros},
     processes::{Postgres, Program, Replica},
+    work::Habits,
 };
 use rand::{Rng, rngs::SmallRng};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// What can be broken, and what is chosen by.
@@ -27,16 +31,34 @@ pub(crate) struct Rig {
     pub(crate) replicas: Vec<Replica>,
     /// What replicas run after an upgrade.
     pub(crate) next: Program,
+    /// What clients are asked to do.
+    pub(crate) habits: Arc<Habits>,
     /// What chooses.
     pub(crate) random: SmallRng,
     /// What went wrong with the service, and was overcome.
     pub(crate) incidents: Vec<Incident>,
 }
 
+/// A fault that was injected and healed.
+#[derive(Debug)]
+struct Suffered {
+    /// What was done.
+    what: String,
+    /// When the database was put back to what it was when the fault began, if it was.
+    went_back: Option<Micros>,
+}
+
+impl From<String> for Suffered {
+    fn from(what: String) -> Self {
+        Self { what, went_back: None }
+    }
+}
+
 impl Rig {
     /// Injects a fault, lets it last, heals it, and says what was done.
-    async fn suffer(&mut self, kind: Kind) -> Result<String, Error> {
-        Ok(match kind {
+    async fn suffer(&mut self, kind: Kind) -> Result<Suffered, Error> {
+        let what = match kind {
+            Kind::Restored => return self.restore_database().await,
             Kind::KillService => self.kill_service().await?,
             Kind::FreezeService => self.freeze_service().await?,
             Kind::RestartService => self.restart_service().await?,
@@ -57,7 +79,13 @@ impl Rig {
             Kind::FullDisk => self.fail_statements(&["53100"]).await?,
             Kind::Statements => self.fail_statements(&["57014", "55P03", "40P01"]).await?,
             Kind::Locked => self.lock_table().await?,
-        })
+            Kind::LockedRows => self.lock_rows().await?,
+            Kind::Skew => self.skew_clocks().await?,
+            Kind::HungCommit => self.hang_commits().await?,
+            Kind::Repeats => self.repeat_everywhere().await,
+            Kind::Settings => self.change_settings().await?,
+        };
+        Ok(what.into())
     }
 
     /// Notes replicas that have ended by themselves, and starts them again.

@@ -1,7 +1,7 @@
 //! Processes that die, stop, or are restarted.
 
 use super::Rig;
-use crate::error::Error;
+use crate::{error::Error, work::Habit};
 use rand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
@@ -26,7 +26,10 @@ impl Rig {
     pub(super) async fn freeze_service(&mut self) -> Result<String, Error> {
         let victim = self.any();
         self.replicas[victim].signal(Signal::STOP)?;
+        // It will find calls that were given up, by devices that have made other packages since.
+        self.habits.set(Habit::StartOver(victim));
         let away = self.last(FROZEN).await;
+        self.habits.set(Habit::Usual);
         self.replicas[victim].signal(Signal::CONT)?;
         Ok(format!("froze {} for {away:?}", self.replicas[victim].name()))
     }
@@ -66,11 +69,16 @@ impl Rig {
                 "killed PostgreSQL's main process"
             }
         };
+        self.wait_until_recovered().await;
+        Ok(what.to_owned())
+    }
+
+    /// Waits until PostgreSQL serves after some process of it was killed.
+    pub(super) async fn wait_until_recovered(&self) {
         self.postgres.wait_until_ready().await;
         // Some of its processes may have outlived the killed one, and what is ready now may be about to recover.
         sleep(Duration::from_millis(300)).await;
         self.postgres.wait_until_ready().await;
-        Ok(what.to_owned())
     }
 
     pub(super) async fn freeze_database(&mut self) -> String {

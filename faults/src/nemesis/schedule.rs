@@ -1,6 +1,6 @@
 //! When which fault comes.
 
-use super::Rig;
+use super::{Rig, Suffered};
 use crate::{
     error::Error,
     history::{Fault, Kind, Micros},
@@ -48,8 +48,17 @@ pub(crate) async fn run(
         let Some(kind) = order.pop() else { continue };
         let from = Micros::now();
         let suffered = rig.suffer(kind).await;
-        let what = suffered.as_ref().map_or_else(ToString::to_string, Clone::clone);
-        let fault = Fault { kind, what, from, to: Micros::now() };
+        let to = Micros::now();
+        let fault = match &suffered {
+            Ok(Suffered { what, went_back }) => {
+                Fault { kind, what: what.clone(), from, to, went_back: *went_back }
+            }
+            // It may have gone so far.
+            Err(error) => {
+                let went_back = (kind == Kind::Restored).then_some(from);
+                Fault { kind, what: error.to_string(), from, to, went_back }
+            }
+        };
         let seconds = fault.to.since(fault.from).as_secs_f64();
         eprintln!("{:>22}  {seconds:>6.1} s  {}", kind.name(), fault.what);
         faults.push(fault);

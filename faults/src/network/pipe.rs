@@ -21,17 +21,18 @@ where
     let (from_answerer, to_answerer) = split(answerer);
     let mut cut = conditions.clone();
     tokio::select! {
-        () = carry(from_caller, to_answerer, conditions.clone(), false) => {}
-        () = carry(from_answerer, to_caller, conditions, true) => {}
+        () = carry(from_caller, to_answerer, conditions.clone(), age, false) => {}
+        () = carry(from_answerer, to_caller, conditions, age, true) => {}
         _ = cut.wait_for(|conditions| conditions.age > age) => {}
     }
 }
 
-/// Moves bytes one way.
+/// Moves bytes one way, for as long as the connection is of this age.
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut conditions: watch::Receiver<Conditions>,
+    age: u64,
     is_reply: bool,
 ) {
     let mut piece = vec![0; PIECE];
@@ -41,6 +42,10 @@ async fn carry(
             return;
         }
         let now = *conditions.borrow();
+        // What was swallowed is gone.
+        if now.age > age {
+            return;
+        }
         if is_reply && now.loses_replies {
             continue;
         }

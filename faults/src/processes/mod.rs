@@ -1,4 +1,4 @@
-//! The processes of a run: two replicas, and a PostgreSQL of its own.
+//! The processes of a run: three replicas, and a PostgreSQL of its own.
 
 mod books;
 mod postgres;

@@ -47,6 +47,8 @@ pub(crate) struct Replica {
     program: Program,
     database_url: String,
     process: Option<Process>,
+    /// How far its machine's clock is off.
+    clock: SignedDuration,
     /// Between clients and it.
     pub(crate) front: Link,
     /// Between it and the database.
@@ -63,7 +65,8 @@ impl Replica {
         let front = Link::open(Upstream::Nobody).await.map_err(Error::io("listen"))?;
         let back = Link::open(postgres.upstream()).await.map_err(Error::io("listen"))?;
         let database_url = postgres.url_by(back.address());
-        let mut replica = Self { number, program, database_url, process: None, front, back };
+        let clock = SignedDuration::ZERO;
+        let mut replica = Self { number, program, database_url, process: None, clock, front, back };
         replica.run().await?;
         Ok(replica)
     }
@@ -89,7 +92,7 @@ impl Replica {
             Program::Own => {
                 let program = env::current_exe().map_err(Error::io("find this program"))?;
                 let mut command = Command::new(program);
-                command.arg("replica");
+                command.arg("replica").arg(format!("--clock={}", self.clock.as_micros()));
                 command
             }
             Program::Binary(path) => {
@@ -188,8 +191,15 @@ impl Replica {
         }
     }
 
-    /// Moves its clock.
-    pub(crate) async fn move_clock(&mut self, by: SignedDuration) -> Result<(), Error> {
+    /// How far its machine's clock is off.
+    pub(crate) fn clock(&self) -> SignedDuration {
+        self.clock
+    }
+
+    /// Its machine's clock is so far off from now on, also after it was started again.
+    pub(crate) async fn set_clock(&mut self, off: SignedDuration) -> Result<(), Error> {
+        let by = off - self.clock;
+        self.clock = off;
         match &mut self.process {
             Some(process) => process
                 .tell(&format!("{MOVE_CLOCK} {}", by.as_micros()))

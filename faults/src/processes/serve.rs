@@ -17,11 +17,12 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The order to move the clock, followed by microseconds.
 pub(super) const MOVE_CLOCK: &str = "clock";
 
-/// Is a replica, configured by the environment, until SIGTERM.
-pub(crate) async fn serve() -> Result<(), Error> {
+/// Is a replica, configured by the environment, until SIGTERM. Its machine's clock is off by so many microseconds at first.
+pub(crate) async fn serve(clock_is_off: i64) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("listen to signals"))?;
     // The clock of the machine, which the service compares with the database's.
     let machine = ShiftedClock::default();
+    machine.advance(SignedDuration::from_micros(clock_is_off));
     let moved = machine.clone();
     leash(move |order| {
         if let Some(by) = order.strip_prefix(MOVE_CLOCK).and_then(|by| by.trim().parse().ok()) {

@@ -173,6 +173,7 @@ fn remarks(remarks: Remarks) -> BTreeMap<&'static str, u64> {
         checked_repeats,
         calm_repeats,
         checked_holds,
+        checked_revocations,
     } = remarks;
     BTreeMap::from([
         ("held_by_two_while_a_clock_was_off", early_by_clock),
@@ -183,5 +184,6 @@ fn remarks(remarks: Remarks) -> BTreeMap<&'static str, u64> {
         ("repeats_checked", checked_repeats),
         ("repeats_checked_in_calm", calm_repeats),
         ("spends_and_extends_checked", checked_holds),
+        ("revocations_checked", checked_revocations),
     ])
 }

@@ -17,6 +17,10 @@ const REMEMBERED: usize = 1000;
 /// How many of them keep their bytes, to be uploaded again.
 const KEPT: usize = 200;
 
+/// How many pools a worker has for itself. It takes turns with them, so that what it may still hold of one has ended when that
+/// one's turn comes again.
+const OWN: u32 = 4;
+
 /// A device, and what makes its packages.
 pub(super) struct Pool {
     /// The device.
@@ -25,6 +29,8 @@ pub(super) struct Pool {
     pub(super) target: usize,
     /// Whether it has a last-resort package.
     pub(super) has_last_resort: bool,
+    /// Whether all its one-time packages are of cipher suite 1 and long-lived, so that any will do.
+    pub(super) is_uniform: bool,
     makers: [(u16, PackageMaker); 2],
     last_resort: PackageMaker,
     uploaded: Mutex<VecDeque<(Package, Vec<u8>)>>,
@@ -33,6 +39,8 @@ pub(super) struct Pool {
 /// What all workers know.
 pub(super) struct Board {
     pools: Vec<Pool>,
+    /// The pools of each worker's own, of which no other reserves.
+    own: Vec<Vec<Pool>>,
     next_reservation: AtomicU64,
 }
 
@@ -49,7 +57,15 @@ impl Board {
         let devices = (0..users)
             .flat_map(|user| (0..=user % 3).map(move |device| Device(User(user), device)));
         let pools = devices.enumerate().map(|(n, device)| Pool::new(device, n)).collect();
-        Self { pools, next_reservation: AtomicU64::new(1) }
+        let device = |worker, number| Device(User(users + worker), number);
+        let own = |worker| (0..OWN).map(move |number| Pool::of_one(device(worker, number), number));
+        let own = (0..clients).map(|worker| own(worker).collect()).collect();
+        Self { pools, own, next_reservation: AtomicU64::new(1) }
+    }
+
+    /// The pools of a worker's own.
+    pub(super) fn own(&self, worker: u32) -> &[Pool] {
+        &self.own[worker as usize]
     }
 
     /// A device's pool at random.
@@ -81,10 +97,17 @@ impl Pool {
             device,
             target: if number.is_multiple_of(4) { 4 } else { 48 },
             has_last_resort: number % 3 == 1,
+            is_uniform: false,
             makers: [(1, maker()), (2, maker().cipher_suite(CipherSuite(2)))],
             last_resort: maker().last_resort(),
             uploaded: Mutex::default(),
         }
+    }
+
+    /// One with a single one-time package.
+    fn of_one(device: Device, number: u32) -> Self {
+        let has_last_resort = number.is_multiple_of(2);
+        Self { target: 1, has_last_resort, is_uniform: true, ..Self::new(device, 0) }
     }
 
     /// What makes its one-time packages of a cipher suite.

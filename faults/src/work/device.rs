@@ -3,6 +3,7 @@
 use super::{
     board::Pool,
     classify::{failed, reason},
+    voice::Voice,
     worker::Worker,
 };
 use crate::history::{Answer, Call, Micros, Outcome, Package, Upload, Uploaded};
@@ -13,9 +14,13 @@ use keypool_service::{
     testing::packages::PackageMaker,
 };
 use rand::Rng;
+use std::collections::HashSet;
 
 /// How many packages are in one upload at most, when pools are filled.
 const CHUNK: usize = 24;
+
+/// How many packages a device uploads at most when it has taken others out of circulation.
+const REFILL: usize = 8;
 
 /// How many seconds the packages live of which one in ten is made.
 const SHORT_LIFE: std::ops::Range<i64> = 6..25;
@@ -57,7 +62,9 @@ impl Worker {
         if self.random.random_ratio(1, 4) {
             let again = pool.some(2, &mut self.random).into_iter();
             // Of a package from before only the bytes are known: the first upload said the rest.
-            fresh.extend(again.filter(|(_, bytes)| !bytes.is_empty()).map(|(package, bytes)| {
+            let usable = again
+                .filter(|(package, bytes)| !bytes.is_empty() && self.habits.is_usable(*package));
+            fresh.extend(usable.map(|(package, bytes)| {
                 let not_after = Micros(0);
                 Fresh {
                     uploaded: Uploaded { package, suite: 0, last_resort: false, not_after },
@@ -68,45 +75,75 @@ impl Worker {
         self.send_upload(pool, fresh).await;
     }
 
-    /// Revokes one or two packages and, rarely, all of them.
+    /// Revokes one or two packages, or all of them, and then uploads new ones, whatever came of it.
     pub(super) async fn revoke(&mut self) {
         let board = self.board.clone();
         let pool = board.any(&mut self.random);
-        let packages = match self.random.random_ratio(1, 40) {
-            true => None,
-            false => {
-                let count = self.random.random_range(1..=2);
-                let some = pool.some(count, &mut self.random);
-                Some(some.into_iter().map(|(package, _)| package).collect::<Vec<_>>())
-            }
-        };
+        if self.random.random_ratio(1, 8) {
+            self.revoke_by(&self.voice, pool, None).await;
+            return self.refill(pool).await;
+        }
+        let count = self.random.random_range(1..=2);
+        let some = pool.some(count, &mut self.random);
+        let packages: Vec<Package> = some.into_iter().map(|(package, _)| package).collect();
+        if !packages.is_empty() {
+            self.revoke_by(&self.voice, pool, Some(packages)).await;
+        }
+    }
+
+    /// Says which packages the device still has, and then uploads new ones, whatever came of it.
+    pub(super) async fn reconcile(&mut self) {
+        let board = self.board.clone();
+        let pool = board.any(&mut self.random);
+        let mut kept = pool.all();
+        kept.retain(|package| self.habits.is_usable(*package));
+        if kept.is_empty() {
+            return;
+        }
+        // It has lost one.
+        kept.swap_remove(self.random.random_range(0..kept.len()));
+        self.reconcile_by(&self.voice, pool, kept).await;
+        self.refill(pool).await;
+    }
+
+    /// Takes what a device of the worker's own has out of circulation, on a certain replica, and then uploads new packages
+    /// wherever the SDK does, whatever came of it.
+    pub(super) async fn start_over(&mut self, replica: usize) {
+        let board = self.board.clone();
+        let own = self.next_own(&board);
+        if self.random.random() {
+            self.revoke_by(&self.each[replica], own, None).await;
+        } else {
+            self.reconcile_by(&self.each[replica], own, own.all().into_iter().take(1).collect())
+                .await;
+        }
+        self.refill(own).await;
+    }
+
+    /// Revokes these packages of a pool, or all.
+    async fn revoke_by(&self, voice: &Voice, pool: &Pool, packages: Option<Vec<Package>>) {
+        self.habits.use_up(packages.clone().unwrap_or_else(|| pool.all()));
         let which = match &packages {
-            Some(packages) if packages.is_empty() => return,
             Some(packages) => Revoke::Refs(refs(packages)),
             None => Revoke::All,
         };
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let revoking = async {
-            match self.client.revoke(user, Some(&device), which).await {
+            match voice.client.revoke(user, Some(&device), which).await {
                 Ok(_) => (Outcome::Ok(Answer::Nothing), ()),
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.caller, Call::Revoke(pool.device, packages), revoking).await;
+        voice.call(Call::Revoke(pool.device, packages), revoking).await;
     }
 
-    /// Says which packages the device still has: all that are remembered but one.
-    pub(super) async fn reconcile(&mut self) {
-        let board = self.board.clone();
-        let pool = board.any(&mut self.random);
-        let mut kept = pool.all();
-        if kept.is_empty() {
-            return;
-        }
-        kept.swap_remove(self.random.random_range(0..kept.len()));
+    /// Keeps these packages of a pool, and no others.
+    async fn reconcile_by(&self, voice: &Voice, pool: &Pool, kept: Vec<Package>) {
+        let is_kept: HashSet<Package> = kept.iter().copied().collect();
+        self.habits.use_up(pool.all().into_iter().filter(|one| !is_kept.contains(one)));
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let reconciling = async {
-            match self.client.reconcile(user, device, refs(&kept)).await {
+            match voice.client.reconcile(user, device, refs(&kept)).await {
                 Ok(reconciled) => {
                     let revoked = reconciled.revoked.iter();
                     let revoked = revoked.filter_map(|package| Package::of_ref(package)).collect();
@@ -115,8 +152,13 @@ impl Worker {
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        let call = Call::Reconcile(pool.device, kept.clone());
-        self.log.call(self.caller, call, reconciling).await;
+        voice.call(Call::Reconcile(pool.device, kept.clone()), reconciling).await;
+    }
+
+    /// Uploads packages that were made just now: a call that was made before is not about them.
+    async fn refill(&mut self, pool: &Pool) {
+        let fresh = (0..pool.target.min(REFILL)).map(|_| self.one_time(pool)).collect();
+        self.send_upload(pool, fresh).await;
     }
 
     /// Asks for the state of a pool.
@@ -124,12 +166,12 @@ impl Worker {
         let board = self.board.clone();
         let device = board.any(&mut self.random).device;
         let asking = async {
-            match self.client.pool_status(device.0.id(), device.id()).await {
+            match self.voice.client.pool_status(device.0.id(), device.id()).await {
                 Ok(_) => (Outcome::Ok(Answer::Nothing), ()),
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.caller, Call::Status(device), asking).await;
+        self.voice.call(Call::Status(device), asking).await;
     }
 
     async fn send_upload(&mut self, pool: &Pool, fresh: Vec<Fresh>) {
@@ -141,7 +183,7 @@ impl Worker {
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let call = Call::Upload(Upload { device: pool.device, packages });
         let uploading = async {
-            match self.client.upload(user, device, bytes).await {
+            match self.voice.client.upload(user, device, bytes).await {
                 Ok(uploaded) => {
                     let results = uploaded.results.into_iter().map(|result| match result.outcome {
                         UploadOutcome::Accepted | UploadOutcome::AlreadyPresent => None,
@@ -155,11 +197,14 @@ impl Worker {
                 Err(error) => (failed(&error, |_| Answer::Nothing), ()),
             }
         };
-        self.log.call(self.caller, call, uploading).await;
+        self.voice.call(call, uploading).await;
     }
 
     /// A new one-time package: mostly of cipher suite 1, and for two weeks.
     fn one_time(&mut self, pool: &Pool) -> Fresh {
+        if pool.is_uniform {
+            return self.make(pool.maker(1), 1, false, LONG_LIFE);
+        }
         let suite = if self.random.random_ratio(1, 6) { 2 } else { 1 };
         let life = match self.random.random_ratio(1, 10) {
             true => SignedDuration::from_secs(self.random.random_range(SHORT_LIFE)),

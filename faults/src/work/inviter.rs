@@ -2,15 +2,12 @@
 
 use super::{
     choose::choose,
-    classify::{failed, reason},
-    device::missing,
+    names::{extended, held, hold},
     worker::Worker,
 };
-use crate::history::{
-    Action, Answer, Call, Device, Handed, Hold, Micros, Outcome, Package, Reserve, Target,
-};
+use crate::history::{Action, Call, Reserve, Target};
 use keypool_client::{
-    Error, Reservation, ReservedPackage, Target as ClientTarget,
+    Reservation,
     proto::v1::{KeyPackageName, UnusableReason},
 };
 use rand::{Rng, rngs::SmallRng};
@@ -18,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long holds last, in milliseconds.
-const HOLDS: std::ops::RangeInclusive<u64> = 1000..=3000;
+pub(super) const HOLDS: std::ops::RangeInclusive<u64> = 1000..=3000;
 
 /// How long after a hold's end somebody may come who is late, in milliseconds.
 const LATE: std::ops::Range<u64> = 0..1500;
@@ -95,11 +92,14 @@ impl Worker {
             5 => vec![2],
             _ => Vec::new(),
         };
+        // The shortest are the first to end while something waits.
+        let is_short = random.random_ratio(1, 3);
+        let ttl = if is_short { *HOLDS.start() } else { random.random_range(HOLDS) };
         Reserve {
             reservation: board.reservation(),
             targets,
             suites,
-            ttl: Duration::from_millis(random.random_range(HOLDS)),
+            ttl: Duration::from_millis(ttl),
             require_all: random.random_ratio(1, 5),
             repeat: false,
         }
@@ -107,39 +107,7 @@ impl Worker {
 
     /// Reserves, for the first time or again, and keeps what it brings.
     pub(super) async fn reserve(&mut self, reserve: Reserve) {
-        let id = reserve.reservation;
-        let targets = reserve.targets.iter().map(|target| match target {
-            Target::User(user) => ClientTarget::user(user.id()),
-            Target::Device(device) => ClientTarget::device(device.0.id(), device.id()),
-        });
-        let mut builder = self
-            .client
-            .reserve(id.group())
-            .reservation_id(id.to_string())
-            .targets(targets)
-            .ttl(reserve.ttl);
-        if reserve.require_all {
-            builder = builder.require_all();
-        }
-        builder =
-            reserve.suites.iter().fold(builder, |builder, suite| builder.cipher_suite(*suite));
-        let reserving = async {
-            match builder.send().await {
-                Ok(reservation) => {
-                    let packages = reservation.packages().iter().filter_map(handed).collect();
-                    let answer = Answer::Reserved(packages, missing(reservation.missing()));
-                    (Outcome::Ok(answer), Some(reservation))
-                }
-                Err(error) => {
-                    let nothing =
-                        |error: &Error| Answer::Reserved(Vec::new(), missing(error.missing()));
-                    (failed(&error, nothing), None)
-                }
-            }
-        };
-        let call = Call::Reserve(reserve.clone());
-        let reserving = Box::pin(reserving); // it has all that a call of the SDK needs
-        let (outcome, reservation) = self.log.call(self.caller, call, reserving).await;
+        let (outcome, reservation) = self.voice.reserve(&reserve).await;
         let reserve = Reserve { repeat: true, ..reserve };
         match reservation {
             Some(reservation) => self.open.push(Open { reserve, reservation: Some(reservation) }),
@@ -182,18 +150,19 @@ impl Worker {
                 }
                 let hold = hold(&open.reserve, Action::Release, &names);
                 let releasing = async { held(reservation.release().await, &names) };
-                self.log.call(self.caller, Call::Hold(hold), releasing).await;
+                self.voice.call(Call::Hold(hold), releasing).await;
             }
             Step::SetAside => {
                 let names = all(reservation, false);
                 let Some(name) = names.first() else { return };
                 let names = [name.clone()];
                 let hold = hold(&open.reserve, Action::SetAside, &names);
+                self.habits.use_up(hold.packages.iter().map(|(_, package)| *package));
                 let setting_aside = async {
                     let reason = UnusableReason::InvalidSignature;
                     held(reservation.release_unusable(name, reason).await, &names)
                 };
-                self.log.call(self.caller, Call::Hold(hold), setting_aside).await;
+                self.voice.call(Call::Hold(hold), setting_aside).await;
             }
             Step::Extend => {
                 let names = all(reservation, false);
@@ -202,16 +171,8 @@ impl Worker {
                 }
                 let ttl = Duration::from_millis(self.random.random_range(HOLDS));
                 let hold = hold(&open.reserve, Action::Extend(ttl), &names);
-                let extending = async {
-                    match reservation.extend(ttl).await {
-                        Ok(until) => {
-                            let done = vec![None; names.len()];
-                            (Outcome::Ok(Answer::Held(done, until.map(Into::into))), ())
-                        }
-                        Err(error) => held(Err(error), &names),
-                    }
-                };
-                self.log.call(self.caller, Call::Hold(hold), extending).await;
+                let extending = async { extended(reservation.extend(ttl).await, &names) };
+                self.voice.call(Call::Hold(hold), extending).await;
                 self.open.push(open);
             }
             Step::Repeat => {
@@ -237,52 +198,9 @@ impl Worker {
             return false;
         }
         let hold = hold(reserve, Action::Spend, names);
+        self.habits.use_up(hold.packages.iter().map(|(_, package)| *package));
         let spending = async { held(reservation.spend_packages(names).await, names) };
-        let (outcome, ()) = self.log.call(self.caller, Call::Hold(hold), spending).await;
+        let (outcome, ()) = self.voice.call(Call::Hold(hold), spending).await;
         outcome.is_ok()
     }
-}
-
-/// A call about held packages.
-fn hold(reserve: &Reserve, action: Action, names: &[KeyPackageName]) -> Hold {
-    let packages = names.iter().filter_map(package).collect();
-    Hold { action, reservation: reserve.reservation, packages }
-}
-
-fn package(name: &KeyPackageName) -> Option<(Device, Package)> {
-    let device = Device::of(&name.user_id, &name.device_id)?;
-    Some((device, Package::of_ref(&name.key_package_ref)?))
-}
-
-/// What came of a call about held packages.
-fn held(result: Result<(), Error>, names: &[KeyPackageName]) -> (Outcome, ()) {
-    let outcome = match result {
-        Ok(()) => Outcome::Ok(Answer::Held(vec![None; names.len()], None)),
-        Err(error) => failed(&error, |error| {
-            let outcome = |name: &KeyPackageName| {
-                let mut outcomes = error.outcomes().iter();
-                match outcomes.find(|outcome| outcome.name == *name) {
-                    Some(outcome) => outcome.reason.map(reason),
-                    None => Some("refused with the whole call".to_owned()),
-                }
-            };
-            Answer::Held(names.iter().map(outcome).collect(), None)
-        }),
-    };
-    (outcome, ())
-}
-
-/// A package as histories remember it.
-fn handed(package: &ReservedPackage) -> Option<Handed> {
-    let (device, reference) = self::package(&package.name)?;
-    Some(Handed {
-        device,
-        package: reference,
-        suite: package.cipher_suite,
-        not_after: package.not_after.into(),
-        until: package.hold_expires.map(Micros::from),
-        last_resort: package.last_resort,
-        spent: package.spent,
-        authentic: Package::of(&package.bytes) == reference,
-    })
 }

@@ -4,8 +4,14 @@ mod board;
 mod choose;
 mod classify;
 mod device;
+mod habits;
 mod inviter;
+mod names;
+mod repeats;
+mod voice;
 mod worker;
+
+pub(crate) use habits::{Habit, Habits};
 
 use crate::{
     error::Error,
@@ -17,13 +23,8 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
+use voice::Voice;
 use worker::Worker;
-
-/// How long the calls of most clients may take, retries included.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-/// How long those of the others may take, who make no retries.
-const IMPATIENCE: Duration = Duration::from_millis(400);
 
 /// One client in so many is impatient.
 const IMPATIENT_ONE_IN: u32 = 4;
@@ -53,17 +54,31 @@ pub(crate) struct Work {
 
 impl Work {
     /// Fills the pools, which may take no longer than it must, and begins to work.
-    pub(crate) async fn begin(plan: &Plan, log: &Arc<Log>) -> Result<Self, Error> {
+    pub(crate) async fn begin(
+        plan: &Plan,
+        log: &Arc<Log>,
+        habits: &Arc<Habits>,
+    ) -> Result<Self, Error> {
         let board = Arc::new(Board::new(plan.clients));
         let enough = CancellationToken::new();
         let mut seeds = SmallRng::seed_from_u64(plan.seed);
         let mut filling = JoinSet::new();
         for number in 0..plan.clients {
             let one_try = plan.impatient && number.is_multiple_of(IMPATIENT_ONE_IN);
-            let client = connect(&plan.endpoints, one_try)?;
-            let caller = Caller { number, one_try };
+            let voice = |one_try, client| Voice {
+                caller: Caller { number, one_try },
+                client,
+                log: log.clone(),
+            };
+            let patience = if one_try { Patience::LITTLE } else { Patience::MUCH };
+            let usual = voice(one_try, connect(&plan.endpoints, patience)?);
+            let each = plan.endpoints.iter().map(|endpoint| {
+                let client = connect(std::slice::from_ref(endpoint), Patience::WITH_ONE)?;
+                Ok(voice(true, client))
+            });
+            let each = each.collect::<Result<Vec<_>, Error>>()?;
             let random = SmallRng::seed_from_u64(seeds.random());
-            let worker = Worker::new(caller, client, random, board.clone(), log.clone());
+            let worker = Worker::new(usual, each, random, board.clone(), habits.clone());
             filling.spawn(worker.fill(board.share(number, plan.clients)));
         }
         let mut work = Self { workers: JoinSet::new(), enough };
@@ -95,16 +110,30 @@ impl Work {
     }
 }
 
-/// A client of all the replicas.
-fn connect(endpoints: &[String], one_try: bool) -> Result<Client, Error> {
+/// How long a client waits for an answer, and whether it tries again.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    time: Duration,
+    retries: bool,
+}
+
+impl Patience {
+    const MUCH: Self = Self { time: Duration::from_secs(4), retries: true };
+    const LITTLE: Self = Self { time: Duration::from_millis(400), retries: false };
+    /// ... with a certain replica.
+    const WITH_ONE: Self = Self { time: Duration::from_secs(1), retries: false };
+}
+
+/// A client of these replicas.
+fn connect(endpoints: &[String], patience: Patience) -> Result<Client, Error> {
     let [first, others @ ..] = endpoints else {
         return Err(Error::Usage("there is no replica".to_owned()));
     };
     let mut builder =
         others.iter().fold(Client::builder(first), |builder, endpoint| builder.endpoint(endpoint));
-    builder = match one_try {
-        true => builder.timeout(IMPATIENCE).retry(RetryPolicy::never()),
-        false => builder.timeout(PATIENCE),
-    };
+    builder = builder.timeout(patience.time);
+    if !patience.retries {
+        builder = builder.retry(RetryPolicy::never());
+    }
     Ok(builder.connect_lazy()?)
 }

@@ -3,10 +3,12 @@
 use super::{
     board::Board,
     choose::choose,
+    habits::{Habit, Habits},
     inviter::{Open, Step},
+    repeats::Repeats,
+    voice::Voice,
 };
-use crate::history::{Caller, Log, Reserve};
-use keypool_client::Client;
+use crate::history::Reserve;
 use rand::{Rng, rngs::SmallRng};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -15,22 +17,27 @@ use tokio_util::sync::CancellationToken;
 /// How long it thinks before a call, at most.
 const THOUGHT: u64 = 60;
 
+/// How many clients go on while the others do nothing.
+const FEW: u32 = 4;
+
 /// How many reservations it has open at the same time.
 const OPEN: usize = 3;
 
 /// One client.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Who it is.
-    pub(super) caller: Caller,
-    /// What it calls with.
-    pub(super) client: Client,
+    /// What it calls by.
+    pub(super) voice: Voice,
+    /// What it calls each replica by, with no retries.
+    pub(super) each: Vec<Voice>,
     /// What it chooses by.
     pub(super) random: SmallRng,
     /// What all know.
     pub(super) board: Arc<Board>,
-    /// Where its calls are written down.
-    pub(super) log: Arc<Log>,
+    /// Whose turn it is of its own pools.
+    pub(super) turn: usize,
+    /// What faults ask of it.
+    pub(super) habits: Arc<Habits>,
     /// Reservations with which something will be done.
     pub(super) open: Vec<Open>,
     /// Reservations that will be spent when their holds have lapsed.
@@ -52,14 +59,14 @@ enum Next {
 
 impl Worker {
     pub(super) fn new(
-        caller: Caller,
-        client: Client,
+        voice: Voice,
+        each: Vec<Voice>,
         random: SmallRng,
         board: Arc<Board>,
-        log: Arc<Log>,
+        habits: Arc<Habits>,
     ) -> Self {
         let (open, late, unsure) = (Vec::new(), Vec::new(), Vec::new());
-        Self { caller, client, random, board, log, open, late, unsure }
+        Self { voice, each, random, board, turn: 0, habits, open, late, unsure }
     }
 
     /// Fills the pools of these numbers.
@@ -67,6 +74,10 @@ impl Worker {
         for number in pools {
             let board = self.board.clone();
             self.fill_up(board.pool(number)).await;
+        }
+        let board = self.board.clone();
+        for pool in board.own(self.voice.caller.number) {
+            self.fill_up(pool).await;
         }
         self
     }
@@ -88,6 +99,31 @@ impl Worker {
             let (_, open) = self.late.swap_remove(due);
             return self.act(open, Step::SpendAll).await;
         }
+        match self.habits.now() {
+            Habit::Usual => {}
+            Habit::Everywhere => {
+                if self.random.random_ratio(1, 2) {
+                    let own = self.random.random_ratio(1, 2);
+                    return self.repeat_word_for_word(Repeats::Everywhere, own).await;
+                }
+            }
+            Habit::Elsewhere => {
+                if self.random.random_ratio(1, 2) {
+                    let first = self.random.random_range(0..self.each.len());
+                    let own = self.random.random_ratio(1, 2);
+                    return self.repeat_word_for_word(Repeats::ElsewhereThan(first), own).await;
+                }
+            }
+            Habit::StartOver(replica) => {
+                if self.random.random_ratio(1, 3) {
+                    return self.start_over(replica).await;
+                }
+            }
+            Habit::FewElsewhere(first) if self.voice.caller.number < FEW => {
+                return self.repeat_word_for_word(Repeats::ElsewhereThan(first), true).await;
+            }
+            Habit::FewElsewhere(_) | Habit::Rest => return,
+        }
         if let Some(reserve) = self.unsure.pop() {
             return self.reserve(reserve).await;
         }
@@ -95,7 +131,7 @@ impl Worker {
             (45, Next::Reserve),
             (35, Next::GoOn),
             (14, Next::Upload),
-            (1, Next::Revoke),
+            (2, Next::Revoke),
             (1, Next::Reconcile),
             (4, Next::Status),
         ];

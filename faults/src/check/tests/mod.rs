@@ -2,6 +2,7 @@
 
 mod kept;
 mod lost;
+mod restored;
 mod right;
 mod story;
 mod wrong;

@@ -203,7 +203,14 @@ impl Story {
     /// A fault.
     pub(super) fn fault(&mut self, kind: Kind, from: i64, to: i64) {
         let (from, to) = (time(from), time(to));
-        self.0.faults.push(Fault { kind, what: "told".to_owned(), from, to });
+        self.0.faults.push(Fault { kind, what: "told".to_owned(), from, to, went_back: None });
+    }
+
+    /// The database was put back to what it was when this fault began.
+    pub(super) fn restored(&mut self, from: i64, went_back: i64, to: i64) {
+        self.fault(Kind::Restored, from, to);
+        self.0.faults.last_mut().unwrap().went_back = Some(time(went_back));
+        self.0.books.fences.push("other_database".to_owned());
     }
 
     /// What is found.

@@ -1,0 +1,71 @@
+//! What a database may have forgotten that was restored from a dump.
+//!
+//! It has what was acknowledged before the dump was begun. What was acknowledged since, and before it was put back, may be
+//! gone; so may what a package's device vouched for. What stays strict: a package that was handed out, spent or revoked does not
+//! come back, unless its device has vouched for it since.
+
+use super::index::Story;
+use crate::history::{Fault, Micros};
+use std::time::Duration;
+
+/// How much later than the database had it, an answer may have reached a client.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
+/// A restore.
+#[derive(Debug, Clone, Copy)]
+struct Restore {
+    /// When the dump was begun.
+    dumped: Micros,
+    /// Between these the database was put back.
+    from: Micros,
+    to: Micros,
+}
+
+/// The restores of a history.
+#[derive(Debug, Default)]
+pub(super) struct Restores(Vec<Restore>);
+
+impl Restores {
+    pub(super) fn of(faults: &[Fault]) -> Self {
+        let restore = |fault: &Fault| {
+            let from = fault.went_back?;
+            Some(Restore { dumped: fault.from, from, to: fault.to.after(ON_ITS_WAY) })
+        };
+        Self(faults.iter().filter_map(restore).collect())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether what was acknowledged at one moment may be forgotten at another.
+    pub(super) fn may_forget(&self, acknowledged: Micros, later: Micros) -> bool {
+        let mut restores = self.0.iter();
+        restores.any(|restore| {
+            (restore.dumped..=restore.to).contains(&acknowledged) && restore.from <= later
+        })
+    }
+
+    /// Whether a package was surely accepted before a moment, and is not forgotten at a later one.
+    pub(super) fn surely_has(&self, story: &Story, one: Micros, later: Micros) -> bool {
+        let mut accepted = story.uploads.iter().filter_map(|(_, accepted)| *accepted);
+        accepted.any(|accepted| accepted < one && !self.may_forget(accepted, later))
+    }
+
+    /// Whether the database may have been put back between two moments: what was in the pool at the first is quarantined at
+    /// the second, or unknown.
+    pub(super) fn is_between(&self, one: Micros, later: Micros) -> bool {
+        self.0.iter().any(|restore| restore.to >= one && restore.from <= later)
+    }
+
+    /// Whether a package may be in circulation at a later moment although something had taken it out at one: the database has
+    /// forgotten it, and its device has vouched for the package since.
+    pub(super) fn may_bring_back(&self, story: &Story, one: Micros, later: Micros) -> bool {
+        let mut restores =
+            self.0.iter().filter(|restore| restore.to >= one && restore.from <= later);
+        restores.any(|restore| {
+            let mut named = story.named.iter();
+            named.any(|(invoked, settled)| *settled >= restore.from && *invoked <= later)
+        })
+    }
+}

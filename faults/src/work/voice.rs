@@ -1,0 +1,97 @@
+//! Who calls, by which client of the SDK, and where the calls are written down.
+
+use super::{classify::failed, device::missing, names};
+use crate::history::{Action, Answer, Call, Caller, Log, Outcome, Reserve};
+use keypool_client::{Client, Reservation, Target as ClientTarget, proto::v1::KeyPackageName};
+use std::sync::Arc;
+
+/// Who calls, by which client of the SDK, and where the calls are written down.
+#[derive(Debug, Clone)]
+pub(super) struct Voice {
+    /// Who it is.
+    pub(super) caller: Caller,
+    /// What it calls with.
+    pub(super) client: Client,
+    /// Where its calls are written down.
+    pub(super) log: Arc<Log>,
+}
+
+impl Voice {
+    /// Makes a call, and writes it down.
+    pub(super) fn call<T>(
+        &self,
+        call: Call,
+        making: impl Future<Output = (Outcome, T)>,
+    ) -> impl Future<Output = (Outcome, T)> {
+        // On the heap: it has all that a call of the SDK needs.
+        self.log.call(self.caller, call, Box::pin(making))
+    }
+
+    /// Reserves.
+    pub(super) async fn reserve(&self, reserve: &Reserve) -> (Outcome, Option<Reservation>) {
+        let id = reserve.reservation;
+        let targets = reserve.targets.iter().map(|target| match target {
+            crate::history::Target::User(user) => ClientTarget::user(user.id()),
+            crate::history::Target::Device(device) => {
+                ClientTarget::device(device.0.id(), device.id())
+            }
+        });
+        let mut builder = self
+            .client
+            .reserve(id.group())
+            .reservation_id(id.to_string())
+            .targets(targets)
+            .ttl(reserve.ttl);
+        if reserve.require_all {
+            builder = builder.require_all();
+        }
+        builder =
+            reserve.suites.iter().fold(builder, |builder, suite| builder.cipher_suite(*suite));
+        let reserving = async {
+            match builder.send().await {
+                Ok(reservation) => {
+                    let packages = reservation.packages().iter().filter_map(names::handed);
+                    let missing = missing(reservation.missing());
+                    let answer = Answer::Reserved(packages.collect(), missing);
+                    (Outcome::Ok(answer), Some(reservation))
+                }
+                Err(error) => {
+                    let nothing = |error: &keypool_client::Error| {
+                        Answer::Reserved(Vec::new(), missing(error.missing()))
+                    };
+                    (failed(&error, nothing), None)
+                }
+            }
+        };
+        self.call(Call::Reserve(reserve.clone()), reserving).await
+    }
+
+    /// Spends, releases or extends packages of a reservation, which stays open.
+    pub(super) async fn hold(
+        &self,
+        reserve: &Reserve,
+        action: Action,
+        mut reservation: Reservation,
+        names: &[KeyPackageName],
+    ) -> Outcome {
+        let call = Call::Hold(names::hold(reserve, action, names));
+        let doing = async {
+            match action {
+                Action::Spend => {
+                    let spent = reservation.spend_packages(names).await;
+                    reservation.keep();
+                    names::held(spent, names)
+                }
+                Action::Extend(ttl) => {
+                    let extended = reservation.extend(ttl).await;
+                    reservation.keep();
+                    names::extended(extended, names)
+                }
+                Action::Release | Action::SetAside => {
+                    names::held(reservation.release().await, names)
+                }
+            }
+        };
+        self.call(call, doing).await.0
+    }
+}
