@@ -5,7 +5,7 @@
 //! client that makes no retries, an answered call has had one try; but where a replica loses its connection to the database, it
 //! runs its statements again, too.
 
-use crate::history::{Fault, Kind, Micros, Record};
+use crate::history::{Fault, Micros, Record};
 use std::time::Duration;
 
 /// How long after a fault is healed its effects last: connections are made again, queues are emptied.
@@ -14,23 +14,17 @@ const AFTERMATH: Duration = Duration::from_secs(3);
 /// A call that took so long may have had several tries even without a fault. The shortest try takes longer.
 const SLOW: Duration = Duration::from_millis(350);
 
-/// How long after a clock jumped back into place statements may still have its time.
-const CLOCK_AFTERMATH: Duration = Duration::from_secs(5);
-
 /// The faults of a history, to be asked about.
 #[derive(Debug)]
 pub(super) struct Calm {
     faults: Vec<Fault>,
-    jumps: Vec<(Micros, Micros)>,
 }
 
 impl Calm {
     pub(super) fn of(faults: &[Fault]) -> Self {
         let mut faults = faults.to_vec();
         faults.sort_by_key(|fault| fault.from);
-        let jump = |fault: &Fault| (fault.from, fault.to.after(CLOCK_AFTERMATH));
-        let jumps = faults.iter().filter(|fault| fault.kind == Kind::Clock).map(jump).collect();
-        Self { faults, jumps }
+        Self { faults }
     }
 
     /// Whether the call had one try, which was over when it returned.
@@ -71,17 +65,10 @@ impl Calm {
         }
     }
 
-    /// Whether the answer may have been under way for long, or the service have had another time.
+    /// Whether the answer may have been under way for long.
     pub(super) fn may_come_late(&self, record: &Record) -> bool {
-        self.is_off_clock(record.invoked, record.replied)
-            || self
-                .during(record.invoked, record.replied)
-                .any(|fault| fault.kind.holds_answers_back())
-    }
-
-    /// Whether some clock may have been off at some moment of this time.
-    pub(super) fn is_off_clock(&self, from: Micros, to: Micros) -> bool {
-        self.jumps.iter().any(|(jumped, settled)| *jumped <= to && *settled >= from)
+        let mut faults = self.during(record.invoked, record.replied);
+        faults.any(|fault| fault.kind.holds_answers_back())
     }
 
     /// The faults whose effects some moment of this time may have seen.

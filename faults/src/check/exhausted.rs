@@ -39,10 +39,6 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     for asked in index.asked.values().flatten() {
         let record = asked.record;
         for (device, from) in found_empty(index, asked) {
-            // Holds that were written by a clock that was ahead last longer than their reservations asked for.
-            if index.calm.is_off_clock(from.before(LOOK_BACK), record.replied) {
-                continue;
-            }
             let (Some(packages), Some(claims)) = (index.devices.get(&device), claims.get(&device))
             else {
                 continue;

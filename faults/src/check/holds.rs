@@ -7,7 +7,7 @@ use super::{
 };
 use crate::history::Package;
 
-/// Compares the holds of each package. Their ends are those that the service gave, by clocks that agree unless one jumped.
+/// Compares the holds of each package. Their ends are those that the service gave, by the database's clock.
 pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     for (package, story) in &index.packages {
         for (place, one) in story.holds.iter().enumerate() {
@@ -17,11 +17,7 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
                 if index.restores.may_bring_back(story, first, last) {
                     continue;
                 }
-                if index.calm.is_off_clock(first, last) {
-                    verdict.remarks.early_by_clock += 1;
-                } else {
-                    verdict.note(Broken::HeldTwice, describe(*package, one, other));
-                }
+                verdict.note(Broken::HeldTwice, describe(*package, one, other));
             }
         }
     }

@@ -10,9 +10,6 @@ use std::{
     time::Duration,
 };
 
-/// No clock jumps farther.
-const CLOCK_JUMP: Duration = Duration::from_secs(60);
-
 /// Later than everything.
 const NEVER: Micros = Micros(i64::MAX);
 
@@ -262,12 +259,7 @@ impl<'a> Index<'a> {
             let Some(surely) = hits(*package) else { continue };
             // What comes later is not hit, and what may come later may not be.
             let was_there = self.restores.surely_has(story, record.invoked, record.replied);
-            // By a clock that had jumped it may have expired already, and what has expired is left as it is.
-            let expires = story
-                .uploaded
-                .is_none_or(|(_, uploaded)| uploaded.not_after < record.replied.after(CLOCK_JUMP));
-            let by_clock = self.calm.is_off_clock(record.invoked, record.replied) && expires;
-            let done = surely && was_there && !by_clock && record.outcome.is_ok();
+            let done = surely && was_there && record.outcome.is_ok();
             let done = done.then_some(record.replied);
             story.revocations.push(Revocation { invoked: record.invoked, done, given_up });
         }

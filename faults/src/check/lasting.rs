@@ -23,9 +23,7 @@ pub(super) fn hold<'a>(
         && uploaded.not_after > certain
         && story.ended_by(reservation) > record.replied
         && !may_have_given_back(index, reservation, record.replied)
-        && !index.restores.is_between(last.invoked, record.replied)
-        // Whose clock is ahead takes what has not lapsed yet.
-        && !index.calm.is_off_clock(last.invoked, record.replied);
+        && !index.restores.is_between(last.invoked, record.replied);
     lasts.then_some(last)
 }
 

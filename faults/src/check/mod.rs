@@ -39,8 +39,6 @@ pub(crate) struct Verdict {
 /// What is no violation, but worth knowing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Remarks {
-    /// Holds of a package that began before another's end, by a clock that had jumped.
-    pub(crate) early_by_clock: u64,
     /// Repeated reserves that found another of two packages which tries on two replicas had taken.
     pub(crate) taken_by_two_tries: u64,
     /// Reserves that had one try, which was over when they were answered.

@@ -98,7 +98,6 @@ fn what_is_certain(
     if handed.last_resort
         // The tombstone may be forgotten then, and with it the bytes.
         || handed.not_after <= record.replied.after(lasting::MARGIN)
-        || index.calm.is_off_clock(first, record.replied)
         || index.restores.is_between(first, record.replied)
     {
         return None;

@@ -17,7 +17,7 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
         stays_spent(index, *package, story, verdict);
         for spending in story.spendings.iter().filter(|spending| spending.done == Some(true)) {
             held_when_spent(index, *package, story, spending, verdict);
-            alive_when_spent(index, *package, story, spending, verdict);
+            alive_when_spent(*package, story, spending, verdict);
         }
     }
 }
@@ -100,20 +100,11 @@ fn held_when_spent(
 }
 
 /// Nothing is spent after its lifetime, but what was spent before.
-fn alive_when_spent(
-    index: &Index<'_>,
-    package: Package,
-    story: &Story,
-    spending: &Spending,
-    verdict: &mut Verdict,
-) {
+fn alive_when_spent(package: Package, story: &Story, spending: &Spending, verdict: &mut Verdict) {
     let Some((_, uploaded)) = story.uploaded else { return };
     let first = story.spendings.iter().filter(|one| one.reservation == spending.reservation);
     let is_first = first.map(|one| one.invoked).min() == Some(spending.invoked);
-    if is_first
-        && spending.invoked > uploaded.not_after.after(MARGIN)
-        && !index.calm.is_off_clock(spending.invoked, spending.replied)
-    {
+    if is_first && spending.invoked > uploaded.not_after.after(MARGIN) {
         let what = format!("{package} was spent by {} too late", spending.reservation);
         verdict.note(Broken::Stale, what);
     }

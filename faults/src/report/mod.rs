@@ -165,7 +165,6 @@ fn first(violations: &[Violation]) -> Vec<String> {
 
 fn remarks(remarks: Remarks) -> BTreeMap<&'static str, u64> {
     let Remarks {
-        early_by_clock,
         taken_by_two_tries,
         calm_reserves,
         checked_exhausted,
@@ -176,7 +175,6 @@ fn remarks(remarks: Remarks) -> BTreeMap<&'static str, u64> {
         checked_revocations,
     } = remarks;
     BTreeMap::from([
-        ("held_by_two_while_a_clock_was_off", early_by_clock),
         ("repeats_of_reserves_whose_tries_took_two", taken_by_two_tries),
         ("reserves_in_calm", calm_reserves),
         ("exhausted_answers_checked", checked_exhausted),

@@ -76,13 +76,6 @@ fn given_back_by_a_reserve_of_all_or_nothing() {
 }
 
 #[test]
-fn a_clock_that_was_off() {
-    explained(|story| story.fault(Kind::Clock, 200, 300));
-    // ... until shortly before.
-    explained(|story| story.fault(Kind::Clock, -4000, -3000));
-}
-
-#[test]
 fn a_hold_that_lapses_meanwhile() {
     for end in [500, 805, 840] {
         let mut story = Story::with(&[1]);

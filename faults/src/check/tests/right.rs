@@ -233,17 +233,6 @@ fn the_last_resort_when_there_is_no_other() {
 }
 
 #[test]
-fn a_hold_that_ends_early_by_a_clock_that_jumped() {
-    let mut story = Story::with(&[1]);
-    story.fault(Kind::Clock, 100, 400);
-    story.reserved(0, 1, 1);
-    // By a clock that was two seconds ahead.
-    story.held_until(200, 2, 1, 2205 + TTL);
-    let verdict = story.verdict();
-    assert_eq!(verdict.violations, []);
-}
-
-#[test]
 fn an_expired_package_that_is_forgotten() {
     let mut story = Story::with(&[1]);
     story.0.books.read_at = Micros(1_000_000_000);
@@ -261,20 +250,5 @@ fn a_package_uploaded_again() {
     story.spent(200, 1, 1);
     let spent = Some("REJECTION_REASON_ALREADY_SPENT".to_owned());
     story.upload(300, &[1], Outcome::Ok(Answer::Uploaded(vec![spent])));
-    is_right(&story);
-}
-
-#[test]
-fn a_revocation_by_a_clock_by_which_the_package_had_expired() {
-    let mut story = Story::with(&[1]);
-    story.fault(Kind::Clock, 0, 100);
-    story.call(50, Call::Revoke(DEVICE, None), Outcome::Ok(Answer::Nothing));
-    let Call::Upload(upload) = &mut story.0.records[0].call else { unreachable!() };
-    upload.packages[0].not_after = Micros(20_000_000);
-    story.got(
-        200,
-        1,
-        vec![Handed { not_after: Micros(20_000_000), until: Some(Micros(1_205_000)), ..handed(1) }],
-    );
     is_right(&story);
 }
