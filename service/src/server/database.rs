@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{Connector, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state},
+    store::{Connector, Purpose, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state},
 };
 use std::path::Path;
 
@@ -59,6 +59,7 @@ impl Database {
         let (mut client, connection) =
             self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
         let connection = tokio::spawn(connection);
+        self.connector.pin(&client, Purpose::Migration).await.map_err(StoreError::from)?;
         let version: i32 = client
             .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
             .await

@@ -89,6 +89,9 @@ async fn not_ready(store: &Store, clock: &dyn Clock) -> Readiness {
         Ok(check) if matches!(check.schema, SchemaState::Ahead { .. }) => {
             Some("the database's schema is newer than this version knows")
         }
+        Ok(check) if check.lost_setting.is_some() => Some(
+            "sessions lose settings that promises rest on, as behind a pooler: set them for the database",
+        ),
         Ok(_) => None,
         Err(_) => Some("the database does not answer"),
     }

@@ -1,3 +1,4 @@
+use super::settings::{self, Purpose, Schema, Unpinned};
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 pub struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
+    schema: Schema,
 }
 
 impl Connector {
@@ -64,7 +66,7 @@ impl Connector {
         if config.get_keepalives_interval().is_none() {
             config.keepalives_interval(KEEPALIVE.1);
         }
-        Self { config, tls: MakeRustlsConnect::new(tls) }
+        Self { config, tls: MakeRustlsConnect::new(tls), schema: Schema::default() }
     }
 
     /// How long connecting may take, or the simplest answer.
@@ -79,6 +81,17 @@ impl Connector {
     /// If the database can't be reached or refuses.
     pub async fn connect(&self) -> Result<(Client, TlsConnection), Error> {
         Box::pin(self.config.connect(self.tls.clone())).await
+    }
+
+    /// Pins all settings of a session that was just made.
+    pub(crate) async fn pin(&self, client: &Client, purpose: Purpose) -> Result<(), Unpinned> {
+        let named = self.config.get_options().is_some_and(|all| all.contains("search_path"));
+        settings::pin(client, &self.schema, named, purpose).await
+    }
+
+    /// The schema of the tables; empty before the first session was pinned.
+    pub(super) fn schema_name(&self) -> &str {
+        self.schema.name()
     }
 
     /// Whether it connects by TLS.

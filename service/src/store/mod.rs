@@ -18,12 +18,14 @@ mod overview;
 mod reserve;
 mod revoke;
 mod session;
+mod settings;
 mod status;
 mod survey;
 mod sweep;
 mod upload;
 
 pub(crate) use circuit::Silence;
+pub(crate) use settings::Purpose;
 
 pub use audit::{LogFilter, LogPosition, LogRow};
 pub use connector::{Connector, TlsConnection, needs_tls};
@@ -42,12 +44,16 @@ pub use survey::{LowPool, SurveyRow};
 pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem};
 
-use crate::types::{Bucket, DeviceId, UserId};
+use crate::{
+    causes::causes,
+    types::{Bucket, DeviceId, UserId},
+};
 use circuit::Circuit;
-use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
+use deadpool_postgres::{Hook, HookError, Pool, PoolError, Timeouts};
 use jiff::Timestamp;
 use lent::Lent;
 use observe::Observed;
+use settings::Unpinned;
 use std::{
     fmt,
     future::Future,
@@ -57,15 +63,11 @@ use std::{
 use tokio::time::timeout;
 use tokio_postgres::{Row, types::ToSql};
 
-/// Settings of each connection. No statement waits for ever, whatever happened to its caller. Statements are planned once,
-/// for arrays of any length and when tables may still be empty: no plan may read a whole table, and none is worth compiling.
-const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
-                       SET idle_in_transaction_session_timeout = '30s'; \
-                       SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
-                       SET jit = off";
-
 /// How long a statement of the pool may take, with some time for its answer to arrive.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(32);
+
+/// How often a connection is made whose settings can't be pinned because a default timeout is faster.
+const PIN_ATTEMPTS: usize = 10;
 
 /// How often a statement that lost a deadlock or a serialization conflict is run again.
 const CONFLICT_RETRIES: usize = 5;
@@ -124,11 +126,7 @@ impl Store {
                 recycle: Some(connector.patience()),
             })
             .runtime(deadpool_postgres::Runtime::Tokio1)
-            .post_create(Hook::async_fn(|client, _| {
-                Box::pin(
-                    async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) },
-                )
-            }))
+            .post_create(pinned(connector.clone()))
             .build()
             .map_err(StoreError::internal)?;
         // Longer than an attempt to connect, and what passes between two checks.
@@ -183,10 +181,11 @@ impl Store {
         }
         let (mut session, time, is_standby) = looked?;
         // Not put back unless all went well.
-        let schema =
-            timeout(patience, session.schema()).await.map_err(StoreError::unavailable)??;
+        let rest = async { Ok::<_, StoreError>((session.schema().await?, session.lost_setting().await?)) };
+        let (schema, lost_setting) =
+            timeout(patience, rest).await.map_err(StoreError::unavailable)??;
         *self.checking() = Some(session);
-        Ok(Check { clock_skew: time.duration_since(now), is_standby, schema })
+        Ok(Check { clock_skew: time.duration_since(now), is_standby, schema, lost_setting })
     }
 
     async fn look(&self) -> Result<(Session, Timestamp, bool), StoreError> {
@@ -243,12 +242,30 @@ impl Store {
             self.circuit.ask()?;
         }
         let began = Instant::now();
-        let client = self.pool.get().await.map_err(StoreError::from);
+        let mut client = self.pool.get().await;
+        for _ in 1..PIN_ATTEMPTS {
+            let Err(PoolError::PostCreateHook(HookError::Backend(_))) = client else { break };
+            client = self.pool.get().await;
+        }
+        let client = client.map_err(StoreError::from);
         if matches!(client, Err(StoreError::Unavailable(_))) {
             self.circuit.note(began, &client);
         }
         Ok(Lent::new(client?, silence))
     }
+}
+
+/// Pins the settings of each connection of the pool. One whose pinning may be tried again fails as the driver's error.
+fn pinned(connector: Connector) -> Hook {
+    Hook::async_fn(move |client, _| {
+        let connector = connector.clone();
+        Box::pin(async move {
+            connector.pin(client, Purpose::Pool).await.map_err(|unpinned| match unpinned {
+                Unpinned::Overtaken(error) => HookError::Backend(error),
+                Unpinned::Failed(error) => HookError::message(causes(&error)),
+            })
+        })
+    })
 }
 
 /// What the connections of the pool do.
@@ -271,6 +288,8 @@ pub struct Check {
     pub is_standby: bool,
     /// The schema, compared with the one that this version knows.
     pub schema: SchemaState,
+    /// A setting that promises rest on, and that is not as the session has pinned it.
+    pub lost_setting: Option<&'static str>,
 }
 
 async fn retry_conflicts<T, F>(mut run: impl FnMut() -> F) -> Result<T, StoreError>

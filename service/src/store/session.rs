@@ -1,6 +1,6 @@
 use super::{
-    Connector, SESSION, SchemaState, StoreError, circuit::Circuit, get, observe::Observed,
-    schema_state,
+    Connector, PIN_ATTEMPTS, Purpose, SchemaState, StoreError, circuit::Circuit, get,
+    observe::Observed, schema_state, settings::Unpinned,
 };
 use jiff::Timestamp;
 use std::{
@@ -16,9 +16,6 @@ use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 const CHECK: &str = include_str!("sql/check.sql");
 
-/// What lanes set beside [`SESSION`]: a batch keeps others waiting.
-const LANE_SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'";
-
 /// How long a statement waits for its answer. PostgreSQL says so when it has ended one, so that a connection which says nothing
 /// for longer has died.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
@@ -33,6 +30,7 @@ pub struct Session {
     statements: HashMap<&'static str, Statement>,
     /// Who is told of each answer.
     circuit: Circuit,
+    schema: String,
 }
 
 /// What moves messages between a client and the database.
@@ -83,20 +81,36 @@ impl Session {
         circuit: Circuit,
     ) -> Result<Self, StoreError> {
         let connect = async {
-            let (client, connection) =
-                connector.connect().await.map_err(StoreError::unavailable)?;
-            let mut connection = Connection(Box::pin(async {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a lane's connection ended");
-                }
-            }));
-            let settings = format!("{SESSION}; {LANE_SESSION}");
-            connection.drive(client.batch_execute(&settings)).await?;
-            Ok(Self { client, connection, statements: HashMap::new(), circuit })
+            let mut opened = Self::open(connector, circuit.clone()).await;
+            for _ in 1..PIN_ATTEMPTS {
+                let Err(Unpinned::Overtaken(_)) = opened else { break };
+                opened = Self::open(connector, circuit.clone()).await;
+            }
+            Ok(opened?)
         };
         timeout(connector.patience(), connect)
             .await
             .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
+    }
+
+    async fn open(connector: &Connector, circuit: Circuit) -> Result<Self, Unpinned> {
+        let (client, connection) = connector
+            .connect()
+            .await
+            .map_err(|error| Unpinned::Failed(StoreError::unavailable(error)))?;
+        let mut connection = Connection(Box::pin(async {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a lane's connection ended");
+            }
+        }));
+        connection.drive(connector.pin(&client, Purpose::Lane)).await?;
+        let schema = connector.schema_name().to_owned();
+        Ok(Self { client, connection, statements: HashMap::new(), circuit, schema })
+    }
+
+    /// The schema that its statements are about.
+    pub(super) fn schema_name(&self) -> String {
+        self.schema.clone()
     }
 
     /// Whether the connection is known to have ended.
