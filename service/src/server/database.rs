@@ -5,7 +5,9 @@ use crate::{
     clock::Clock,
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{Connector, Purpose, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state},
+    store::{
+        Connector, Purpose, SchemaState, Store, StoreError, grant, migrate, needs_tls, schema_state,
+    },
 };
 use std::path::Path;
 

@@ -1,7 +1,11 @@
-use super::settings::{self, Purpose, Schema, Unpinned};
-use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
+use super::{
+    StoreError,
+    settings::{self, Purpose, Schema},
+};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, RecyclingMethod};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 use tokio_postgres::{
     Client, Config, Connection, Error, Socket,
     config::{Host, SslMode},
@@ -75,16 +79,16 @@ impl Connector {
         PATIENCE * u32::try_from(hosts).unwrap_or(u32::MAX)
     }
 
-    /// Makes a connection.
+    /// Makes a connection, whose settings are yet to be pinned.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
     pub async fn connect(&self) -> Result<(Client, TlsConnection), Error> {
-        Box::pin(self.config.connect(self.tls.clone())).await
+        settings::connect(&self.config, self.tls.clone()).await
     }
 
     /// Pins all settings of a session that was just made.
-    pub(crate) async fn pin(&self, client: &Client, purpose: Purpose) -> Result<(), Unpinned> {
+    pub(crate) async fn pin(&self, client: &Client, purpose: Purpose) -> Result<(), StoreError> {
         let named = self.config.get_options().is_some_and(|all| all.contains("search_path"));
         settings::pin(client, &self.schema, named, purpose).await
     }
@@ -101,11 +105,28 @@ impl Connector {
     }
 
     pub(super) fn manager(&self) -> Manager {
-        Manager::from_config(
+        Manager::from_connect(
             self.config.clone(),
-            self.tls.clone(),
+            self.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         )
+    }
+}
+
+impl Connect for Connector {
+    fn connect(
+        &self,
+        _config: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        Box::pin(async {
+            let (client, connection) = Connector::connect(self).await?;
+            let connection = async {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection of the pool ended");
+                }
+            };
+            Ok((client, tokio::spawn(connection)))
+        })
     }
 }
 

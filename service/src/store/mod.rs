@@ -49,11 +49,10 @@ use crate::{
     types::{Bucket, DeviceId, UserId},
 };
 use circuit::Circuit;
-use deadpool_postgres::{Hook, HookError, Pool, PoolError, Timeouts};
+use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
 use jiff::Timestamp;
 use lent::Lent;
 use observe::Observed;
-use settings::Unpinned;
 use std::{
     fmt,
     future::Future,
@@ -65,9 +64,6 @@ use tokio_postgres::{Row, types::ToSql};
 
 /// How long a statement of the pool may take, with some time for its answer to arrive.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(32);
-
-/// How often a connection is made whose settings can't be pinned because a default timeout is faster.
-const PIN_ATTEMPTS: usize = 10;
 
 /// How often a statement that lost a deadlock or a serialization conflict is run again.
 const CONFLICT_RETRIES: usize = 5;
@@ -181,7 +177,8 @@ impl Store {
         }
         let (mut session, time, is_standby) = looked?;
         // Not put back unless all went well.
-        let rest = async { Ok::<_, StoreError>((session.schema().await?, session.lost_setting().await?)) };
+        let rest =
+            async { Ok::<_, StoreError>((session.schema().await?, session.lost_setting().await?)) };
         let (schema, lost_setting) =
             timeout(patience, rest).await.map_err(StoreError::unavailable)??;
         *self.checking() = Some(session);
@@ -242,12 +239,7 @@ impl Store {
             self.circuit.ask()?;
         }
         let began = Instant::now();
-        let mut client = self.pool.get().await;
-        for _ in 1..PIN_ATTEMPTS {
-            let Err(PoolError::PostCreateHook(HookError::Backend(_))) = client else { break };
-            client = self.pool.get().await;
-        }
-        let client = client.map_err(StoreError::from);
+        let client = self.pool.get().await.map_err(StoreError::from);
         if matches!(client, Err(StoreError::Unavailable(_))) {
             self.circuit.note(began, &client);
         }
@@ -255,15 +247,13 @@ impl Store {
     }
 }
 
-/// Pins the settings of each connection of the pool. One whose pinning may be tried again fails as the driver's error.
+/// Pins the settings of each connection of the pool.
 fn pinned(connector: Connector) -> Hook {
     Hook::async_fn(move |client, _| {
         let connector = connector.clone();
         Box::pin(async move {
-            connector.pin(client, Purpose::Pool).await.map_err(|unpinned| match unpinned {
-                Unpinned::Overtaken(error) => HookError::Backend(error),
-                Unpinned::Failed(error) => HookError::message(causes(&error)),
-            })
+            let pinned = connector.pin(client, Purpose::Pool).await;
+            pinned.map_err(|error| HookError::message(causes(&error)))
         })
     })
 }

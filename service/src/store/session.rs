@@ -1,6 +1,6 @@
 use super::{
-    Connector, PIN_ATTEMPTS, Purpose, SchemaState, StoreError, circuit::Circuit, get,
-    observe::Observed, schema_state, settings::Unpinned,
+    Connector, Purpose, SchemaState, StoreError, circuit::Circuit, get, observe::Observed,
+    schema_state,
 };
 use jiff::Timestamp;
 use std::{
@@ -81,31 +81,20 @@ impl Session {
         circuit: Circuit,
     ) -> Result<Self, StoreError> {
         let connect = async {
-            let mut opened = Self::open(connector, circuit.clone()).await;
-            for _ in 1..PIN_ATTEMPTS {
-                let Err(Unpinned::Overtaken(_)) = opened else { break };
-                opened = Self::open(connector, circuit.clone()).await;
-            }
-            Ok(opened?)
+            let (client, connection) =
+                connector.connect().await.map_err(StoreError::unavailable)?;
+            let mut connection = Connection(Box::pin(async {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a lane's connection ended");
+                }
+            }));
+            connection.drive(connector.pin(&client, Purpose::Lane)).await?;
+            let schema = connector.schema_name().to_owned();
+            Ok(Self { client, connection, statements: HashMap::new(), circuit, schema })
         };
         timeout(connector.patience(), connect)
             .await
             .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
-    }
-
-    async fn open(connector: &Connector, circuit: Circuit) -> Result<Self, Unpinned> {
-        let (client, connection) = connector
-            .connect()
-            .await
-            .map_err(|error| Unpinned::Failed(StoreError::unavailable(error)))?;
-        let mut connection = Connection(Box::pin(async {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a lane's connection ended");
-            }
-        }));
-        connection.drive(connector.pin(&client, Purpose::Lane)).await?;
-        let schema = connector.schema_name().to_owned();
-        Ok(Self { client, connection, statements: HashMap::new(), circuit, schema })
     }
 
     /// The schema that its statements are about.

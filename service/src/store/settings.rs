@@ -4,7 +4,11 @@
 use super::{Session, StoreError, get};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, Error, SimpleQueryMessage, error::SqlState, types::ToSql};
+use tokio_postgres::{
+    Client, Config, Connection, Error, SimpleQueryMessage, Socket, error::SqlState,
+    tls::MakeTlsConnect, types::ToSql,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What a session is for, which decides how long its statements may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,14 +115,17 @@ const PLANS: [(&str, &str); 54] = [
     ("tcp_user_timeout", "30s"),
 ];
 
-/// What makes sure that the rest can be set at all, each part in a transaction of its own: under a timeout of a millisecond, one
-/// `SET` still passes. These settings exist in every version, but for the last.
-const PRELUDE: [&str; 2] = [
-    "SET statement_timeout = 0; SET idle_session_timeout = 0; SET default_transaction_isolation = 'read committed'; \
+/// What lifts the timeouts and the isolation that a session begins with, so that the rest can be set at leisure. Each is a
+/// transaction of its own.
+const LIFT: [&str; 2] = [
+    "SET idle_session_timeout = 0; SET statement_timeout = 0; SET default_transaction_isolation = 'read committed'; \
      SET default_transaction_deferrable = off",
     "SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
      WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL",
 ];
+
+/// The same in the startup message, which is in time whatever the timeouts are. Not every pooler takes it.
+const LIFTED: &str = "-c idle_session_timeout=0 -c statement_timeout=0 -c exit_on_error=off";
 
 /// Where unqualified names lead now, and where the tables are already. The search path may lead to another `=` than PostgreSQL's.
 const FIND_SCHEMA: &str = "\
@@ -138,16 +145,16 @@ pub(super) struct Schema(Arc<OnceCell<String>>);
 
 impl Schema {
     /// The schema, which is looked for if no session has found it yet. `named` says that the URL names it.
-    async fn find(&self, client: &Client, named: bool) -> Result<&str, Unpinned> {
+    async fn find(&self, client: &Client, named: bool) -> Result<&str, StoreError> {
         let find = async {
-            let rows = client.simple_query(FIND_SCHEMA).await.map_err(Unpinned::because)?;
+            let rows = client.simple_query(FIND_SCHEMA).await?;
             let (mut path, mut homes) = (Vec::new(), Vec::new());
             for row in &rows {
                 let SimpleQueryMessage::Row(row) = row else { continue };
                 let list = if row.get(0) == Some("path") { &mut path } else { &mut homes };
                 list.extend(row.get(1).map(str::to_owned));
             }
-            choose(&path, &homes, named).map_err(Unpinned::Failed)
+            choose(&path, &homes, named)
         };
         Ok(self.0.get_or_try_init(|| find).await?.as_str())
     }
@@ -183,37 +190,45 @@ fn path_to(schema: &str) -> String {
     format!("\"{}\", pg_temp", schema.replace('"', "\"\""))
 }
 
-/// Why the settings of a new session could not be pinned.
-#[derive(Debug)]
-pub(crate) enum Unpinned {
-    /// A default timeout ended the session or the statement first. Another attempt may be faster.
-    Overtaken(Error),
-    /// Anything else.
-    Failed(StoreError),
-}
-
-impl Unpinned {
-    fn because(error: Error) -> Self {
-        let timeouts = [
-            SqlState::QUERY_CANCELED,
-            SqlState::IDLE_SESSION_TIMEOUT,
-            SqlState::from_code("25P04"), // transaction_timeout
-        ];
-        if error.is_closed() || error.code().is_some_and(|code| timeouts.contains(code)) {
-            Self::Overtaken(error)
-        } else {
-            Self::Failed(error.into())
+/// Connects, and lifts the timeouts that a session begins with.
+pub(super) async fn connect(config: &Config, tls: MakeRustlsConnect) -> Result<Connected, Error> {
+    let connected = Box::pin(config.connect(tls.clone())).await?;
+    match lift(connected).await {
+        Err(error) if is_overtaken(&error) => {
+            let mut config = config.clone();
+            let named = config.get_options().map(|named| format!("{named} ")).unwrap_or_default();
+            config.options(named + LIFTED);
+            lift(Box::pin(config.connect(tls)).await?).await
         }
+        lifted => lifted,
     }
 }
 
-impl From<Unpinned> for StoreError {
-    fn from(unpinned: Unpinned) -> Self {
-        match unpinned {
-            Unpinned::Overtaken(error) => Self::unavailable(error),
-            Unpinned::Failed(error) => error,
+type Connected =
+    (Client, Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
+
+async fn lift((client, mut connection): Connected) -> Result<Connected, Error> {
+    {
+        let lift = async {
+            tokio::try_join!(client.batch_execute(LIFT[0]), client.batch_execute(LIFT[1]))
+        };
+        tokio::select! {
+            biased;
+            lifted = lift => drop(lifted?),
+            ended = &mut connection => ended?,
         }
     }
+    Ok((client, connection))
+}
+
+/// Whether a timeout that the database sets by default was faster. A session that it has ended may not have said why.
+fn is_overtaken(error: &Error) -> bool {
+    let timeouts = [
+        SqlState::QUERY_CANCELED,
+        SqlState::IDLE_SESSION_TIMEOUT,
+        SqlState::from_code("25P04"), // transaction_timeout
+    ];
+    error.code().is_none_or(|code| timeouts.contains(code))
 }
 
 /// Pins all settings of a new session, in one round trip once the schema is known. `named` says that the URL names the schema.
@@ -222,22 +237,9 @@ pub(super) async fn pin(
     schema: &Schema,
     named: bool,
     purpose: Purpose,
-) -> Result<(), Unpinned> {
-    let prelude = async {
-        tokio::try_join!(client.batch_execute(PRELUDE[0]), client.batch_execute(PRELUDE[1]))
-            .map_err(Unpinned::because)
-    };
-    let schema = match schema.0.get() {
-        Some(schema) => schema,
-        None => {
-            prelude.await?;
-            let schema = schema.find(client, named).await?;
-            return client.batch_execute(&pinning(schema, purpose)).await.map_err(Unpinned::because);
-        }
-    };
-    let pinning = pinning(schema, purpose);
-    let rest = async { client.batch_execute(&pinning).await.map_err(Unpinned::because) };
-    tokio::try_join!(prelude, rest).map(drop)
+) -> Result<(), StoreError> {
+    let schema = schema.find(client, named).await?;
+    Ok(client.batch_execute(&pinning(schema, purpose)).await?)
 }
 
 /// The statement that pins what this version of PostgreSQL has.

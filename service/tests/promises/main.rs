@@ -8,6 +8,7 @@ mod support;
 mod books;
 mod durable;
 mod exhausted;
+mod hostile;
 mod lapsed;
 mod last_resort;
 mod lost_reply;
