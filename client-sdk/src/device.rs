@@ -7,6 +7,8 @@ use keypool_proto::v1::{
     RevokeKeyPackagesRequest, UploadKeyPackagesRequest,
 };
 
+use prost_types::Timestamp;
+
 use crate::{Client, Error, Result};
 
 impl Client {
@@ -73,6 +75,11 @@ impl Client {
     /// and unspent packages that it doesn't list are revoked. At most 1000 refs; none says that all
     /// keys are lost.
     ///
+    /// `as_of` says when the list was made, by the service's clock: the `read_time` of a
+    /// [status](Self::pool_status) that was read before the list was begun. Packages that were
+    /// uploaded later, by another process of the device perhaps, are left alone. Without it that goes
+    /// for what was uploaded after the service received the call.
+    ///
     /// # Errors
     ///
     /// [`Error::UnknownUser`] and [`Error::UnknownDevice`].
@@ -81,9 +88,10 @@ impl Client {
         user_id: impl Into<String>,
         device_id: impl Into<String>,
         key_package_refs: Vec<Vec<u8>>,
+        as_of: Option<Timestamp>,
     ) -> Result<Reconciled> {
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        let request = ReconcilePoolRequest { user_id, device_id, key_package_refs };
+        let request = ReconcilePoolRequest { user_id, device_id, key_package_refs, as_of };
         let response = self.call(request).await?;
         Ok(Reconciled {
             revoked: response.revoked_key_package_refs,

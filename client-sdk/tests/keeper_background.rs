@@ -99,6 +99,7 @@ fn healthy() -> DevicePoolStatus {
 
 /// Answers for a first refresh that has nothing to do but a last resort.
 fn answer_first_refresh(fake: &Fake) {
+    fake.status.answer(Ok(GetPoolStatusResponse { devices: vec![healthy()] }));
     fake.reconcile
         .answer(Ok(ReconcilePoolResponse { pool_status: Some(healthy()), ..Default::default() }));
     answer_upload(fake);
@@ -133,6 +134,7 @@ async fn where_the_pool_can_not_be_watched_it_is_refreshed_all_the_same() {
 async fn after_a_failure_it_tries_again_by_itself() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();
+    fake.status.answer(Ok(GetPoolStatusResponse { devices: vec![healthy()] }));
     fake.reconcile.answer(Err(Status::new(Code::Internal, "out of order")));
     answer_first_refresh(&fake);
 

@@ -106,7 +106,7 @@ impl Worker {
         kept.swap_remove(self.random.random_range(0..kept.len()));
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let reconciling = async {
-            match self.client.reconcile(user, device, refs(&kept)).await {
+            match self.client.reconcile(user, device, refs(&kept), None).await {
                 Ok(reconciled) => {
                     let revoked = reconciled.revoked.iter();
                     let revoked = revoked.filter_map(|package| Package::of_ref(package)).collect();

@@ -113,6 +113,7 @@ pub(super) fn device_status(status: DeviceStatus) -> v1::DevicePoolStatus {
         health: health(status.health).into(),
         pools: status.pools.into_iter().map(cipher_suite_pool).collect(),
         last_upload_time: status.last_upload_at.map(time),
+        read_time: Some(time(status.read_at)),
         unusable_key_packages: status
             .unusable
             .iter()

@@ -2,6 +2,7 @@
 
 use super::{LaneError, Work};
 use crate::{
+    caller::Waiting,
     store::StoreError,
     telemetry::catalogue::{LANE_REFUSED, LANE_WAITING},
 };
@@ -56,6 +57,8 @@ pub(super) struct Entry<W: Work> {
     caller: Option<oneshot::Sender<Answer<W>>>,
     weight: usize,
     since: Instant,
+    /// How long its caller waits, if that is known.
+    waiting: Option<Waiting>,
     /// What its caller traces.
     span: Span,
     /// Its place in the queue, until it is answered.
@@ -88,7 +91,8 @@ impl<W: Work> Entry<W> {
 
     /// Whether nobody waits any more: the caller has left, or its deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.caller.as_ref().is_some_and(oneshot::Sender::is_closed)
+        let over = || self.waiting.is_some_and(|waiting| waiting.is_over(Instant::now()));
+        self.caller.as_ref().is_some_and(|caller| caller.is_closed() || over())
     }
 
     /// Answers the caller. An answer that nobody takes is dropped, which gives back what is in it.
@@ -187,6 +191,7 @@ impl<W: Work> Entrance<W> {
             caller,
             weight,
             since: Instant::now(),
+            waiting: Waiting::current(),
             span: Span::current(),
             _place: place,
         };

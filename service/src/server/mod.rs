@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError, LimitsConfig},
     embedded::EmbeddedError,
+    freeze,
     grpc::{AuditService, AuthenticateLayer, CallLayer, KeyPackageService, OverloadLayer},
     limits::InFlight,
     pem::TlsError,
@@ -221,6 +222,7 @@ impl Server {
                 }
             }),
             tokio::spawn(admin::upkeep()),
+            tokio::spawn(freeze::beat()),
             tokio::spawn(pool.clone().guard_fence()),
             tokio::spawn(survey::run(pool.clone())),
             tokio::spawn(sweeper::run(pool.clone(), config.sweep_interval.unsigned_abs())),

@@ -47,10 +47,8 @@ where
     ) -> Result<Self, RefreshError> {
         let now = keeper.settings.now();
         let provider = &*keeper.provider;
-        let books = Books::read(keeper.settings.store.clone(), now, |key_package_ref| {
-            let bundle = keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?;
-            Ok(bundle.is_some())
-        })?;
+        let mut books = Books::new(keeper.settings.store.clone(), now);
+        books.catch_up(|key_package_ref| has_key(provider, key_package_ref))?;
         let credential_hash = identity.hash(provider.crypto()).map_err(RefreshError::Generate)?;
         Ok(Self {
             keeper,
@@ -70,12 +68,8 @@ where
         reconciled_at: &mut Option<SystemTime>,
     ) -> Result<(Refreshed, Option<SystemTime>), RefreshError> {
         self.sort_out()?;
-        let mut is_due = self.reconcile_is_due(*reconciled_at);
-        if !is_due {
-            self.fetch_status().await?;
-            is_due = !self.counts_agree();
-        }
-        if is_due {
+        self.fetch_status().await?;
+        if self.reconcile_is_due(*reconciled_at) || !self.counts_agree() {
             self.reconcile().await?;
             *reconciled_at = Some(self.now);
             self.delete_settled_keys()?;
@@ -217,4 +211,12 @@ where
     pub(super) fn has_expired(&self, record: &PoolRecord) -> bool {
         record.not_after <= self.now
     }
+}
+
+/// Whether the device has the private keys of a package.
+pub(super) fn has_key<P>(provider: &P, key_package_ref: &[u8]) -> Result<bool, RefreshError>
+where
+    P: OpenMlsProvider<StorageError: Send + Sync + 'static>,
+{
+    Ok(keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?.is_some())
 }

@@ -1,0 +1,118 @@
+//! A replica that is frozen and goes on when its callers have given up does nothing for them any more: they have gone on
+//! elsewhere.
+
+use crate::support::{Client, calls::*, fill, process::Keypool, spend_request, upload_request};
+use keypool_proto::v1::{
+    self, AllKeyPackages, DevicePoolStatus, ReconcilePoolRequest, UnusableReason,
+    revoke_key_packages_request::Selector,
+};
+use keypool_service::testing::{database::TestDatabase, packages::PackageMaker};
+use rustix::process::Signal;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tonic::{Request, Status};
+
+/// How a caller gives up.
+#[derive(Clone, Copy)]
+enum GivesUp {
+    /// At the deadline that its call has.
+    AtDeadline,
+    /// It leaves without having set one.
+    Leaves,
+}
+
+impl GivesUp {
+    fn request<T>(self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if matches!(self, Self::AtDeadline) {
+            request.set_timeout(Duration::from_secs(1));
+        }
+        request
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_after_a_freeze_for_callers_whose_deadline_passed() {
+    nothing_is_done_for_callers_that_gave_up(GivesUp::AtDeadline).await;
+}
+
+#[tokio::test]
+async fn nothing_is_done_after_a_freeze_for_callers_that_have_left() {
+    nothing_is_done_for_callers_that_gave_up(GivesUp::Leaves).await;
+}
+
+/// What the pools of a user are like, whenever they were read.
+async fn pools(client: &mut Client) -> Vec<DevicePoolStatus> {
+    let mut all = devices(client, "bob").await;
+    all.iter_mut().for_each(|device| device.read_time = None);
+    all
+}
+
+async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
+    let database = TestDatabase::create().await;
+    let url = database.url();
+    let flags = ["--database-url", url.as_str()];
+    let frozen = Keypool::start(&flags).await;
+    let other = Keypool::start(&flags).await;
+    let (caller, mut elsewhere) = (frozen.client().await, other.client().await);
+    for device in ["revoked", "reconciled", "released", "spent", "reserved", "uploaded"] {
+        fill(&mut elsewhere, "bob", device, 3).await;
+    }
+    let held = reserve_one(&mut elsewhere, "released", "bob", "released").await.unwrap();
+    let used = reserve_one(&mut elsewhere, "spent", "bob", "spent").await.unwrap();
+    devices(&mut caller.clone(), "bob").await; // it is connected
+
+    frozen.signal(Signal::STOP);
+    let mut calls: JoinSet<Result<(), Status>> = JoinSet::new();
+    let mut client = caller.clone();
+    let revoke = revoke_request("bob", "revoked", Selector::All(AllKeyPackages {}));
+    calls.spawn(async move { client.revoke_key_packages(how.request(revoke)).await.map(drop) });
+    let mut client = caller.clone();
+    let reconcile = ReconcilePoolRequest {
+        user_id: "bob".into(),
+        device_id: "reconciled".into(),
+        ..ReconcilePoolRequest::default()
+    };
+    calls.spawn(async move { client.reconcile_pool(how.request(reconcile)).await.map(drop) });
+    let mut client = caller.clone();
+    let release = release_request("released", named(&held), UnusableReason::Unspecified);
+    calls.spawn(async move { client.release_reservation(how.request(release)).await.map(drop) });
+    let mut client = caller.clone();
+    let spend = spend_request("spent", named(&used));
+    calls.spawn(async move { client.spend_reservation(how.request(spend)).await.map(drop) });
+    let mut client = caller.clone();
+    let reserve =
+        crate::support::reserve_request("r", vec![crate::support::device("bob", "reserved")]);
+    calls.spawn(async move { client.reserve_key_packages(how.request(reserve)).await.map(drop) });
+    let mut client = caller.clone();
+    let upload =
+        upload_request("bob", "uploaded", vec![PackageMaker::new("bob", "uploaded").make()]);
+    calls.spawn(async move { client.upload_key_packages(how.request(upload)).await.map(drop) });
+
+    // So long that any caller has given up.
+    let mut client = caller.clone();
+    let asked = v1::GetPoolStatusRequest { user_id: "bob".into(), device_id: String::new() };
+    client.get_pool_status(GivesUp::AtDeadline.request(asked)).await.unwrap_err();
+    match how {
+        GivesUp::AtDeadline => {
+            for call in calls.join_all().await {
+                call.unwrap_err();
+            }
+        }
+        GivesUp::Leaves => calls.shutdown().await,
+    }
+    drop((caller, client));
+
+    // Meanwhile they go on elsewhere.
+    for device in ["revoked", "reconciled"] {
+        fill(&mut elsewhere, "bob", device, 5).await;
+    }
+    reserve_one(&mut elsewhere, "released", "bob", "released").await.unwrap();
+    let before = pools(&mut elsewhere).await;
+
+    frozen.signal(Signal::CONT);
+    devices(&mut frozen.client().await, "bob").await; // it serves again
+    frozen.signal(Signal::TERM); // and finishes what it has begun
+    assert!(frozen.ended().await.success());
+    assert_eq!(pools(&mut elsewhere).await, before);
+}
