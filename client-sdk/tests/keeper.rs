@@ -142,6 +142,21 @@ async fn only_what_is_recommended_is_uploaded() {
     assert_eq!(fake.reconcile.requests().len(), 1, "daily is enough");
 }
 
+/// Another process may upload meanwhile: its packages are in the store before they are in the pool, and in the status before
+/// they are in the list.
+#[tokio::test]
+async fn a_reconcile_is_about_what_was_there_when_the_status_was_read() {
+    let (fake, client) = Fake::start().await;
+    let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
+    let mut read = status(0, b"of nobody");
+    read.devices[0].read_time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 });
+    fake.status.answer(Ok(read.clone()));
+    fake.reconcile.answer(Ok(reconciled(0)));
+    fake.upload.answer(Ok(uploaded(accepted(1))));
+    keeper(&client, &bob).refresh().await.unwrap();
+    assert_eq!(fake.reconcile.requests()[0].as_of, read.devices[0].read_time);
+}
+
 #[tokio::test]
 async fn each_cipher_suite_has_its_pool() {
     let (fake, client) = Fake::start().await;

@@ -102,6 +102,12 @@ impl Session {
         self.schema.clone()
     }
 
+    /// Changes a setting behind the back of whoever has pinned it.
+    #[cfg(test)]
+    pub(super) async fn set(&mut self, sql: &str) {
+        self.connection.answer(self.client.batch_execute(sql)).await.expect("a setting");
+    }
+
     /// Whether the connection is known to have ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -58,7 +58,7 @@ const MEANING: [(&str, &str); 16] = [
 
 /// Settings that decide how statements are planned and run. They are planned once, for arrays of any length and when tables may
 /// still be empty: no plan may read a whole table, and none is worth compiling or doing in parallel.
-const PLANS: [(&str, &str); 54] = [
+const PLANS: [(&str, &str); 53] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
@@ -103,7 +103,6 @@ const PLANS: [(&str, &str); 54] = [
     ("work_mem", "4MB"),
     ("hash_mem_multiplier", "2"),
     ("backend_flush_after", "0"),
-    ("commit_siblings", "5"),
     ("client_min_messages", "warning"),
     ("debug_print_parse", "off"),
     ("debug_print_rewritten", "off"),
@@ -323,5 +322,69 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    /// Each setting that a session may change is decided about, those of later versions too.
+    #[cfg(feature = "testing")]
+    #[tokio::test]
+    async fn the_decision_names_every_setting() {
+        let (client, _database) = session().await;
+        let query = "SELECT name FROM pg_settings WHERE context IN ('user', 'superuser')";
+        let decision = include_str!("../../../docs/decisions/0033-pinned-settings.md");
+        let words: Vec<&str> = decision.split('`').collect();
+        for row in client.query(query, &[]).await.unwrap() {
+            let name: &str = row.get(0);
+            assert!(words.contains(&name), "{name}");
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    #[tokio::test]
+    async fn values_are_as_postgresql_shows_them() {
+        let (client, _database) = session().await;
+        let shown = "SELECT current_setting($1, true)";
+        for (name, value) in MEANING.iter().chain(&PLANS).chain(&Purpose::Lane.limits()) {
+            let row = client.query_one(shown, &[name]).await.unwrap();
+            let on_a_socket = name.starts_with("tcp_");
+            let found: Option<String> = row.get(0);
+            assert!(found.is_none_or(|found| on_a_socket || found == *value), "{name}");
+        }
+        let path: String = client.query_one(shown, &[&"search_path"]).await.unwrap().get(0);
+        assert_eq!(path, "\"public\", pg_temp");
+    }
+
+    #[cfg(feature = "testing")]
+    #[tokio::test]
+    async fn a_setting_that_a_session_loses_is_noticed() {
+        let database = crate::testing::database::TestDatabase::create().await;
+        let store = super::super::Store::new(
+            super::super::Connector::plain(database.config()),
+            1,
+            std::time::Duration::from_secs(30),
+        );
+        let mut session = store.unwrap().session().await.unwrap();
+        assert_eq!(session.lost_setting().await.unwrap(), None);
+        for (name, other) in [
+            ("synchronous_commit", "remote_write"),
+            ("default_transaction_isolation", "serializable"),
+            ("search_path", "nowhere"),
+        ] {
+            session.set(&format!("SET {name} = '{other}'")).await;
+            assert_eq!(session.lost_setting().await.unwrap(), Some(name));
+            session.set(&format!("SET {name} = DEFAULT")).await;
+            session.set("SET synchronous_commit = on").await; // not the default here
+            assert_eq!(session.lost_setting().await.unwrap(), None, "{name}");
+        }
+    }
+
+    /// A session as lanes have it.
+    #[cfg(feature = "testing")]
+    async fn session() -> (Client, crate::testing::database::TestDatabase) {
+        let database = crate::testing::database::TestDatabase::create().await;
+        let connector = super::super::Connector::plain(database.config());
+        let (client, connection) = connector.connect().await.unwrap();
+        tokio::spawn(connection);
+        connector.pin(&client, Purpose::Lane).await.unwrap();
+        (client, database)
     }
 }

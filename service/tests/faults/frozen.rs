@@ -2,43 +2,55 @@
 //! elsewhere.
 
 use crate::support::{Client, calls::*, fill, process::Keypool, spend_request, upload_request};
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioExecutor};
 use keypool_proto::v1::{
-    self, AllKeyPackages, DevicePoolStatus, ReconcilePoolRequest, UnusableReason,
-    revoke_key_packages_request::Selector,
+    AllKeyPackages, DevicePoolStatus, GetPoolStatusRequest, ReconcilePoolRequest, UnusableReason,
+    key_package_service_client::KeyPackageServiceClient, revoke_key_packages_request::Selector,
 };
 use keypool_service::testing::{database::TestDatabase, packages::PackageMaker};
 use rustix::process::Signal;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status, body::Body};
 
 /// How a caller gives up.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum GivesUp {
-    /// At the deadline that its call has.
-    AtDeadline,
-    /// It leaves without having set one.
-    Leaves,
+    /// At the deadline that its call has, without a word, as if its machine or its network were gone.
+    InSilence,
+    /// It leaves, which its connection tells, without having set a deadline.
+    Leaving,
 }
 
 impl GivesUp {
     fn request<T>(self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        if matches!(self, Self::AtDeadline) {
-            request.set_timeout(Duration::from_secs(1));
+        if self == Self::InSilence {
+            request.set_timeout(DEADLINE);
         }
         request
     }
 }
 
+const DEADLINE: Duration = Duration::from_secs(1);
+
+type Http = hyper_util::client::legacy::Client<HttpConnector, Body>;
+
+/// A caller that minds no deadline itself, as tonic's channel would.
+fn caller(endpoint: &str) -> KeyPackageServiceClient<Http> {
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+    let origin = endpoint.parse().unwrap();
+    KeyPackageServiceClient::with_origin(http.clone().http2_only(true).build_http(), origin)
+}
+
 #[tokio::test]
 async fn nothing_is_done_after_a_freeze_for_callers_whose_deadline_passed() {
-    nothing_is_done_for_callers_that_gave_up(GivesUp::AtDeadline).await;
+    nothing_is_done_for_callers_that_gave_up(GivesUp::InSilence).await;
 }
 
 #[tokio::test]
 async fn nothing_is_done_after_a_freeze_for_callers_that_have_left() {
-    nothing_is_done_for_callers_that_gave_up(GivesUp::Leaves).await;
+    nothing_is_done_for_callers_that_gave_up(GivesUp::Leaving).await;
 }
 
 /// What the pools of a user are like, whenever they were read.
@@ -54,13 +66,15 @@ async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
     let flags = ["--database-url", url.as_str()];
     let frozen = Keypool::start(&flags).await;
     let other = Keypool::start(&flags).await;
-    let (caller, mut elsewhere) = (frozen.client().await, other.client().await);
+    let (caller, mut elsewhere) = (caller(frozen.endpoint()), other.client().await);
     for device in ["revoked", "reconciled", "released", "spent", "reserved", "uploaded"] {
         fill(&mut elsewhere, "bob", device, 3).await;
     }
     let held = reserve_one(&mut elsewhere, "released", "bob", "released").await.unwrap();
     let used = reserve_one(&mut elsewhere, "spent", "bob", "spent").await.unwrap();
-    devices(&mut caller.clone(), "bob").await; // it is connected
+    let asked = GetPoolStatusRequest { user_id: "bob".into(), device_id: String::new() };
+    caller.clone().get_pool_status(asked.clone()).await.unwrap(); // it is connected
+    let mut witness = frozen.client().await;
 
     frozen.signal(Signal::STOP);
     let mut calls: JoinSet<Result<(), Status>> = JoinSet::new();
@@ -89,19 +103,14 @@ async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
         upload_request("bob", "uploaded", vec![PackageMaker::new("bob", "uploaded").make()]);
     calls.spawn(async move { client.upload_key_packages(how.request(upload)).await.map(drop) });
 
-    // So long that any caller has given up.
-    let mut client = caller.clone();
-    let asked = v1::GetPoolStatusRequest { user_id: "bob".into(), device_id: String::new() };
-    client.get_pool_status(GivesUp::AtDeadline.request(asked)).await.unwrap_err();
-    match how {
-        GivesUp::AtDeadline => {
-            for call in calls.join_all().await {
-                call.unwrap_err();
-            }
-        }
-        GivesUp::Leaves => calls.shutdown().await,
+    // So long that callers have given up.
+    let mut asked = Request::new(asked);
+    asked.set_timeout(DEADLINE);
+    witness.get_pool_status(asked).await.unwrap_err();
+    if how == GivesUp::Leaving {
+        calls.shutdown().await;
     }
-    drop((caller, client));
+    drop(caller);
 
     // Meanwhile they go on elsewhere.
     for device in ["revoked", "reconciled"] {
@@ -111,7 +120,13 @@ async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
     let before = pools(&mut elsewhere).await;
 
     frozen.signal(Signal::CONT);
-    devices(&mut frozen.client().await, "bob").await; // it serves again
+    for answer in calls.join_all().await {
+        assert_eq!(answer.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+    eventually("it serves again", async || {
+        devices(&mut frozen.client().await, "bob").await.len() == before.len()
+    })
+    .await;
     frozen.signal(Signal::TERM); // and finishes what it has begun
     assert!(frozen.ended().await.success());
     assert_eq!(pools(&mut elsewhere).await, before);
