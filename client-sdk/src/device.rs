@@ -47,8 +47,23 @@ impl Client {
         user_id: impl Into<String>,
         device_id: impl Into<String>,
     ) -> Result<DevicePoolStatus> {
+        Ok(self.pool_status_with_time(user_id, device_id).await?.0)
+    }
+
+    /// The same, and when it was read, by the service's clock: of when a list is that is made afterwards
+    /// for [`Self::reconcile`]. A service of an earlier version does not say when.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::UnknownDevice`] if it never uploaded anything.
+    pub async fn pool_status_with_time(
+        &self,
+        user_id: impl Into<String>,
+        device_id: impl Into<String>,
+    ) -> Result<(DevicePoolStatus, Option<Timestamp>)> {
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        some_status(self.get_status(user_id, device_id).await?.pop())
+        let mut response = self.call(GetPoolStatusRequest { user_id, device_id }).await?;
+        Ok((some_status(response.devices.pop())?, response.read_time))
     }
 
     /// The state of the pool of each device that the user has, ordered by device id.
@@ -60,14 +75,7 @@ impl Client {
         &self,
         user_id: impl Into<String>,
     ) -> Result<Vec<DevicePoolStatus>> {
-        self.get_status(user_id.into(), String::new()).await
-    }
-
-    async fn get_status(
-        &self,
-        user_id: String,
-        device_id: String,
-    ) -> Result<Vec<DevicePoolStatus>> {
+        let (user_id, device_id) = (user_id.into(), String::new());
         Ok(self.call(GetPoolStatusRequest { user_id, device_id }).await?.devices)
     }
 
@@ -75,9 +83,9 @@ impl Client {
     /// and unspent packages that it doesn't list are revoked. At most 1000 refs; none says that all
     /// keys are lost.
     ///
-    /// `as_of` says when the list was made, by the service's clock: the `read_time` of a
-    /// [status](Self::pool_status) that was read before the list was begun. Packages that were
-    /// uploaded later, by another process of the device perhaps, are left alone. Without it that goes
+    /// `as_of` says when the list was made, by the service's clock: the time of a status that was
+    /// [read](Self::pool_status_with_time) before the list was begun. Packages that were uploaded
+    /// later, by another process of the device perhaps, are left alone. Without it that goes
     /// for what was uploaded after the service received the call.
     ///
     /// # Errors

@@ -42,7 +42,10 @@ fn pool(recommended_upload_count: u32, last_resort: &[u8]) -> DevicePoolStatus {
 
 /// The answer to a keeper that is not new.
 fn status(recommended_upload_count: u32, last_resort: &[u8]) -> GetPoolStatusResponse {
-    GetPoolStatusResponse { devices: vec![pool(recommended_upload_count, last_resort)] }
+    GetPoolStatusResponse {
+        devices: vec![pool(recommended_upload_count, last_resort)],
+        ..Default::default()
+    }
 }
 
 /// The answer to a new keeper.
@@ -149,12 +152,12 @@ async fn a_reconcile_is_about_what_was_there_when_the_status_was_read() {
     let (fake, client) = Fake::start().await;
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
     let mut read = status(0, b"of nobody");
-    read.devices[0].read_time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 });
+    read.read_time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 });
     fake.status.answer(Ok(read.clone()));
     fake.reconcile.answer(Ok(reconciled(0)));
     fake.upload.answer(Ok(uploaded(accepted(1))));
     keeper(&client, &bob).refresh().await.unwrap();
-    assert_eq!(fake.reconcile.requests()[0].as_of, read.devices[0].read_time);
+    assert_eq!(fake.reconcile.requests()[0].as_of, read.read_time);
 }
 
 #[tokio::test]

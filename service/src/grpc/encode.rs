@@ -106,6 +106,14 @@ fn health(health: Health) -> v1::PoolHealth {
     }
 }
 
+pub(super) fn statuses(devices: Vec<DeviceStatus>) -> v1::GetPoolStatusResponse {
+    let read_at = devices.iter().map(|device| device.read_at).min();
+    v1::GetPoolStatusResponse {
+        devices: devices.into_iter().map(device_status).collect(),
+        read_time: read_at.map(time),
+    }
+}
+
 pub(super) fn device_status(status: DeviceStatus) -> v1::DevicePoolStatus {
     v1::DevicePoolStatus {
         user_id: status.user.to_string(),
@@ -113,7 +121,6 @@ pub(super) fn device_status(status: DeviceStatus) -> v1::DevicePoolStatus {
         health: health(status.health).into(),
         pools: status.pools.into_iter().map(cipher_suite_pool).collect(),
         last_upload_time: status.last_upload_at.map(time),
-        read_time: Some(time(status.read_at)),
         unusable_key_packages: status
             .unusable
             .iter()

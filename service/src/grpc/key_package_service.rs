@@ -64,8 +64,7 @@ impl<P: Pools> Api for KeyPackageService<P> {
         })?;
         access.pool(&user, device.as_ref())?;
         let devices = self.pool.status(&user, device.as_ref()).await.map_err(pool_status)?;
-        let devices = devices.into_iter().map(encode::device_status).collect();
-        Ok(Response::new(v1::GetPoolStatusResponse { devices }))
+        Ok(Response::new(encode::statuses(devices)))
     }
 
     type WatchPoolStream =

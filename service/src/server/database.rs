@@ -61,7 +61,7 @@ impl Database {
         let (mut client, connection) =
             self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
         let connection = tokio::spawn(connection);
-        self.connector.pin(&client, Purpose::Migration).await.map_err(StoreError::from)?;
+        self.connector.pin(&client, Purpose::Migration).await?;
         let version: i32 = client
             .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
             .await

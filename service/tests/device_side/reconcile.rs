@@ -8,7 +8,7 @@ use super::{
     use_one,
 };
 use keypool_proto::v1::{
-    ErrorReason, KeyPackageRefs, ReconcilePoolRequest, ReconcilePoolResponse,
+    ErrorReason, GetPoolStatusRequest, KeyPackageRefs, ReconcilePoolRequest, ReconcilePoolResponse,
     UnavailableState::{self, Expired, Reserved, Revoked, Spent, Superseded, Unknown},
     UnusableReason,
     revoke_key_packages_request::Selector,
@@ -173,7 +173,8 @@ async fn what_was_uploaded_after_the_list_was_made_is_left_alone() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
     let lost = refs(&fill(&mut client, "bob", "phone", 2).await);
-    let listed_at = calls::devices(&mut client, "bob").await[0].read_time;
+    let asked = GetPoolStatusRequest { user_id: "bob".into(), device_id: "phone".into() };
+    let listed_at = client.get_pool_status(asked).await.unwrap().into_inner().read_time;
     assert!(listed_at.is_some());
     fill(&mut client, "bob", "phone", 5).await;
     fill_last_resort(&mut client, "bob", "phone").await;

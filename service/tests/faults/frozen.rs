@@ -1,10 +1,10 @@
 //! A replica that is frozen and goes on when its callers have given up does nothing for them any more: they have gone on
 //! elsewhere.
 
-use crate::support::{Client, calls::*, fill, process::Keypool, spend_request, upload_request};
+use crate::support::{calls::*, fill, process::Keypool, spend_request, upload_request};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioExecutor};
 use keypool_proto::v1::{
-    AllKeyPackages, DevicePoolStatus, GetPoolStatusRequest, ReconcilePoolRequest, UnusableReason,
+    AllKeyPackages, GetPoolStatusRequest, ReconcilePoolRequest, UnusableReason,
     key_package_service_client::KeyPackageServiceClient, revoke_key_packages_request::Selector,
 };
 use keypool_service::testing::{database::TestDatabase, packages::PackageMaker};
@@ -51,13 +51,6 @@ async fn nothing_is_done_after_a_freeze_for_callers_whose_deadline_passed() {
 #[tokio::test]
 async fn nothing_is_done_after_a_freeze_for_callers_that_have_left() {
     nothing_is_done_for_callers_that_gave_up(GivesUp::Leaving).await;
-}
-
-/// What the pools of a user are like, whenever they were read.
-async fn pools(client: &mut Client) -> Vec<DevicePoolStatus> {
-    let mut all = devices(client, "bob").await;
-    all.iter_mut().for_each(|device| device.read_time = None);
-    all
 }
 
 async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
@@ -117,7 +110,7 @@ async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
         fill(&mut elsewhere, "bob", device, 5).await;
     }
     reserve_one(&mut elsewhere, "released", "bob", "released").await.unwrap();
-    let before = pools(&mut elsewhere).await;
+    let before = devices(&mut elsewhere, "bob").await;
 
     frozen.signal(Signal::CONT);
     for answer in calls.join_all().await {
@@ -129,5 +122,5 @@ async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
     .await;
     frozen.signal(Signal::TERM); // and finishes what it has begun
     assert!(frozen.ended().await.success());
-    assert_eq!(pools(&mut elsewhere).await, before);
+    assert_eq!(devices(&mut elsewhere, "bob").await, before);
 }

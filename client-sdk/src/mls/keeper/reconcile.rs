@@ -35,11 +35,12 @@ where
         let provider = &*self.keeper.provider;
         self.books.catch_up(|key_package_ref| has_key(provider, key_package_ref))?;
         let listed = self.listed();
-        let Some(status) = &self.report.status else { return self.nothing_known(&listed) };
-        let as_of = status.read_time;
+        if self.report.status.is_none() {
+            return self.nothing_known(&listed);
+        }
         let settings = &self.keeper.settings;
         let (user_id, device_id) = (&settings.user_id, &settings.device_id);
-        match self.keeper.client.reconcile(user_id, device_id, listed.clone(), as_of).await {
+        match self.keeper.client.reconcile(user_id, device_id, listed.clone(), self.read_at).await {
             Ok(reconciled) => self.apply(&listed, reconciled).await,
             Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => self.nothing_known(&listed),
             Err(error) => Err(RefreshError::Reconcile(error)),

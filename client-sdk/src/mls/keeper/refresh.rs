@@ -9,6 +9,7 @@ use openmls::prelude::Ciphersuite;
 use openmls::storage::OpenMlsProvider;
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::signatures::Signer;
+use prost_types::Timestamp;
 
 use super::super::store::{PackageState, PoolRecord};
 use super::books::Books;
@@ -32,6 +33,8 @@ pub(super) struct Refresh<'a, P, S> {
     /// that they are not spent.
     pub(super) settled: HashSet<Vec<u8>>,
     pub(super) report: Refreshed,
+    /// When the service read the status that was fetched last, by its clock.
+    pub(super) read_at: Option<Timestamp>,
     pub(super) now: SystemTime,
     last_resort_rests_until: Option<SystemTime>,
 }
@@ -57,6 +60,7 @@ where
             books,
             settled: HashSet::new(),
             report: Refreshed::default(),
+            read_at: None,
             now,
             last_resort_rests_until: None,
         })
@@ -107,10 +111,11 @@ where
     /// Unknown to a service is a device that never uploaded anything.
     pub(super) async fn fetch_status(&mut self) -> Result<(), RefreshError> {
         let settings = &self.keeper.settings;
-        let status = self.keeper.client.pool_status(&settings.user_id, &settings.device_id).await;
-        self.report.status = match status {
-            Ok(status) => Some(status),
-            Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => None,
+        let (user_id, device_id) = (&settings.user_id, &settings.device_id);
+        let status = self.keeper.client.pool_status_with_time(user_id, device_id).await;
+        (self.report.status, self.read_at) = match status {
+            Ok((status, read_at)) => (Some(status), read_at),
+            Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => (None, None),
             Err(error) => return Err(RefreshError::Status(error)),
         };
         Ok(())
