@@ -1,7 +1,8 @@
 //! Since when and until when the caller waits whose call the current task serves.
 
 use crate::freeze;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 tokio::task_local! {
     static WAITING: Waiting;

@@ -8,8 +8,9 @@ use std::{
         LazyLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// How often the process shows that it runs.
 const BEAT: Duration = Duration::from_millis(100);
@@ -42,7 +43,7 @@ pub(crate) fn recent(now: Instant) -> Option<Freeze> {
 /// Waits for as long as nothing is to be begun after a freeze.
 pub(crate) async fn settle() {
     if let Some(freeze) = recent(Instant::now()) {
-        tokio::time::sleep_until(freeze.settled().into()).await;
+        tokio::time::sleep_until(freeze.settled()).await;
     }
 }
 

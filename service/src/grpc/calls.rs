@@ -80,7 +80,7 @@ where
         continue_trace(&span, request.headers());
         let under_way = UnderWay::begin();
         let started = Instant::now();
-        let waiting = deadline::begin(started, deadline::timeout(request.headers(), self.longest));
+        let waiting = deadline::begin(deadline::timeout(request.headers(), self.longest));
         let response = self.inner.call(request);
         let call = async move {
             let _under_way = under_way;

@@ -7,21 +7,16 @@
 use super::error::deadline_exceeded;
 use crate::{caller::Waiting, freeze};
 use http::{HeaderMap, Response};
-use std::{
-    future::poll_fn,
-    pin::pin,
-    task::Poll,
-    time::{Duration, Instant},
-};
-use tokio::time::sleep_until;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use tokio::time::{Instant, sleep_until};
 use tonic::body::Body;
 
 /// By how much a deadline is brought forward, so that this answer comes before tonic's.
 const HEAD_START: Duration = Duration::from_millis(2);
 
 /// The time that a call has which was read now.
-pub(super) fn begin(now: Instant, timeout: Duration) -> Waiting {
-    Waiting::begin(now, timeout.saturating_sub(HEAD_START))
+pub(super) fn begin(timeout: Duration) -> Waiting {
+    Waiting::begin(Instant::now(), timeout.saturating_sub(HEAD_START))
 }
 
 /// Waits for the beginning of a call's response, at most until its deadline. After a freeze it waits for a moment: the caller may
@@ -31,8 +26,8 @@ pub(super) async fn within<E>(
     response: impl Future<Output = Result<Response<Body>, E>>,
 ) -> Result<Response<Body>, E> {
     let mut response = pin!(waiting.scope(response));
-    let mut deadline = pin!(sleep_until(waiting.until.into()));
-    let mut settling = pin!(sleep_until(waiting.since.into()));
+    let mut deadline = pin!(sleep_until(waiting.until));
+    let mut settling = pin!(sleep_until(waiting.since));
     poll_fn(|context| {
         let now = Instant::now();
         if waiting.is_over(now) {
@@ -40,7 +35,7 @@ pub(super) async fn within<E>(
         }
         let settled = freeze::recent(now).map(|freeze| freeze.settled());
         if let Some(settled) = settled.filter(|settled| now < *settled) {
-            settling.as_mut().reset(settled.into());
+            settling.as_mut().reset(settled);
             if settling.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
@@ -95,10 +90,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_does_not_go_on_after_its_deadline_whatever_woke_it() {
-        let waiting = begin(Instant::now(), Duration::from_millis(20));
+        let waiting = begin(Duration::from_millis(20));
         let (went_on, code) = stalled(waiting, Duration::from_millis(30)).await;
         assert!(!went_on && code == tonic::Code::DeadlineExceeded, "{code:?}");
-        let waiting = begin(Instant::now(), Duration::from_secs(3600));
+        let waiting = begin(Duration::from_secs(3600));
         let (went_on, code) = stalled(waiting, Duration::ZERO).await;
         assert!(went_on && code == tonic::Code::Unknown, "{code:?}");
     }

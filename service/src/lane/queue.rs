@@ -91,7 +91,8 @@ impl<W: Work> Entry<W> {
 
     /// Whether nobody waits any more: the caller has left, or its deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
-        let over = || self.waiting.is_some_and(|waiting| waiting.is_over(Instant::now()));
+        let over =
+            || self.waiting.is_some_and(|waiting| waiting.is_over(tokio::time::Instant::now()));
         self.caller.as_ref().is_some_and(|caller| caller.is_closed() || over())
     }
 

@@ -31,7 +31,7 @@ impl Store {
     pub async fn examine(&self) -> Result<Examined, StoreError> {
         let rows = self.rows(EXAMINE, &[]).await?;
         let Some(row) = rows.first() else { return Err(StoreError::internal("no row")) };
-        let volatile = ["fsync", "synchronous_commit", "full_page_writes"].map(|setting| {
+        let volatile = ["fsync", "full_page_writes"].map(|setting| {
             let value: String = get(row, setting)?;
             Ok((value == "off").then(|| (setting.to_owned(), value)))
         });

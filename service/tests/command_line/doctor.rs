@@ -77,10 +77,7 @@ async fn what_is_wrong_with_the_database_is_found() {
     let (_cluster, database, url) = separate_roles().await;
     let name = database.config().get_dbname().unwrap().to_owned();
     let owner = connect(&database.config()).await;
-    let worsen = format!(
-        "REVOKE UPDATE (held_until) ON one_time FROM runtime_{name}; \
-         ALTER DATABASE {name} SET synchronous_commit = off"
-    );
+    let worsen = format!("REVOKE UPDATE (held_until) ON one_time FROM runtime_{name}");
     owner.batch_execute(&worsen).await.unwrap();
     let raise = keypool(&["fence", "--database-url", &database.url()]);
     assert!(run(raise).await.status.success());
@@ -92,7 +89,7 @@ async fn what_is_wrong_with_the_database_is_found() {
     let (code, found) = findings(&settings).await;
     assert_eq!(code, 1);
     assert_found(&found, "rights", "failed", "lacks UPDATE (held_until) ON one_time");
-    assert_found(&found, "durability", "failed", "synchronous_commit is off");
+    assert_found(&found, "durability", "failed", "PostgreSQL waits for no standby");
     assert_found(&found, "connections", "failed", "5006");
     assert_found(&found, "fence", "warning", "is up since");
 

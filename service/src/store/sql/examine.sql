@@ -11,7 +11,6 @@ SELECT
     ) AS may_rewrite,
     pg_is_in_recovery() AS is_standby,
     current_setting('fsync') AS fsync,
-    current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('full_page_writes') AS full_page_writes,
     current_setting('synchronous_standby_names') AS synchronous_standbys,
     current_setting('max_connections')::int4 AS max_connections
