@@ -9,6 +9,8 @@ use keypool_proto::v1::{
     RevokeKeyPackagesRequest, UploadKeyPackagesRequest,
 };
 
+use prost_types::Timestamp;
+
 use crate::package::to_time;
 use crate::{Client, Error, Result};
 
@@ -51,8 +53,23 @@ impl Client {
         user_id: impl Into<String>,
         device_id: impl Into<String>,
     ) -> Result<DevicePoolStatus> {
+        Ok(self.pool_status_with_time(user_id, device_id).await?.0)
+    }
+
+    /// The same, and when it was read, by the service's clock: of when a list is that is made afterwards
+    /// for [`Self::reconcile`]. A service of an earlier version does not say when.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::UnknownDevice`] if it never uploaded anything.
+    pub async fn pool_status_with_time(
+        &self,
+        user_id: impl Into<String>,
+        device_id: impl Into<String>,
+    ) -> Result<(DevicePoolStatus, Option<Timestamp>)> {
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        some_status(self.get_status(user_id, device_id).await?.pop())
+        let mut response = self.call(GetPoolStatusRequest { user_id, device_id }).await?;
+        Ok((some_status(response.devices.pop())?, response.read_time))
     }
 
     /// The state of the pool of each device that the user has, ordered by device id.
@@ -64,20 +81,18 @@ impl Client {
         &self,
         user_id: impl Into<String>,
     ) -> Result<Vec<DevicePoolStatus>> {
-        self.get_status(user_id.into(), String::new()).await
-    }
-
-    async fn get_status(
-        &self,
-        user_id: String,
-        device_id: String,
-    ) -> Result<Vec<DevicePoolStatus>> {
+        let (user_id, device_id) = (user_id.into(), String::new());
         Ok(self.call(GetPoolStatusRequest { user_id, device_id }).await?.devices)
     }
 
     /// Aligns the pool with the private keys that the device still has: what it lists is compared,
     /// and unspent packages that it doesn't list are revoked. At most 1000 refs; none says that all
     /// keys are lost.
+    ///
+    /// `as_of` says when the list was made, by the service's clock: the time of a status that was
+    /// [read](Self::pool_status_with_time) before the list was begun. Packages that were uploaded
+    /// later, by another process of the device perhaps, are left alone. Without it that goes
+    /// for what was uploaded after the service received the call.
     ///
     /// # Errors
     ///
@@ -87,9 +102,10 @@ impl Client {
         user_id: impl Into<String>,
         device_id: impl Into<String>,
         key_package_refs: Vec<Vec<u8>>,
+        as_of: Option<Timestamp>,
     ) -> Result<Reconciled> {
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        let request = ReconcilePoolRequest { user_id, device_id, key_package_refs };
+        let request = ReconcilePoolRequest { user_id, device_id, key_package_refs, as_of };
         let response = self.call(request).await?;
         Ok(Reconciled {
             revoked: response.revoked_key_package_refs,

@@ -42,13 +42,22 @@ fn pool(recommended_upload_count: u32, last_resort: &[u8]) -> DevicePoolStatus {
 
 /// The answer to a keeper that is not new.
 fn status(recommended_upload_count: u32, last_resort: &[u8]) -> GetPoolStatusResponse {
-    GetPoolStatusResponse { devices: vec![pool(recommended_upload_count, last_resort)] }
+    GetPoolStatusResponse {
+        devices: vec![pool(recommended_upload_count, last_resort)],
+        ..Default::default()
+    }
 }
 
 /// The answer to a new keeper.
 fn reconciled(recommended_upload_count: u32) -> ReconcilePoolResponse {
     let pool_status = Some(pool(recommended_upload_count, b"of nobody"));
     ReconcilePoolResponse { pool_status, ..Default::default() }
+}
+
+/// Answers a new keeper: its status first, whose time the list is of.
+fn answer_reconcile(fake: &Fake, recommended_upload_count: u32) {
+    fake.status.answer(Ok(status(recommended_upload_count, b"of nobody")));
+    fake.reconcile.answer(Ok(reconciled(recommended_upload_count)));
 }
 
 fn uploaded(results: Vec<UploadResult>) -> UploadKeyPackagesResponse {
@@ -85,7 +94,7 @@ fn has_private_keys(bob: &Device, package: &KeyPackage) -> bool {
 async fn an_unknown_device_fills_its_pool() {
     let (fake, client) = Fake::start().await;
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
-    fake.reconcile.answer(Err(unknown()));
+    fake.status.answer(Err(unknown()));
     fake.upload.answer(Ok(uploaded(accepted(33))));
 
     let refreshed = keeper(&client, &bob).refresh().await.unwrap();
@@ -121,7 +130,7 @@ async fn only_what_is_recommended_is_uploaded() {
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
     let keeper = keeper(&client, &bob);
 
-    fake.reconcile.answer(Ok(reconciled(0)));
+    answer_reconcile(&fake, 0);
     fake.upload.answer(Ok(uploaded(accepted(1))));
     keeper.refresh().await.unwrap();
     assert!(parse(&fake.upload.requests()[0], &bob)[0].last_resort());
@@ -137,6 +146,21 @@ async fn only_what_is_recommended_is_uploaded() {
     assert_eq!(fake.reconcile.requests().len(), 1, "daily is enough");
 }
 
+/// Another process may upload meanwhile: its packages are in the store before they are in the pool, and in the status before
+/// they are in the list.
+#[tokio::test]
+async fn a_reconcile_is_about_what_was_there_when_the_status_was_read() {
+    let (fake, client) = Fake::start().await;
+    let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
+    let mut read = status(0, b"of nobody");
+    read.read_time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 });
+    fake.status.answer(Ok(read.clone()));
+    fake.reconcile.answer(Ok(reconciled(0)));
+    fake.upload.answer(Ok(uploaded(accepted(1))));
+    keeper(&client, &bob).refresh().await.unwrap();
+    assert_eq!(fake.reconcile.requests()[0].as_of, read.read_time);
+}
+
 #[tokio::test]
 async fn each_cipher_suite_has_its_pool() {
     let (fake, client) = Fake::start().await;
@@ -147,7 +171,7 @@ async fn each_cipher_suite_has_its_pool() {
         bob.credential.clone(),
         &bob.signer,
     );
-    fake.reconcile.answer(Ok(reconciled(3)));
+    answer_reconcile(&fake, 3);
     fake.upload.answer(Ok(uploaded(accepted(3 + 1 + 32 + 1))));
 
     keeper.refresh().await.unwrap();
@@ -164,7 +188,7 @@ async fn each_cipher_suite_has_its_pool() {
 async fn the_private_keys_of_rejected_packages_are_deleted() {
     let (fake, client) = Fake::start().await;
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
-    fake.reconcile.answer(Ok(reconciled(4)));
+    answer_reconcile(&fake, 4);
     let mut results = accepted(2);
     results.push(rejected(RejectionReason::WrongIdentity));
     results.push(rejected(RejectionReason::AlreadySpent));
@@ -187,7 +211,7 @@ async fn what_does_not_fit_is_uploaded_when_there_is_room() {
     let (fake, client) = Fake::start().await;
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
     let keeper = keeper(&client, &bob);
-    fake.reconcile.answer(Ok(reconciled(2)));
+    answer_reconcile(&fake, 2);
     let full = rejected(RejectionReason::PoolFull);
     fake.upload.answer(Ok(uploaded(vec![full.clone(), full, accepted(1)[0].clone()])));
     assert_eq!(keeper.refresh().await.unwrap().rejected.len(), 2);
@@ -214,7 +238,7 @@ async fn after_a_failed_upload_the_same_packages_are_uploaded_again() {
     let (fake, client) = Fake::start().await;
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
     let keeper = keeper(&client, &bob);
-    fake.reconcile.answer(Ok(reconciled(1)));
+    answer_reconcile(&fake, 1);
     fake.upload.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
 
     let error = keeper.refresh().await.unwrap_err();
@@ -240,7 +264,7 @@ async fn after_a_failed_upload_the_same_packages_are_uploaded_again() {
 
 /// A keeper's first refresh, of a pool that needs nothing but a last resort.
 async fn upload_one(fake: &Fake, client: &Client, bob: &Device) -> Vec<u8> {
-    fake.reconcile.answer(Ok(reconciled(0)));
+    answer_reconcile(fake, 0);
     fake.upload.answer(Ok(uploaded(accepted(1))));
     keeper(client, bob).refresh().await.unwrap();
     last_resort(bob)
@@ -257,6 +281,7 @@ async fn a_revoked_package_that_is_in_the_pool_again_is_revoked_again() {
 
     let mut restored = reconciled(0);
     restored.pool_status = Some(pool(0, &revoked));
+    fake.status.answer(Ok(status(0, &revoked)));
     fake.reconcile.answer(Ok(restored));
     fake.revoke.answer(Ok(RevokeKeyPackagesResponse { revoked_count: 1 }));
     fake.status.answer(Ok(status(0, b"")));
@@ -278,7 +303,7 @@ async fn what_a_service_has_lost_is_not_uploaded_again() {
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
     let lost = upload_one(&fake, &client, &bob).await;
 
-    fake.reconcile.answer(Err(unknown()));
+    fake.status.answer(Err(unknown()));
     fake.upload.answer(Ok(uploaded(accepted(33))));
     let refreshed = keeper(&client, &bob).refresh().await.unwrap();
 

@@ -99,6 +99,8 @@ fn healthy() -> DevicePoolStatus {
 
 /// Answers for a first refresh that has nothing to do but a last resort.
 fn answer_first_refresh(fake: &Fake) {
+    fake.status
+        .answer(Ok(GetPoolStatusResponse { devices: vec![healthy()], ..Default::default() }));
     fake.reconcile
         .answer(Ok(ReconcilePoolResponse { pool_status: Some(healthy()), ..Default::default() }));
     answer_upload(fake);
@@ -120,7 +122,8 @@ async fn where_the_pool_can_not_be_watched_it_is_refreshed_all_the_same() {
     let denied = || Status::new(Code::PermissionDenied, "no watching");
     fake.watch.answer(Err(denied())).answer(Err(denied()));
     answer_first_refresh(&fake);
-    fake.status.answer(Ok(GetPoolStatusResponse { devices: vec![healthy()] }));
+    fake.status
+        .answer(Ok(GetPoolStatusResponse { devices: vec![healthy()], ..Default::default() }));
     answer_upload(&fake);
 
     let keeper = build(builder(&client).0.refresh_interval(Duration::from_secs(1)));
@@ -134,6 +137,8 @@ async fn where_the_pool_can_not_be_watched_it_is_refreshed_all_the_same() {
 async fn after_a_failure_it_tries_again_by_itself() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();
+    fake.status
+        .answer(Ok(GetPoolStatusResponse { devices: vec![healthy()], ..Default::default() }));
     fake.reconcile.answer(Err(Status::new(Code::Internal, "out of order")));
     answer_first_refresh(&fake);
 
@@ -158,7 +163,8 @@ async fn a_watch_that_says_low_makes_a_refresh() {
     };
     answer_first_refresh(&fake);
     fake.watch.answer(Ok(vec![low()]));
-    fake.status.answer(Ok(GetPoolStatusResponse { devices: vec![healthy()] }));
+    fake.status
+        .answer(Ok(GetPoolStatusResponse { devices: vec![healthy()], ..Default::default() }));
     answer_upload(&fake);
 
     let keeper = build(builder(&client).0);

@@ -113,7 +113,7 @@ fn spent(spent: u64) -> DevicePoolStatus {
 async fn a_pool_is_polled_until_there_is_room_for_a_watch() {
     let (fake, client) = Fake::start().await;
     let client = client.retry(keypool_client::RetryPolicy::never()).connect().await.unwrap();
-    let polled = |status| Ok(GetPoolStatusResponse { devices: vec![status] });
+    let polled = |status| Ok(GetPoolStatusResponse { devices: vec![status], ..Default::default() });
     let told = |status| Ok(WatchPoolResponse { pool_status: Some(status) });
     fake.watch.answer(Err(too_many(Duration::from_millis(200))));
     fake.status.answer(polled(spent(1))).answer(polled(spent(2)));
@@ -142,7 +142,7 @@ async fn a_connection_that_allows_no_watch_at_all_has_the_pool_polled() {
     let status = pb::Status { code: Code::ResourceExhausted as i32, details, ..Default::default() };
     let details = prost::Message::encode_to_vec(&status).into();
     fake.watch.always(Err(Status::with_details(Code::ResourceExhausted, "words", details)));
-    fake.status.always(Ok(GetPoolStatusResponse { devices: vec![spent(7)] }));
+    fake.status.always(Ok(GetPoolStatusResponse { devices: vec![spent(7)], ..Default::default() }));
     assert_eq!(next(&mut client.watch_pool("bob", "phone")).await, spent(7));
     assert_eq!(fake.watch.requests().len(), 1);
 }

@@ -20,12 +20,14 @@
 
 pub mod admin;
 pub mod auth;
+mod caller;
 mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod embedded;
 pub mod fence;
+mod freeze;
 pub mod grpc;
 mod jitter;
 pub mod lane;

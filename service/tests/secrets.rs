@@ -195,6 +195,7 @@ async fn call_everything(channel: Channel, packages: &[Vec<u8>]) {
         user_id: user.into(),
         device_id: phone.into(),
         key_package_refs: vec![held[2][0].key_package_ref.clone()],
+        as_of: None,
     };
     client.reconcile_pool(reconcile).await.unwrap();
     for selector in [

@@ -308,10 +308,11 @@ impl Pools for ReplicaPools {
         user: &UserId,
         device: &DeviceId,
         refs: Vec<KeyPackageRef>,
+        as_of: Option<Timestamp>,
     ) -> Result<ReconcileReport, PoolError> {
         let owner = Owner { user: user.clone(), device: device.clone() };
         self.run(true, |state| {
-            let Some(found) = state.model.reconcile(&owner, &refs) else {
+            let Some(found) = state.model.reconcile(&owner, &refs, as_of) else {
                 return Err(unknown(state, user, Some(device)));
             };
             let unavailable = found.unavailable.into_iter();

@@ -148,7 +148,8 @@ impl Phone {
         let keyed = self.keyed();
         assert_eq!(keyed.len(), self.stored_keys(), "private keys without a record");
         let replaced = self.replaced_last_resorts().await;
-        let reconciled = self.client.reconcile("bob", &self.device.device_id, keyed).await.unwrap();
+        let reconciled =
+            self.client.reconcile("bob", &self.device.device_id, keyed, None).await.unwrap();
         for revoked in &reconciled.revoked {
             assert!(replaced.contains(revoked), "pooled without private keys: {reconciled:?}");
         }

@@ -190,7 +190,7 @@ pub(crate) fn nobody() -> (TcpSocket, String) {
 
 /// A pool's status, which says nothing.
 pub(crate) fn some_status() -> GetPoolStatusResponse {
-    GetPoolStatusResponse { devices: vec![DevicePoolStatus::default()] }
+    GetPoolStatusResponse { devices: vec![DevicePoolStatus::default()], ..Default::default() }
 }
 
 #[tonic::async_trait]

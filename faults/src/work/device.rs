@@ -143,7 +143,7 @@ impl Worker {
         self.habits.use_up(pool.all().into_iter().filter(|one| !is_kept.contains(one)));
         let (user, device) = (pool.device.0.id(), pool.device.id());
         let reconciling = async {
-            match voice.client.reconcile(user, device, refs(&kept)).await {
+            match voice.client.reconcile(user, device, refs(&kept), None).await {
                 Ok(reconciled) => {
                     let revoked = reconciled.revoked.iter();
                     let revoked = revoked.filter_map(|package| Package::of_ref(package)).collect();

@@ -80,7 +80,7 @@ where
         continue_trace(&span, request.headers());
         let under_way = UnderWay::begin();
         let started = Instant::now();
-        let timeout = deadline::timeout(request.headers(), self.longest);
+        let waiting = deadline::begin(deadline::timeout(request.headers(), self.longest));
         let response = self.inner.call(request);
         let call = async move {
             let _under_way = under_way;
@@ -89,7 +89,7 @@ where
             if let Some(trace) = trace {
                 span.record("trace_id", field::display(trace));
             }
-            let response = malformed::translate(deadline::within(timeout, response).await?);
+            let response = malformed::translate(deadline::within(waiting, response).await?);
             let code = code_of(&response);
             observe(method, code, started);
             if trace.is_some() {

@@ -1,23 +1,51 @@
 //! Ends calls at their caller's deadline, or after the longest time that a call may take, with DEADLINE_EXCEEDED. tonic would
 //! say CANCELLED.
+//!
+//! Nothing is done for a call after its deadline, also if the process was frozen meanwhile: the clock is asked before each step,
+//! as a timer may fire later than what the call waits for.
 
 use super::error::deadline_exceeded;
+use crate::{caller::Waiting, freeze};
 use http::{HeaderMap, Response};
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use tokio::time::{Instant, sleep_until};
 use tonic::body::Body;
 
 /// By how much a deadline is brought forward, so that this answer comes before tonic's.
 const HEAD_START: Duration = Duration::from_millis(2);
 
-/// Waits for the beginning of a call's response, at most until its deadline.
+/// The time that a call has which was read now.
+pub(super) fn begin(timeout: Duration) -> Waiting {
+    Waiting::begin(Instant::now(), timeout.saturating_sub(HEAD_START))
+}
+
+/// Waits for the beginning of a call's response, at most until its deadline. After a freeze it waits for a moment: the caller may
+/// have left, which is known soon.
 pub(super) async fn within<E>(
-    timeout: Duration,
+    waiting: Waiting,
     response: impl Future<Output = Result<Response<Body>, E>>,
 ) -> Result<Response<Body>, E> {
-    match tokio::time::timeout(timeout.saturating_sub(HEAD_START), response).await {
-        Ok(response) => response,
-        Err(_elapsed) => Ok(deadline_exceeded().into_http()),
-    }
+    let mut response = pin!(waiting.scope(response));
+    let mut deadline = pin!(sleep_until(waiting.until));
+    let mut settling = pin!(sleep_until(waiting.since));
+    poll_fn(|context| {
+        let now = Instant::now();
+        if waiting.is_over(now) {
+            return Poll::Ready(Ok(deadline_exceeded().into_http()));
+        }
+        let settled = freeze::recent(now).map(|freeze| freeze.settled());
+        if let Some(settled) = settled.filter(|settled| now < *settled) {
+            settling.as_mut().reset(settled);
+            if settling.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        if let Poll::Ready(response) = response.as_mut().poll(context) {
+            return Poll::Ready(response);
+        }
+        deadline.as_mut().poll(context).map(|()| Ok(deadline_exceeded().into_http()))
+    })
+    .await
 }
 
 /// How long a call may take: as long as its caller says, and at most the longest time.
@@ -45,6 +73,30 @@ fn callers(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{convert::Infallible, thread};
+
+    /// Says whether the call went on.
+    async fn stalled(waiting: Waiting, stall: Duration) -> (bool, tonic::Code) {
+        let mut went_on = false;
+        let response = within(waiting, async {
+            thread::sleep(stall); // nothing else runs meanwhile, timers included
+            tokio::task::yield_now().await;
+            went_on = true;
+            Ok::<_, Infallible>(tonic::Status::unknown("").into_http())
+        });
+        let code = super::super::error::code_of(&response.await.unwrap());
+        (went_on, code)
+    }
+
+    #[tokio::test]
+    async fn a_call_does_not_go_on_after_its_deadline_whatever_woke_it() {
+        let waiting = begin(Duration::from_millis(20));
+        let (went_on, code) = stalled(waiting, Duration::from_millis(30)).await;
+        assert!(!went_on && code == tonic::Code::DeadlineExceeded, "{code:?}");
+        let waiting = begin(Duration::from_secs(3600));
+        let (went_on, code) = stalled(waiting, Duration::ZERO).await;
+        assert!(went_on && code == tonic::Code::Unknown, "{code:?}");
+    }
 
     #[test]
     fn timeouts_of_every_unit() {

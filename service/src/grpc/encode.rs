@@ -107,6 +107,14 @@ fn health(health: Health) -> v1::PoolHealth {
     }
 }
 
+pub(super) fn statuses(devices: Vec<DeviceStatus>) -> v1::GetPoolStatusResponse {
+    let read_at = devices.iter().map(|device| device.read_at).min();
+    v1::GetPoolStatusResponse {
+        devices: devices.into_iter().map(device_status).collect(),
+        read_time: read_at.map(time),
+    }
+}
+
 pub(super) fn device_status(status: DeviceStatus) -> v1::DevicePoolStatus {
     v1::DevicePoolStatus {
         user_id: status.user.to_string(),

@@ -64,8 +64,7 @@ impl<P: Pools> Api for KeyPackageService<P> {
         })?;
         access.pool(&user, device.as_ref())?;
         let devices = self.pool.status(&user, device.as_ref()).await.map_err(pool_status)?;
-        let devices = devices.into_iter().map(encode::device_status).collect();
-        Ok(Response::new(v1::GetPoolStatusResponse { devices }))
+        Ok(Response::new(encode::statuses(devices)))
     }
 
     type WatchPoolStream =
@@ -90,9 +89,10 @@ impl<P: Pools> Api for KeyPackageService<P> {
         request: Request<v1::ReconcilePoolRequest>,
     ) -> Result<Response<v1::ReconcilePoolResponse>, Status> {
         let access = Access::of(&request, Method::ReconcilePool)?;
-        let (user, device, refs) = read(|fields| decode::reconcile(fields, request.get_ref()))?;
+        let (user, device, refs, as_of) =
+            read(|fields| decode::reconcile(fields, request.get_ref()))?;
         access.pool(&user, Some(&device))?;
-        let report = self.pool.reconcile(&user, &device, refs).await.map_err(pool_status)?;
+        let report = self.pool.reconcile(&user, &device, refs, as_of).await.map_err(pool_status)?;
         counts::revoked("reconcile", report.revoked.len());
         Ok(Response::new(encode::reconcile(report)))
     }

@@ -40,6 +40,7 @@ pub trait Pools: Clone + Send + Sync + 'static {
         user: &UserId,
         device: &DeviceId,
         refs: Vec<KeyPackageRef>,
+        as_of: Option<Timestamp>,
     ) -> impl Future<Output = Result<ReconcileReport, PoolError>> + Send;
 
     fn revoke(
@@ -109,8 +110,9 @@ impl Pools for KeyPackagePool {
         user: &UserId,
         device: &DeviceId,
         refs: Vec<KeyPackageRef>,
+        as_of: Option<Timestamp>,
     ) -> Result<ReconcileReport, PoolError> {
-        KeyPackagePool::reconcile(self, user, device, refs).await
+        KeyPackagePool::reconcile(self, user, device, refs, as_of).await
     }
 
     async fn revoke(

@@ -164,6 +164,7 @@ impl Hold {
 
 impl Work for Hold {
     const NAME: &'static str = "hold";
+    const GIVES_BACK: bool = false;
     type Item = HoldCall;
     type Reply = HoldReply;
 

@@ -68,6 +68,8 @@ impl LaneError {
 trait Work: Send + Sync + 'static {
     /// The lane's name in metrics and logs.
     const NAME: &'static str;
+    /// Whether a reply that nobody takes undoes what was done. Else nothing is run again for callers that have left.
+    const GIVES_BACK: bool;
     type Item: Send + Sync + 'static;
     /// Gives back what is in it when it is dropped instead of taken.
     type Reply: Send + 'static;

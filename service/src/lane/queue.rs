@@ -2,6 +2,7 @@
 
 use super::{LaneError, Work};
 use crate::{
+    caller::Waiting,
     store::StoreError,
     telemetry::catalogue::{LANE_REFUSED, LANE_WAITING},
 };
@@ -64,6 +65,8 @@ pub(super) struct Entry<W: Work> {
     caller: Caller<W>,
     weight: usize,
     since: Instant,
+    /// How long its caller waits, if that is known.
+    waiting: Option<Waiting>,
     /// What its caller traces.
     span: Span,
     /// Its place in the queue, until it is answered.
@@ -113,7 +116,9 @@ impl<W: Work> Entry<W> {
 
     /// Whether nobody waits any more: the caller has left, or its deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.caller.sender.as_ref().is_none_or(oneshot::Sender::is_closed)
+        let over =
+            || self.waiting.is_some_and(|waiting| waiting.is_over(tokio::time::Instant::now()));
+        self.caller.sender.as_ref().is_none_or(|caller| caller.is_closed() || over())
     }
 
     /// Answers the caller. An answer that nobody takes is dropped, which gives back what is in it.
@@ -187,6 +192,7 @@ impl<W: Work> Entrance<W> {
             caller: Caller { sender: Some(sender), has_begun: false },
             weight,
             since: Instant::now(),
+            waiting: Waiting::current(),
             span: Span::current(),
             _place: place,
         };

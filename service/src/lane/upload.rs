@@ -30,6 +30,7 @@ impl Upload {
 
 impl Work for Upload {
     const NAME: &'static str = "upload";
+    const GIVES_BACK: bool = false;
     type Item = UploadCall;
     type Reply = Vec<StoredOutcome>;
 

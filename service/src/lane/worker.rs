@@ -7,6 +7,7 @@ use super::{
 use crate::{
     causes::causes,
     fence::FenceGuard,
+    freeze,
     store::{Session, Silence, Store, StoreError},
     telemetry::{
         catalogue::{LANE_BATCH_DURATION, LANE_BATCH_PACKAGES, LANE_RETRIES, LANE_WAIT},
@@ -110,7 +111,7 @@ impl<W: Work> Worker<W> {
         let mut batches = vec![batch];
         let mut locked = 0;
         while let Some(mut batch) = batches.pop() {
-            match self.run_again(line, &batch).await {
+            match self.run_again(line, &mut batch).await {
                 Ok(replies) => {
                     for (entry, reply) in batch.into_iter().zip(replies) {
                         entry.answer(Ok(reply));
@@ -140,12 +141,12 @@ impl<W: Work> Worker<W> {
     async fn run_again(
         &self,
         line: &mut Line,
-        batch: &[Entry<W>],
+        batch: &mut Vec<Entry<W>>,
     ) -> Result<Vec<W::Reply>, StoreError> {
-        let items: Vec<&W::Item> = batch.iter().map(|entry| &entry.item).collect();
         let (mut conflicts, mut losses, mut renewals) = (0, 0, 0);
         loop {
-            match self.run_once(line, &items).await {
+            let is_first = (conflicts, losses, renewals) == (0, 0, 0);
+            match self.run_once(line, batch, is_first).await {
                 Err(StoreError::Conflict(_)) if conflicts < CONFLICT_RETRIES => {
                     conflicts += 1;
                     LANE_RETRIES.count([W::NAME, "conflict"]);
@@ -179,23 +180,30 @@ impl<W: Work> Worker<W> {
         Ok(session)
     }
 
+    /// Runs a batch, less what was left: of what may have been done already only if nobody needs to give it back.
     async fn run_once(
         &self,
         line: &mut Line,
-        items: &[&W::Item],
+        batch: &mut Vec<Entry<W>>,
+        is_first: bool,
     ) -> Result<Vec<W::Reply>, StoreError> {
         let started = Instant::now();
         let Line { session: open, silence } = line;
         if silence.passed() {
             *open = None;
         }
-        let run = silence.or(async {
-            let session = match open {
-                Some(session) if !session.is_closed() => session,
-                _ => open.insert(self.connect().await?),
-            };
-            Ok(caught(self.work.run(session, items)).await)
-        });
+        if open.as_ref().is_none_or(Session::is_closed) {
+            *open = Some(silence.or(self.connect()).await?);
+        }
+        freeze::settle().await;
+        if is_first || !W::GIVES_BACK {
+            batch.retain(|entry| !entry.is_abandoned());
+        }
+        let Some(session) = open.as_mut().filter(|_| !batch.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let items: Vec<&W::Item> = batch.iter().map(|entry| &entry.item).collect();
+        let run = silence.or(async { Ok(caught(self.work.run(session, &items)).await) });
         let Some(replies) = run.await? else {
             *open = None;
             return Err(StoreError::panicked());

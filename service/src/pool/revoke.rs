@@ -1,8 +1,11 @@
 use super::{DeviceStatus, KeyPackagePool, PoolError};
 use crate::{
+    caller::Waiting,
+    clock::MAX_SKEW,
     store::{DeviceKey, Reconciled, RevokeSelector},
     types::{DeviceId, KeyPackageRef, UserId},
 };
+use jiff::Timestamp;
 
 /// Which packages to revoke.
 #[derive(Debug, Clone)]
@@ -44,7 +47,8 @@ pub struct ReconcileReport {
 }
 
 impl KeyPackagePool {
-    /// Takes packages of a user, or of one device, out of circulation, and returns how many were not before.
+    /// Takes packages of a user, or of one device, out of circulation, and returns how many were not before. Packages that were
+    /// uploaded after the call came are others than it is about, unless it names them.
     ///
     /// # Errors
     /// If the user or device is unknown.
@@ -56,7 +60,10 @@ impl KeyPackagePool {
     ) -> Result<usize, PoolError> {
         let _call = self.admit()?;
         let now = self.now();
-        let revoked = self.store().revoke(user, device, &selector.into(), now).await?;
+        // Refs are of packages that the caller knows.
+        let as_of = (!matches!(selector, Selector::Refs(_))).then(|| self.received());
+        let selector = RevokeSelector { as_of, ..selector.into() };
+        let revoked = self.store().revoke(user, device, &selector, now).await?;
         self.inner.fence.note_acknowledged();
         if revoked.is_empty() {
             // Nothing to revoke, or nobody whose packages could be?
@@ -69,7 +76,8 @@ impl KeyPackagePool {
     }
 
     /// Revokes the device's unspent packages that it doesn't list, and says which of those that it lists can't be
-    /// handed out now. What was quarantined of those can be handed out again.
+    /// handed out now. What was quarantined of those can be handed out again. What was uploaded after `as_of`, when the device
+    /// had not begun to make the list, is left alone; if that is not known, what was uploaded after the call came.
     ///
     /// # Errors
     /// If the user or device is unknown.
@@ -78,11 +86,17 @@ impl KeyPackagePool {
         user: &UserId,
         device: &DeviceId,
         refs: Vec<KeyPackageRef>,
+        as_of: Option<Timestamp>,
     ) -> Result<ReconcileReport, PoolError> {
         let _call = self.admit()?;
         self.read_status(user, Some(device)).await?;
         let key = DeviceKey::new(user.clone(), device.clone());
-        let lost = RevokeSelector { except: Some(refs.clone()), ..RevokeSelector::default() };
+        let received = self.received();
+        let lost = RevokeSelector {
+            except: Some(refs.clone()),
+            as_of: Some(as_of.map_or(received, |as_of| as_of.min(received))),
+            ..RevokeSelector::default()
+        };
         let revoked = self.store().revoke(user, Some(device), &lost, self.now()).await?;
         self.store().vouch(&key, &refs, self.now()).await?;
         self.inner.fence.note_acknowledged();
@@ -90,5 +104,12 @@ impl KeyPackagePool {
         let status = self.device_status(user, device).await?;
         self.inner.watches.touch(&key);
         Ok(ReconcileReport { revoked, unavailable, status })
+    }
+
+    /// When the call came, or when the process froze before it was read; with the skew that another replica's clock may have, by
+    /// which a package was uploaded that the caller knows of.
+    fn received(&self) -> Timestamp {
+        let waited = Waiting::current().map(|waiting| waiting.since.elapsed()).unwrap_or_default();
+        self.now().saturating_sub(waited).unwrap_or(Timestamp::MIN) + MAX_SKEW
     }
 }

@@ -43,6 +43,8 @@ pub struct DeviceStatus {
     pub last_upload_at: Option<Timestamp>,
     /// What inviters gave back as unusable, newest first.
     pub unusable: Vec<UnusableReport>,
+    /// When this was read.
+    pub read_at: Timestamp,
 }
 
 /// The pool of one cipher suite.
@@ -94,7 +96,7 @@ impl KeyPackagePool {
         if rows.is_empty() {
             return Err(self.unknown(user, device).await?);
         }
-        let mut devices = group_by_device(user, rows, self.policy());
+        let mut devices = group_by_device(user, rows, self.policy(), now);
         let ids: Vec<&DeviceId> = devices.iter().map(|status| &status.device).collect();
         for row in self.store().unusable(user, &ids).await? {
             if let Some(status) = devices.iter_mut().find(|status| status.device == row.device) {
@@ -110,6 +112,7 @@ impl KeyPackagePool {
         user: &UserId,
         device: &DeviceId,
     ) -> Result<DeviceStatus, PoolError> {
+        let read_at = self.now();
         match self.read_status(user, Some(device)).await {
             Ok(devices) => Ok(devices.into_iter().next()),
             Err(PoolError::UnknownUser(_) | PoolError::UnknownDevice(..)) => Ok(None),
@@ -123,6 +126,7 @@ impl KeyPackagePool {
                 pools: Vec::new(),
                 last_upload_at: None,
                 unusable: Vec::new(),
+                read_at,
             })
         })
     }
@@ -146,7 +150,12 @@ impl KeyPackagePool {
     }
 }
 
-fn group_by_device(user: &UserId, rows: Vec<StatusRow>, policy: &Policy) -> Vec<DeviceStatus> {
+fn group_by_device(
+    user: &UserId,
+    rows: Vec<StatusRow>,
+    policy: &Policy,
+    read_at: Timestamp,
+) -> Vec<DeviceStatus> {
     let mut devices: Vec<DeviceStatus> = Vec::new();
     for row in rows {
         if devices.last().is_none_or(|last| last.device != row.device) {
@@ -157,6 +166,7 @@ fn group_by_device(user: &UserId, rows: Vec<StatusRow>, policy: &Policy) -> Vec<
                 pools: Vec::new(),
                 last_upload_at: Some(row.last_upload_at),
                 unusable: Vec::new(),
+                read_at,
             });
         }
         if let (Some(status), Some(pool)) = (devices.last_mut(), row.pool) {

@@ -4,7 +4,7 @@ use super::{ServerError, credentials::connector};
 use crate::{
     config::Config,
     embedded::{self, EmbeddedPostgres},
-    store::{Connector, Fault, SchemaState, Store, migrate, requirements::faults},
+    store::{Connector, Fault, Purpose, SchemaState, Store, migrate, requirements::faults},
 };
 use std::path::Path;
 use tokio::time::timeout;
@@ -105,6 +105,7 @@ impl Access {
             let (client, connection) =
                 self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
             tokio::spawn(connection);
+            self.connector.pin(&client, Purpose::Pool).await?;
             let faults = faults(&client).await?;
             Ok::<_, ServerError>((client, faults))
         };

@@ -16,6 +16,7 @@ use crate::{
     auth::Authenticator,
     clock::Clock,
     config::{Config, LimitsConfig},
+    freeze,
     grpc::{
         AuditService, AuthenticateLayer, CallLayer, KeyPackageService, LongStreamLayer,
         OverloadLayer,
@@ -162,6 +163,7 @@ impl Server {
         });
         tasks.spawn("gRPC health", readiness::show(readiness, health.clone()));
         tasks.spawn("metrics upkeep", admin::upkeep());
+        tasks.spawn("freeze watch", freeze::beat());
         if let Some(reloader) = reloader {
             tasks.spawn("certificate reloader", reloader.run());
         }

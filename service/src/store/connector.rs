@@ -1,3 +1,7 @@
+use super::{
+    StoreError,
+    settings::{self, Purpose, Schema},
+};
 use deadpool_postgres::{Connect, Manager, ManagerConfig, RecyclingMethod};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use std::{
@@ -54,6 +58,7 @@ pub struct Credentials {
 pub struct Connector {
     config: Config,
     credentials: Arc<dyn Fn() -> Credentials + Send + Sync>,
+    schema: Schema,
 }
 
 impl Connector {
@@ -97,7 +102,7 @@ impl Connector {
         if config.get_keepalives_interval().is_none() {
             config.keepalives_interval(KEEPALIVE.1);
         }
-        Self { config, credentials: Arc::new(credentials) }
+        Self { config, credentials: Arc::new(credentials), schema: Schema::default() }
     }
 
     /// How long connecting may take, or the simplest answer.
@@ -107,7 +112,7 @@ impl Connector {
         (connecting + PATIENCE) * u32::try_from(hosts).unwrap_or(u32::MAX)
     }
 
-    /// Makes a connection, with the credentials of this moment.
+    /// Makes a connection, with the credentials of this moment. Its settings are yet to be pinned.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
@@ -118,7 +123,18 @@ impl Connector {
         if let Some(password) = password {
             config.password(password);
         }
-        Box::pin(config.connect(MakeRustlsConnect::new(ClientConfig::clone(&tls)))).await
+        settings::connect(&config, MakeRustlsConnect::new(ClientConfig::clone(&tls))).await
+    }
+
+    /// Pins all settings of a session that was just made.
+    pub(crate) async fn pin(&self, client: &Client, purpose: Purpose) -> Result<(), StoreError> {
+        let named = self.config.get_options().is_some_and(|all| all.contains("search_path"));
+        settings::pin(client, &self.schema, named, purpose).await
+    }
+
+    /// The schema of the tables; empty before the first session was pinned.
+    pub(super) fn schema_name(&self) -> &str {
+        self.schema.name()
     }
 
     /// Whether it connects by TLS.
@@ -134,19 +150,18 @@ impl Connector {
 }
 
 impl Connect for Connector {
-    /// Ignores the configuration that the pool has: the credentials in it may be old.
     fn connect(
         &self,
-        _: &Config,
+        _config: &Config,
     ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
         Box::pin(async {
-            let (client, connection) = self.connect().await?;
-            let connection = tokio::spawn(async {
+            let (client, connection) = Connector::connect(self).await?;
+            let connection = async {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection of the pool ended");
                 }
-            });
-            Ok((client, connection))
+            };
+            Ok((client, tokio::spawn(connection)))
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Brings the schema to the newest version, beside services and whatever else uses the tables.
 
 use super::{
-    Connector, SchemaState, StoreError, blockers::Blockers, get, grants::grant, schema_state,
+    Connector, Purpose, SchemaState, StoreError, blockers::Blockers, get, grants::grant,
+    schema_state,
 };
 use std::{error::Error, time::Duration};
 use tokio::time::sleep;
@@ -31,13 +32,11 @@ const LONGEST_WAIT: Duration = Duration::from_millis(1100);
 /// How much longer than a try the pause after it is.
 const PAUSE: u32 = 8;
 
-/// What a role or a database may have set and migrations depend on. A migrating session that has hung is ended, so that it does
-/// not keep its locks: it is never idle for as long.
+/// What migrations set beside what every session does. A migrating session that has hung is ended, so that it does not keep its
+/// locks: it is never idle for as long.
 const SESSION: &str = "/* keypool: migrating_session */ \
     SELECT set_config(name, value, false) \
-    FROM (VALUES ('statement_timeout', '0'), ('transaction_timeout', '0'), \
-                 ('idle_in_transaction_session_timeout', '10s'), ('idle_session_timeout', '60s'), \
-                 ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'), \
+    FROM (VALUES ('idle_in_transaction_session_timeout', '10s'), ('idle_session_timeout', '60s'), \
                  ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '5') \
          ) AS ours (name, value) \
     JOIN pg_settings USING (name)";
@@ -123,6 +122,7 @@ pub async fn migrate(
 async fn connect(connector: &Connector) -> Result<Client, StoreError> {
     let (client, connection) = connector.connect().await.map_err(StoreError::unavailable)?;
     tokio::spawn(connection);
+    connector.pin(&client, Purpose::Migration).await?;
     client.query(SESSION, &[]).await?;
     Ok(client)
 }

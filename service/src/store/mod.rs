@@ -21,6 +21,7 @@ mod reserve;
 mod revoke;
 mod schema;
 mod session;
+mod settings;
 mod sqlstate;
 mod status;
 mod survey;
@@ -28,6 +29,7 @@ mod sweep;
 mod upload;
 
 pub(crate) use circuit::Silence;
+pub(crate) use settings::Purpose;
 
 pub use audit::{LogFilter, LogPosition, LogRow};
 pub use connector::{Connector, Credentials, TlsConnection, needs_tls};
@@ -48,6 +50,7 @@ pub use sweep::{Bucketful, Purged};
 pub use upload::{StoredOutcome, UploadItem, UploadTerms};
 
 use crate::{
+    causes::causes,
     clock::Clock,
     types::{Bucket, DeviceId, UserId},
 };
@@ -64,13 +67,6 @@ use std::{
 };
 use tokio::time::timeout;
 use tokio_postgres::{Row, types::ToSql};
-
-/// Settings of each connection. No statement waits for ever, whatever happened to its caller. Statements are planned once,
-/// for arrays of any length and when tables may still be empty: no plan may read a whole table, and none is worth compiling.
-const SESSION: &str = "SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
-                       SET idle_in_transaction_session_timeout = '30s'; \
-                       SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
-                       SET jit = off";
 
 /// How long a statement of the pool may take, with some time for its answer to arrive.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(32);
@@ -143,11 +139,7 @@ impl Store {
                 recycle: Some(connector.patience()),
             })
             .runtime(deadpool_postgres::Runtime::Tokio1)
-            .post_create(Hook::async_fn(|client, _| {
-                Box::pin(
-                    async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) },
-                )
-            }))
+            .post_create(pinned(connector.clone()))
             .build()
             .map_err(StoreError::internal)?;
         // Longer than an attempt to connect, and what passes between two checks.
@@ -226,10 +218,14 @@ impl Store {
         let machine = self.clock.machine() - look.clock.moment().elapsed();
         let clock_skew = look.clock.time.duration_since(machine);
         // Not put back unless all went well.
-        let schema = timeout(patience, checking.session.schema());
-        let schema = schema.await.map_err(StoreError::unavailable)??;
+        let session = &mut checking.session;
+        let rest =
+            async { Ok::<_, StoreError>((session.schema().await?, session.lost_setting().await?)) };
+        let (schema, lost_setting) =
+            timeout(patience, rest).await.map_err(StoreError::unavailable)??;
         *self.checking() = Some(checking);
         let mut faults = look.faults;
+        faults.extend(lost_setting.map(|setting| Fault::LostSetting { setting }));
         faults.extend(self.circuit.refuses_writes().then_some(Fault::RefusesWrites));
         Ok(Check { clock_skew, faults, schema })
     }
@@ -332,6 +328,17 @@ impl Store {
         }
         Ok(Lent::new(client?, silence))
     }
+}
+
+/// Pins the settings of each connection of the pool.
+fn pinned(connector: Connector) -> Hook {
+    Hook::async_fn(move |client, _| {
+        let connector = connector.clone();
+        Box::pin(async move {
+            let pinned = connector.pin(client, Purpose::Pool).await;
+            pinned.map_err(|error| HookError::message(causes(&error)))
+        })
+    })
 }
 
 /// What the connections of the pool do.

@@ -38,6 +38,12 @@ pub enum Fault {
     /// Its new transactions are read-only.
     #[error("the database is read-only: nothing can be written")]
     ReadOnly,
+    /// A session has not kept a setting that promises rest on.
+    #[error("sessions lose the setting {setting}, which the service has pinned")]
+    LostSetting {
+        /// The setting of PostgreSQL.
+        setting: &'static str,
+    },
     /// It fails to write.
     #[error("the database refuses to write: its log says why")]
     RefusesWrites,
@@ -48,7 +54,7 @@ impl Fault {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Standby | Self::ReadOnly | Self::RefusesWrites => true,
+            Self::Standby | Self::ReadOnly | Self::LostSetting { .. } | Self::RefusesWrites => true,
             Self::OldPostgres { .. } | Self::NotUtf8 { .. } | Self::Volatile { .. } => false,
         }
     }
@@ -66,6 +72,9 @@ impl Fault {
             Self::ReadOnly => {
                 "find out who set default_transaction_read_only and why, then set it to off: by ALTER SYSTEM, ALTER \
                  DATABASE or ALTER ROLE"
+            }
+            Self::LostSetting { .. } => {
+                "let the pooler keep sessions, or set the same for the role: see docs/growing.md"
             }
             Self::RefusesWrites => {
                 "look at PostgreSQL's log: a full disk, lost rights, broken storage"

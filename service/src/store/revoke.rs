@@ -18,6 +18,8 @@ pub struct RevokeSelector {
     pub credential: Option<Vec<u8>>,
     /// With this signature key.
     pub signature_key: Option<Vec<u8>>,
+    /// Uploaded no later than this.
+    pub as_of: Option<Timestamp>,
 }
 
 /// Why a package that a device has can't be handed out now.
@@ -73,6 +75,7 @@ impl Store {
                     /* except */ &bytes(&selector.except),
                     /* credential */ &selector.credential,
                     /* signature_key */ &selector.signature_key,
+                    /* as_of */ &selector.as_of,
                 ],
             )
             .await?;

@@ -1,5 +1,5 @@
 use super::{
-    Connector, SESSION, SchemaState, StoreError,
+    Connector, Purpose, SchemaState, StoreError,
     circuit::Circuit,
     get,
     observe::Observed,
@@ -18,10 +18,6 @@ use std::{
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-/// What lanes set beside [`SESSION`]: a batch keeps others waiting. The statements of lanes pass over rows that are locked, so
-/// that they hardly ever wait for a lock.
-const LANE_SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '100ms'";
-
 /// How long a statement waits for its answer. PostgreSQL says so when it has ended one, so that a connection which says nothing
 /// for longer has died.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
@@ -38,6 +34,8 @@ pub struct Session {
     circuit: Circuit,
     /// Which settings of the database it began with.
     generation: u64,
+    /// The schema that its statements are about.
+    schema: String,
 }
 
 /// What the check finds.
@@ -107,10 +105,10 @@ impl Session {
                     tracing::debug!(%error, "a lane's connection ended");
                 }
             }));
-            let settings = format!("{SESSION}; {LANE_SESSION}");
-            connection.drive(client.batch_execute(&settings)).await?;
+            connection.drive(connector.pin(&client, Purpose::Lane)).await?;
+            let schema = connector.schema_name().to_owned();
             let statements = HashMap::new();
-            let mut session = Self { client, connection, statements, circuit, generation };
+            let mut session = Self { client, connection, statements, circuit, generation, schema };
             // Nothing is handed out before the database's time is known.
             clock.note(&session.look().await?.clock);
             Ok(session)
@@ -118,6 +116,17 @@ impl Session {
         timeout(connector.patience(), connect)
             .await
             .unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
+    }
+
+    /// The schema that its statements are about.
+    pub(super) fn schema_name(&self) -> String {
+        self.schema.clone()
+    }
+
+    /// Changes a setting behind the back of whoever has pinned it.
+    #[cfg(test)]
+    pub(super) async fn set(&mut self, sql: &str) {
+        self.connection.answer(self.client.batch_execute(sql)).await.expect("a setting");
     }
 
     /// Whether it is not to be used again: the connection has ended, or new sessions begin with other settings.

@@ -11,11 +11,13 @@
 
 mod backup;
 mod cluster;
+pub mod defaults;
 mod watchdog;
 
 pub use backup::{BaseBackup, Recovery};
 pub use cluster::TestCluster;
 
+use defaults::Hostile;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use std::{
     os::unix::ffi::OsStrExt,
@@ -52,7 +54,11 @@ impl TestDatabase {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
 
-        let admin = cluster.config();
+        let hostile = Hostile::of_process();
+        let mut admin = cluster.config();
+        if hostile.is_some() {
+            Hostile::calm(&mut admin);
+        }
         let client = connect(&admin).await.expect("the test cluster serves");
         client
             .batch_execute(&format!("CREATE DATABASE {name}"))
@@ -60,6 +66,9 @@ impl TestDatabase {
             .expect("the test cluster creates databases");
         let mut config = admin.clone();
         config.dbname(name);
+        if let Some(hostile) = hostile {
+            hostile.set(&config).await;
+        }
         Self { config, admin }
     }
 

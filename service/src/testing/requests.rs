@@ -28,6 +28,7 @@ pub fn samples(method: Method) -> Vec<Vec<u8>> {
                 user_id: user(),
                 device_id: device(),
                 key_package_refs: vec![vec![1; 32], vec![2; 48], vec![3; 64]],
+                as_of: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
             }
             .encode_to_vec(),
         ],

@@ -59,12 +59,16 @@ async fn reconcile_pool_names_the_bad_field() {
         user_id: "bob".into(),
         device_id: "phone".into(),
         key_package_refs: vec![vec![7; 32]; 2],
+        as_of: None,
     };
     Table::of(good)
         .id("user_id", |request, id| request.user_id = id)
         .id("device_id", |request, id| request.device_id = id)
         .reference("key_package_refs[1]", |request, one| request.key_package_refs[1] = one)
         .with("key_package_refs", |request| request.key_package_refs = vec![vec![7; 32]; 1001])
+        .with("as_of", |request| {
+            request.as_of = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
+        })
         .check(&server, async |request| client.clone().reconcile_pool(request).await)
         .await;
 }
@@ -127,6 +131,7 @@ async fn several_bad_fields_are_reported_at_once() {
         user_id: "bob".into(),
         device_id: "phone".into(),
         key_package_refs: vec![vec![], vec![7; 32], vec![7]],
+        as_of: None,
     };
     let reconcile = client.reconcile_pool(request).await.unwrap_err();
     assert_eq!(fields(&reconcile), ["key_package_refs[0]", "key_package_refs[2]"]);

@@ -8,7 +8,7 @@ use super::{
     use_one,
 };
 use keypool_proto::v1::{
-    ErrorReason, KeyPackageRefs, ReconcilePoolResponse,
+    ErrorReason, GetPoolStatusRequest, KeyPackageRefs, ReconcilePoolRequest, ReconcilePoolResponse,
     UnavailableState::{self, Expired, Reserved, Revoked, Spent, Superseded, Unknown},
     UnusableReason,
     revoke_key_packages_request::Selector,
@@ -165,4 +165,30 @@ async fn unknown_users_and_devices_are_told_apart() {
     let laptop = calls::reconcile(&mut client, "bob", "laptop", vec![]).await.unwrap_err();
     assert_unknown(&laptop, ErrorReason::UnknownDevice, "bob", Some("laptop"));
     assert_eq!(pool(&mut client, "bob", "phone").await.available, 1);
+}
+
+/// Another process of the device uploads while this one makes its list, or while the call is on its way.
+#[tokio::test]
+async fn what_was_uploaded_after_the_list_was_made_is_left_alone() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let lost = refs(&fill(&mut client, "bob", "phone", 2).await);
+    let asked = GetPoolStatusRequest { user_id: "bob".into(), device_id: "phone".into() };
+    let listed_at = client.get_pool_status(asked).await.unwrap().into_inner().read_time;
+    assert!(listed_at.is_some());
+    fill(&mut client, "bob", "phone", 5).await;
+    fill_last_resort(&mut client, "bob", "phone").await;
+
+    let request = ReconcilePoolRequest {
+        user_id: "bob".into(),
+        device_id: "phone".into(),
+        key_package_refs: vec![],
+        as_of: listed_at,
+    };
+    let response = client.reconcile_pool(request).await.unwrap().into_inner();
+    assert_eq!(response.revoked_key_package_refs, sorted(lost));
+    let status = &response.pool_status.unwrap().pools[0];
+    assert_eq!((status.available, status.revoked), (5, 2));
+    assert!(status.last_resort.is_some());
+    assert_balanced(status);
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod crashes;
+mod frozen;
 mod load;
 mod lost_replies;
 mod shutdown;

@@ -118,8 +118,8 @@ impl<'a> Run<'a> {
                 };
                 self.revoke(owner, *device, &self.selector(selector)).await
             }
-            Operation::Reconcile { device, lost, more } => {
-                self.reconcile(*device, lost, more).await
+            Operation::Reconcile { device, lost, more, age } => {
+                self.reconcile(*device, lost, more, *age).await
             }
             Operation::Status { user, device } => self.status(any_owner(*user), *device).await,
             Operation::Sweep => {
@@ -200,15 +200,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn reconcile(&mut self, device: Index, lost: &[Index], more: &[Index]) -> Checked {
+    async fn reconcile(
+        &mut self,
+        device: Index,
+        lost: &[Index],
+        more: &[Index],
+        age: Option<u8>,
+    ) -> Checked {
+        let as_of = age.map(|age| self.model.now - TICK * age.into());
         let owner = any_owner(device);
         let mut refs = self.model.known_refs(owner);
         refs.retain(|one| !lost.iter().any(|lost| any_package(*lost).reference == *one));
         refs.extend(more.iter().map(|one| any_package(*one).reference.clone()));
         refs.sort();
         refs.dedup();
-        let model = self.model.reconcile(owner, &refs);
-        let real = self.real.pool().reconcile(&owner.user, &owner.device, refs).await;
+        let model = self.model.reconcile(owner, &refs, as_of);
+        let real = self.real.pool().reconcile(&owner.user, &owner.device, refs, as_of).await;
         match (real, model) {
             (Ok(real), Some(Reconciled { revoked, unavailable })) => {
                 prop_assert_eq!(real.revoked, revoked, "what was revoked");

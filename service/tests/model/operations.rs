@@ -60,6 +60,8 @@ pub(crate) enum Operation {
         device: Index,
         lost: Vec<Index>,
         more: Vec<Index>,
+        /// How many operations ago the list was made.
+        age: Option<u8>,
     },
     Status {
         user: Index,
@@ -265,6 +267,6 @@ fn revoke() -> impl Strategy<Value = Operation> {
 }
 
 fn reconcile() -> impl Strategy<Value = Operation> {
-    (index(), vec(index(), 0..=3), vec(index(), 0..=2))
-        .prop_map(|(device, lost, more)| Operation::Reconcile { device, lost, more })
+    (index(), vec(index(), 0..=3), vec(index(), 0..=2), option::of(0..=20u8))
+        .prop_map(|(device, lost, more, age)| Operation::Reconcile { device, lost, more, age })
 }

@@ -30,7 +30,8 @@ async fn kill_9(cluster: &TestCluster, client: &mut Client) {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_kill_9_of_the_database() {
-    let cluster = TestCluster::durable().await;
+    // Whatever is written later than its acknowledgement is lost.
+    let cluster = TestCluster::durable_with(&[("wal_writer_delay", "10s")]).await;
     let database = TestDatabase::create_in(&cluster).await;
     let server = start(&database).await;
     let mut client = client(&server).await;

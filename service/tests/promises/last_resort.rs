@@ -94,6 +94,7 @@ async fn a_new_one_takes_its_place_without_breaking_invites_under_way() {
         user_id: "bob".into(),
         device_id: "phone".into(),
         key_package_refs: vec![old.clone(), new],
+        as_of: None,
     };
     let reconciled = client.reconcile_pool(request).await.unwrap().into_inner();
     let [unavailable] = &reconciled.unavailable_key_packages[..] else { panic!("{reconciled:?}") };

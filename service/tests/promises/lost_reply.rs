@@ -230,6 +230,7 @@ async fn a_repeated_reconcile_changes_nothing_more() {
         user_id: "bob".into(),
         device_id: "phone".into(),
         key_package_refs: vec![kept[0].clone(), vec![7; 32]],
+        as_of: None,
     };
     let first = client.reconcile_pool(request.clone()).await.unwrap().into_inner();
     let again = client.reconcile_pool(request).await.unwrap().into_inner();

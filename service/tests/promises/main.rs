@@ -9,6 +9,7 @@ mod books;
 mod durable;
 mod elsewhere;
 mod exhausted;
+mod hostile;
 mod lapsed;
 mod last_resort;
 mod lost_reply;

@@ -53,7 +53,7 @@ fn request(method: &str, (user, device, holder): (&str, &str, &str)) -> Vec<u8> 
         "GetPoolStatus" => v1::GetPoolStatusRequest { user_id, device_id }.encode_to_vec(),
         "WatchPool" => v1::WatchPoolRequest { user_id, device_id }.encode_to_vec(),
         "ReconcilePool" => {
-            v1::ReconcilePoolRequest { user_id, device_id, key_package_refs: vec![] }
+            v1::ReconcilePoolRequest { user_id, device_id, key_package_refs: vec![], as_of: None }
                 .encode_to_vec()
         }
         "RevokeKeyPackages" => {

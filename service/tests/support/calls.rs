@@ -144,6 +144,7 @@ pub async fn reconcile(
         user_id: user.into(),
         device_id: device.into(),
         key_package_refs: refs,
+        as_of: None,
     };
     Ok(client.reconcile_pool(request).await?.into_inner())
 }

@@ -18,21 +18,26 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Reads the store. `has_key` tells whether the device has the private keys of a package.
-    pub(super) fn read(
-        store: Arc<dyn PoolStore>,
-        now: SystemTime,
+    /// Of a store, not read yet.
+    pub(super) fn new(store: Arc<dyn PoolStore>, now: SystemTime) -> Self {
+        let (records, unsaved, keys) = (BTreeMap::new(), BTreeSet::new(), HashSet::new());
+        Self { store, records, unsaved, keys, now }
+    }
+
+    /// Reads what has come into the store, from other processes perhaps. `has_key` tells whether the device has the private keys
+    /// of a package.
+    pub(super) fn catch_up(
+        &mut self,
         mut has_key: impl FnMut(&[u8]) -> Result<bool, RefreshError>,
-    ) -> Result<Self, RefreshError> {
-        let mut records = BTreeMap::new();
-        let mut keys = HashSet::new();
-        for record in store.records().map_err(RefreshError::Store)? {
-            if has_key(&record.key_package_ref)? {
-                keys.insert(record.key_package_ref.clone());
+    ) -> Result<(), RefreshError> {
+        for record in self.store.records().map_err(RefreshError::Store)? {
+            let key_package_ref = &record.key_package_ref;
+            if !self.keys.contains(key_package_ref) && has_key(key_package_ref)? {
+                self.keys.insert(key_package_ref.clone());
             }
-            records.insert(record.key_package_ref.clone(), record);
+            self.records.entry(key_package_ref.clone()).or_insert(record);
         }
-        Ok(Self { store, records, unsaved: BTreeSet::new(), keys, now })
+        Ok(())
     }
 
     pub(super) fn get(&self, key_package_ref: &[u8]) -> Option<&PoolRecord> {

@@ -11,7 +11,7 @@ use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::signatures::Signer;
 
 use super::super::store::{PackageState, PoolRecord};
-use super::refresh::{MAX_REFS_PER_CALL, Refresh};
+use super::refresh::{MAX_REFS_PER_CALL, Refresh, has_key};
 use super::{RefreshError, credential, keys};
 use crate::{Error, Reconciled};
 
@@ -29,21 +29,31 @@ where
     P: Deref<Target: OpenMlsProvider<StorageError: Send + Sync + 'static> + Sized>,
     S: Deref<Target: Signer + Sized>,
 {
+    /// Compares the pool with the records as they are after its status was read: what another process has uploaded since then is
+    /// left alone, and what it had uploaded before is in the records.
     pub(super) async fn reconcile(&mut self) -> Result<(), RefreshError> {
+        let provider = &**self.provider;
+        self.books.catch_up(|key_package_ref| has_key(provider, key_package_ref))?;
         let listed = self.listed();
+        if self.report.status.is_none() {
+            return self.nothing_known(&listed);
+        }
         let settings = &self.keeper.settings;
         let (user_id, device_id) = (&settings.user_id, &settings.device_id);
-        match self.keeper.client.reconcile(user_id, device_id, listed.clone()).await {
+        match self.keeper.client.reconcile(user_id, device_id, listed.clone(), self.read_at).await {
             Ok(reconciled) => self.apply(&listed, reconciled).await,
-            Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => {
-                for key_package_ref in &listed {
-                    let unknown = Verdict::Unavailable(UnavailableState::Unknown);
-                    self.judge(key_package_ref, unknown);
-                }
-                self.books.save()
-            }
+            Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => self.nothing_known(&listed),
             Err(error) => Err(RefreshError::Reconcile(error)),
         }
+    }
+
+    /// The service does not know the device, nor any of its packages.
+    fn nothing_known(&mut self, listed: &[Vec<u8>]) -> Result<(), RefreshError> {
+        for key_package_ref in listed {
+            let unknown = Verdict::Unavailable(UnavailableState::Unknown);
+            self.judge(key_package_ref, unknown);
+        }
+        self.books.save()
     }
 
     /// The packages whose private keys the device has. Not the spent ones: what becomes of them is

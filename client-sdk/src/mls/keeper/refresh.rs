@@ -9,6 +9,7 @@ use openmls::prelude::Ciphersuite;
 use openmls::storage::OpenMlsProvider;
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::signatures::Signer;
+use prost_types::Timestamp;
 
 use super::super::store::{PackageState, PoolRecord};
 use super::books::Books;
@@ -35,6 +36,8 @@ pub(super) struct Refresh<'a, P, S> {
     /// that they are not spent.
     pub(super) settled: HashSet<Vec<u8>>,
     pub(super) report: Refreshed,
+    /// When the service read the status that was fetched last, by its clock.
+    pub(super) read_at: Option<Timestamp>,
     pub(super) now: SystemTime,
     /// The refs of packages that a reconcile revoked and of which the device has nothing.
     pub(super) not_listed: Vec<Vec<u8>>,
@@ -64,10 +67,8 @@ where
         identity: &'a mut Identity<S>,
     ) -> Result<Self, RefreshError> {
         let now = keeper.settings.now();
-        let books = Books::read(keeper.settings.store.clone(), now, |key_package_ref| {
-            let bundle = keys::load(&**provider, key_package_ref);
-            Ok(bundle.map_err(RefreshError::Storage)?.is_some())
-        })?;
+        let mut books = Books::new(keeper.settings.store.clone(), now);
+        books.catch_up(|key_package_ref| has_key(&**provider, key_package_ref))?;
         let crypto = (**provider).crypto();
         let credential_hash = identity.hash(crypto).map_err(RefreshError::Generate)?;
         Ok(Self {
@@ -78,6 +79,7 @@ where
             books,
             settled: HashSet::new(),
             report: Refreshed::default(),
+            read_at: None,
             now,
             not_listed: Vec::new(),
             last_resort_rests_until: None,
@@ -87,13 +89,13 @@ where
 
     pub(super) async fn run(&mut self, memory: &mut Memory) -> Result<(), RefreshError> {
         self.sort_out()?;
-        let mut is_due = self.reconcile_is_due(memory.reconciled_at);
+        self.fetch_status().await?;
+        let mut is_due = self.reconcile_is_due(memory.reconciled_at) || !self.counts_agree();
         // The first reconcile of a device that was restored revokes what it does not know.
         let is_innocent = memory.reconciled_at.is_none() && !self.remembers_foreign();
         if !is_innocent {
-            self.fetch_status().await?;
             match self.ownership(memory)? {
-                Ownership::Own => is_due = is_due || !self.counts_agree(),
+                Ownership::Own => {}
                 Ownership::LeftUntil(until) if !self.has_outdated() => {
                     self.left_until = Some(until);
                     return Ok(());
@@ -143,10 +145,11 @@ where
     /// Unknown to a service is a device that never uploaded anything.
     pub(super) async fn fetch_status(&mut self) -> Result<(), RefreshError> {
         let settings = &self.keeper.settings;
-        let status = self.keeper.client.pool_status(&settings.user_id, &settings.device_id).await;
-        self.report.status = match status {
-            Ok(status) => Some(status),
-            Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => None,
+        let (user_id, device_id) = (&settings.user_id, &settings.device_id);
+        let status = self.keeper.client.pool_status_with_time(user_id, device_id).await;
+        (self.report.status, self.read_at) = match status {
+            Ok((status, read_at)) => (Some(status), read_at),
+            Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => (None, None),
             Err(error) => return Err(RefreshError::Status(error)),
         };
         Ok(())
@@ -252,4 +255,12 @@ where
     pub(super) fn has_expired(&self, record: &PoolRecord) -> bool {
         record.not_after <= self.now
     }
+}
+
+/// Whether the device has the private keys of a package.
+pub(super) fn has_key<P>(provider: &P, key_package_ref: &[u8]) -> Result<bool, RefreshError>
+where
+    P: OpenMlsProvider<StorageError: Send + Sync + 'static>,
+{
+    Ok(keys::load(provider, key_package_ref).map_err(RefreshError::Storage)?.is_some())
 }

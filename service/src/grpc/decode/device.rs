@@ -5,6 +5,7 @@ use crate::{
     pool::Selector,
     types::{DeviceId, KeyPackageRef, UserId},
 };
+use jiff::Timestamp;
 use keypool_proto::v1;
 
 const MAX_REFS: usize = 1000;
@@ -44,11 +45,12 @@ pub(in crate::grpc) fn upload(
 pub(in crate::grpc) fn reconcile(
     fields: &mut Fields,
     request: &v1::ReconcilePoolRequest,
-) -> Option<(UserId, DeviceId, Vec<KeyPackageRef>)> {
+) -> Option<(UserId, DeviceId, Vec<KeyPackageRef>, Option<Timestamp>)> {
     let ids = user_and_device(fields, &request.user_id, &request.device_id);
     let refs = refs(fields, "key_package_refs", &request.key_package_refs, 0);
+    let as_of = fields.time("as_of", request.as_of);
     let (user, device) = ids?;
-    Some((user, device, refs?))
+    Some((user, device, refs?, as_of?))
 }
 
 pub(in crate::grpc) fn revoke(

@@ -50,6 +50,7 @@ impl Reserve {
 
 impl Work for Reserve {
     const NAME: &'static str = "reserve";
+    const GIVES_BACK: bool = true;
     type Item = ReservePart;
     type Reply = Granted;
 

@@ -1,5 +1,5 @@
 /* keypool: revoke */
--- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some. A hold that lapsed on a quarantined
+-- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some, $9 keeps what was uploaded later. A hold that lapsed on a quarantined
 -- package is forgotten: others may have held the package since, of whom this database knows nothing.
 WITH gone AS (
     DELETE FROM one_time o
@@ -12,6 +12,7 @@ WITH gone AS (
           WHERE k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
             AND ($7::bytea IS NULL OR k.credential = $7)
             AND ($8::bytea IS NULL OR k.signature_key = $8)
+            AND ($9::timestamptz IS NULL OR k.uploaded_at <= $9)
           OFFSET 0
       )
     RETURNING o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after,
@@ -41,6 +42,7 @@ last AS (
           WHERE k.bucket = l.bucket AND k.key_package_ref = l.key_package_ref
             AND ($7::bytea IS NULL OR k.credential = $7)
             AND ($8::bytea IS NULL OR k.signature_key = $8)
+            AND ($9::timestamptz IS NULL OR k.uploaded_at <= $9)
           OFFSET 0
       )
     RETURNING l.key_package_ref

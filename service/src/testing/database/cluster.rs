@@ -1,6 +1,6 @@
 //! A PostgreSQL for tests.
 
-use super::{connect, watchdog::Watchdog};
+use super::{connect, defaults::Hostile, watchdog::Watchdog};
 use crate::embedded::{EmbeddedError, EmbeddedPostgres, Options, postmaster_pid};
 use rustix::{
     fs::statvfs,
@@ -142,6 +142,11 @@ impl TestCluster {
             .collect();
         options.port = port;
         let (config, running) = Running::start(options.clone()).await;
+        if Hostile::of_process() == Some(Hostile::System) {
+            let mut calm = config.clone();
+            Hostile::calm(&mut calm);
+            Hostile::set_system(&calm).await;
+        }
         Self { config, port, data_dir, options, running: Some(running), _watchdog: watchdog }
     }
 

@@ -4,6 +4,7 @@ use crate::{
     store::UnavailableState,
     types::{DeviceId, KeyPackageRef, UserId},
 };
+use jiff::Timestamp;
 
 /// What a reconcile leads to.
 #[derive(Debug)]
@@ -34,12 +35,20 @@ impl Model {
     }
 
     /// What the device has lost and what it can't rely on; none if the device is unknown.
-    pub fn reconcile(&mut self, owner: &Owner, refs: &[KeyPackageRef]) -> Option<Reconciled> {
+    pub fn reconcile(
+        &mut self,
+        owner: &Owner,
+        refs: &[KeyPackageRef],
+        as_of: Option<Timestamp>,
+    ) -> Option<Reconciled> {
         if !self.knows(&owner.user, Some(&owner.device)) {
             return None;
         }
-        let lost =
-            |one: &Package| one.facts.owner == *owner && !refs.contains(&one.facts.reference);
+        let lost = |one: &Package| {
+            one.facts.owner == *owner
+                && !refs.contains(&one.facts.reference)
+                && as_of.is_none_or(|as_of| one.uploaded_at <= as_of)
+        };
         let revoked = self.revoke_where(lost);
         let now = self.now;
         for package in self.packages.values_mut() {

@@ -16,6 +16,7 @@ pub struct Status {
     pools: Vec<Counts>,
     /// When and what, newest first.
     unusable: Vec<(Timestamp, KeyPackageRef, i16)>,
+    read_at: Timestamp,
 }
 
 #[derive(Debug, PartialEq)]
@@ -72,6 +73,7 @@ impl Model {
             last_upload_at: self.devices.get(owner).copied(),
             pools,
             unusable,
+            read_at: self.now,
         }
     }
 
@@ -147,6 +149,7 @@ impl From<DeviceStatus> for Status {
             last_upload_at: real.last_upload_at,
             pools: real.pools.into_iter().map(Counts::from).collect(),
             unusable: unusable.map(|one| (one.reported_at, one.reference, one.reason)).collect(),
+            read_at: real.read_at,
         }
     }
 }
@@ -201,6 +204,7 @@ impl From<Status> for DeviceStatus {
             pools: status.pools.into_iter().map(CipherSuiteStatus::from).collect(),
             last_upload_at: status.last_upload_at,
             unusable: unusable.collect(),
+            read_at: status.read_at,
         }
     }
 }
