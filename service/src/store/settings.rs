@@ -360,6 +360,7 @@ mod tests {
         let database = crate::testing::database::TestDatabase::create().await;
         let store = super::super::Store::new(
             super::super::Connector::plain(database.config()),
+            Arc::new(crate::clock::SystemClock),
             1,
             std::time::Duration::from_secs(30),
         );

@@ -32,6 +32,7 @@ const FREE: &str = "SELECT FROM one_time WHERE device_id = 'free'";
 const HELD: &str = "SELECT FROM one_time WHERE device_id = 'held'";
 const REVOKED: &str = "SELECT FROM revoked";
 const LAST: &str = "SELECT FROM spend_log";
+const DEVICE: &str = "SELECT FROM device WHERE device_id = 'free'";
 
 fn spending(mut client: Client, names: Vec<KeyPackageName>) -> Stuck {
     tokio::spawn(async move { spend(&mut client, "held", names).await })
@@ -72,7 +73,7 @@ const KINDS: [Kind; 12] = [
     Kind { locked: LAST, of: "last", call: spending },
     Kind { locked: LAST, of: "last", call: extending },
     Kind { locked: LAST, of: "last", call: releasing },
-    Kind { locked: "SELECT FROM device WHERE device_id = 'free'", of: "", call: uploading },
+    Kind { locked: DEVICE, of: "", call: uploading },
 ];
 
 /// A server with one lane of each kind, and packages of bob's: free ones, and in a reservation one that is held, one that was
@@ -119,19 +120,21 @@ async fn a_locked_row_delays_the_call_that_needs_it_and_no_others() {
 
 #[tokio::test]
 async fn a_call_whose_rows_stay_locked_is_told_so() {
-    let mut calls = JoinSet::new();
-    for Kind { locked, of, call } in KINDS {
-        calls.spawn(async move {
-            let (server, client, held) = started().await;
-            let _lock = lock(&server, locked).await;
-            let held = held.into_iter().filter(|name| name.device_id == of).collect();
-            let error = call(client.clone(), held).await.unwrap().unwrap_err();
-            assert_eq!(error.code(), Code::Unavailable, "{locked}: {error:?}");
-            assert_eq!(reason(&error), ErrorReason::Contended, "{locked}");
-            assert!(error.get_error_details().retry_info().is_some(), "{locked}");
-        });
+    let (server, client, held) = started().await;
+    let mut locks = Vec::new();
+    for locked in [FREE, HELD, REVOKED, LAST, DEVICE] {
+        locks.push(lock(&server, locked).await);
     }
-    calls.join_all().await;
+    let calls = KINDS.map(|Kind { locked, of, call }| {
+        let held = held.iter().filter(|name| name.device_id == of).cloned().collect();
+        (locked, call(client.clone(), held))
+    });
+    for (locked, call) in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{locked}: {error:?}");
+        assert_eq!(reason(&error), ErrorReason::Contended, "{locked}");
+        assert!(error.get_error_details().retry_info().is_some(), "{locked}");
+    }
 }
 
 #[tokio::test]
