@@ -49,7 +49,7 @@ async fn rejected_packages_are_counted_by_reason() {
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
     let keeper = keypool_client::PoolKeeper::builder(client, "bob", "phone", [SUITE]);
     let keeper = keeper.build(&bob.provider, bob.credential.clone(), &bob.signer);
-    fake.reconcile.answer(Err(failure(Code::NotFound, ErrorReason::UnknownUser, vec![])));
+    fake.status.answer(Err(failure(Code::NotFound, ErrorReason::UnknownUser, vec![])));
     let rejected = UploadResult {
         outcome: UploadOutcome::Rejected.into(),
         rejection_reason: RejectionReason::NotYetValid.into(),

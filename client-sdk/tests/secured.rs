@@ -88,7 +88,7 @@ async fn refresh(client: &Client, device: &Device) -> keypool_client::Result<usi
         .store(device.store.clone())
         .build(&device.provider, device.credential.clone(), &device.signer);
     keeper.refresh().await.map(|refreshed| refreshed.uploaded.len()).map_err(|error| match error {
-        RefreshError::Reconcile(error) => error,
+        RefreshError::Status(error) => error,
         error => panic!("{error:?}"),
     })
 }

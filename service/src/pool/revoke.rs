@@ -1,11 +1,10 @@
 use super::{DeviceStatus, KeyPackagePool, PoolError};
 use crate::{
     caller::Waiting,
-    clock::MAX_SKEW,
     store::{DeviceKey, Reconciled, RevokeSelector},
     types::{DeviceId, KeyPackageRef, UserId},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Which packages to revoke.
 #[derive(Debug, Clone)]
@@ -45,6 +44,9 @@ pub struct ReconcileReport {
     /// The pool afterwards.
     pub status: DeviceStatus,
 }
+
+/// How far the readings that two replicas have of the database's clock may be apart.
+const READINGS_DIFFER: SignedDuration = SignedDuration::from_millis(250);
 
 impl KeyPackagePool {
     /// Takes packages of a user, or of one device, out of circulation, and returns how many were not before. Packages that were
@@ -98,18 +100,21 @@ impl KeyPackagePool {
             ..RevokeSelector::default()
         };
         let revoked = self.store().revoke(user, Some(device), &lost, self.now()).await?;
-        self.store().vouch(&key, &refs, self.now()).await?;
-        self.inner.fence.note_acknowledged();
-        let unavailable = self.store().unavailable(&key, &refs, self.now()).await?;
-        let status = self.device_status(user, device).await?;
         self.inner.watches.touch(&key);
-        Ok(ReconcileReport { revoked, unavailable, status })
+        let rest = async {
+            self.store().vouch(&key, &refs, self.now()).await?;
+            self.inner.fence.note_acknowledged();
+            let unavailable = self.store().unavailable(&key, &refs, self.now()).await?;
+            let status = self.device_status(user, device).await?;
+            Ok(ReconcileReport { revoked, unavailable, status })
+        };
+        rest.await.map_err(PoolError::after_effects)
     }
 
-    /// When the call came, or when the process froze before it was read; with the skew that another replica's clock may have, by
-    /// which a package was uploaded that the caller knows of.
+    /// When the call came, or when the process froze before it was read; with what another replica's reading of the database's
+    /// clock may differ, by which a package was uploaded that the caller knows of.
     fn received(&self) -> Timestamp {
         let waited = Waiting::current().map(|waiting| waiting.since.elapsed()).unwrap_or_default();
-        self.now().saturating_sub(waited).unwrap_or(Timestamp::MIN) + MAX_SKEW
+        self.now().saturating_sub(waited).unwrap_or(Timestamp::MIN) + READINGS_DIFFER
     }
 }

@@ -23,8 +23,8 @@ fn command(database: &TestDatabase, arguments: &[&str]) -> Command {
 async fn older(database: &TestDatabase) -> Client {
     succeeds(command(database, &["migrate"])).await;
     let client = connect(&database.config()).await;
-    let back = "DROP TABLE served_schema, beat, fence; ALTER TABLE one_time DROP fence; \
-                DELETE FROM refinery_schema_history WHERE version = 4";
+    let back = "DROP TABLE served_schema, beat, fence, origin; DROP FUNCTION renew_origin() CASCADE; \
+                ALTER TABLE one_time DROP fence; DELETE FROM refinery_schema_history WHERE version >= 4";
     client.batch_execute(back).await.unwrap();
     client
 }

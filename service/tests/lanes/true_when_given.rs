@@ -49,7 +49,7 @@ async fn a_reserve_that_took_longer_than_its_hold_has_a_hold() {
     let end = packages(&got)[0].hold_expire_time.unwrap();
     assert!(time(&end) > server.clock().now());
     let again = client.reserve_key_packages(short("r")).await.unwrap().into_inner();
-    assert_eq!(again, got, "a repeat finds what the answer said");
+    assert_eq!(packages(&again), packages(&got), "a repeat finds what the answer said");
 }
 
 #[tokio::test]

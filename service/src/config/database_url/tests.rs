@@ -56,7 +56,7 @@ const PARAMETERS: &[(&str, Option<&str>, Option<&str>)] = &[
     ("tcp_user_timeout", Some("9000"), Some("9s")),
     ("replication", Some("false"), Some("database")),
     ("gssencmode", Some("prefer"), Some("require")),
-    ("sslmode", Some("verify-full"), Some("verify")),
+    ("sslmode", Some("verify-full"), Some("sometimes")),
     ("requiressl", Some("1"), Some("2")),
     ("sslnegotiation", Some("direct"), Some("later")),
     ("sslcompression", Some("0"), Some("1")),

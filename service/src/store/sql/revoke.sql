@@ -1,8 +1,10 @@
 /* keypool: revoke */
--- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some, $9 keeps what was uploaded later. A hold that lapsed on a quarantined
--- package is forgotten: others may have held the package since, of whom this database knows nothing.
-WITH gone AS (
-    DELETE FROM one_time o
+-- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some, $9 keeps what was uploaded later. A
+-- hold that lapsed on a quarantined package is forgotten: others may have held the package since, of whom this database knows
+-- nothing. Rows are locked in the order of their keys, as by every statement that waits for several.
+WITH pick AS MATERIALIZED (
+    SELECT o.bucket, o.key_package_ref
+    FROM one_time o
     WHERE o.bucket = $1 AND o.user_id = $2 AND ($3::text IS NULL OR o.device_id = $3)
       AND ($5::bytea[] IS NULL OR o.key_package_ref = ANY ($5))
       AND ($6::bytea[] IS NULL OR o.key_package_ref <> ALL ($6))
@@ -15,6 +17,13 @@ WITH gone AS (
             AND ($9::timestamptz IS NULL OR k.uploaded_at <= $9)
           OFFSET 0
       )
+    ORDER BY o.key_package_ref
+    FOR UPDATE
+),
+gone AS (
+    DELETE FROM one_time o
+    USING pick p
+    WHERE o.bucket = p.bucket AND o.key_package_ref = p.key_package_ref
     RETURNING o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after,
               o.held_until, o.reservation_id, o.group_id, o.holder,
               o.held_until > $4
@@ -30,9 +39,9 @@ kept AS (
            CASE WHEN keeps_hold THEN group_id END, CASE WHEN keeps_hold THEN holder END
     FROM gone
 ),
-last AS (
-    UPDATE last_resort l
-    SET revoked_at = $4
+last_pick AS MATERIALIZED (
+    SELECT l.bucket, l.user_id, l.device_id, l.cipher_suite, l.key_package_ref
+    FROM last_resort l
     WHERE l.bucket = $1 AND l.user_id = $2 AND ($3::text IS NULL OR l.device_id = $3)
       AND ($5::bytea[] IS NULL OR l.key_package_ref = ANY ($5))
       AND ($6::bytea[] IS NULL OR l.key_package_ref <> ALL ($6))
@@ -45,6 +54,15 @@ last AS (
             AND ($9::timestamptz IS NULL OR k.uploaded_at <= $9)
           OFFSET 0
       )
+    ORDER BY l.device_id, l.cipher_suite, l.key_package_ref
+    FOR UPDATE
+),
+last AS (
+    UPDATE last_resort l
+    SET revoked_at = $4
+    FROM last_pick p
+    WHERE l.bucket = p.bucket AND l.user_id = p.user_id AND l.device_id = p.device_id
+      AND l.cipher_suite = p.cipher_suite AND l.key_package_ref = p.key_package_ref
     RETURNING l.key_package_ref
 )
 SELECT key_package_ref FROM gone

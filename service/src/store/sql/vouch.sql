@@ -1,6 +1,14 @@
 /* keypool: vouch */
 -- A device has the private keys of these packages: those that are quarantined may be handed out again. A hold that lapsed is
 -- forgotten: others may have held the package since, of whom this database knows nothing.
+WITH pick AS MATERIALIZED (
+    SELECT o.bucket, o.key_package_ref
+    FROM one_time o
+    WHERE o.bucket = $1 AND o.user_id = $2 AND o.device_id = $3 AND o.key_package_ref = ANY ($4)
+      AND o.fence < (SELECT COALESCE(max(u.number), 0) FROM fence u WHERE u.lifted_at IS NULL)
+    ORDER BY o.key_package_ref
+    FOR UPDATE
+)
 UPDATE one_time o
 SET fence = f.number,
     held_until = CASE WHEN o.held_until > $5 THEN o.held_until END,
@@ -8,7 +16,7 @@ SET fence = f.number,
     group_id = CASE WHEN o.held_until > $5 THEN o.group_id END,
     holder = CASE WHEN o.held_until > $5 THEN o.holder END,
     asked_at = CASE WHEN o.held_until > $5 THEN o.asked_at END
-FROM (SELECT max(n.number) AS number FROM fence n) f
-WHERE o.bucket = $1 AND o.user_id = $2 AND o.device_id = $3 AND o.key_package_ref = ANY ($4)
-  AND o.fence < (SELECT COALESCE(max(u.number), 0) FROM fence u WHERE u.lifted_at IS NULL)
+FROM pick p
+CROSS JOIN (SELECT max(n.number) AS number FROM fence n) f
+WHERE o.bucket = p.bucket AND o.key_package_ref = p.key_package_ref
 RETURNING 1
