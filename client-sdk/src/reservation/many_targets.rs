@@ -4,10 +4,12 @@ use keypool_proto::v1::{
     self, KeyPackageName, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse, UnusableReason,
 };
 use tokio::time::Instant;
+use tonic::Code;
 
 use super::Holds;
+use crate::decode::for_reason;
 use crate::service_clock::ServiceClock;
-use crate::{Client, Error, Missing, ReservedPackage, Result};
+use crate::{Client, Error, Failure, Missing, ReservedPackage, Result};
 
 /// The service takes so many targets in one call.
 const MAX_TARGETS_PER_CALL: usize = 100;
@@ -48,6 +50,38 @@ pub(super) async fn reserve(
     request: &ReserveKeyPackagesRequest,
     before: Before<'_>,
 ) -> Result<Reserved> {
+    match before {
+        Before::Packages(_) if request.require_all => {
+            // The service would also give back what the reservation had before.
+            let some = ReserveKeyPackagesRequest { require_all: false, ..request.clone() };
+            let reserved = reserve_chunks(client, &some, before).await?;
+            match reserved.missing.first() {
+                None => Ok(reserved),
+                Some(first) => {
+                    let error = nothing_reserved(first, &reserved.missing);
+                    give_back_added(client, request, reserved.packages, before).await;
+                    Err(error)
+                }
+            }
+        }
+        _ => reserve_chunks(client, request, before).await,
+    }
+}
+
+/// As the service says it where all targets are required.
+fn nothing_reserved(first: &Missing, missing: &[Missing]) -> Error {
+    let mut failure = Failure::new(Code::FailedPrecondition, first.message.clone());
+    failure.reason = Some(first.reason);
+    failure.missing = missing.to_vec();
+    failure.retry_after = missing.iter().filter_map(|one| one.retry_after).max();
+    for_reason(first.reason)(Box::new(failure))
+}
+
+async fn reserve_chunks(
+    client: &Client,
+    request: &ReserveKeyPackagesRequest,
+    before: Before<'_>,
+) -> Result<Reserved> {
     if request.targets.len() <= MAX_TARGETS_PER_CALL {
         return reserve_chunk(client, request).await;
     }
@@ -67,8 +101,7 @@ pub(super) async fn reserve(
                 failure.get_or_insert(error);
             }
             Err(error) => {
-                reserved.packages.retain(|package| !before.may_have(&package.name));
-                give_back(client, request, &reserved.packages).await;
+                give_back_added(client, request, reserved.packages, before).await;
                 return Err(error);
             }
         }
@@ -79,13 +112,15 @@ pub(super) async fn reserve(
     }
 }
 
-/// Best effort: what is not given back lapses.
-async fn give_back(
+/// Gives back what the reservation did not have before. Best effort: what is not given back lapses.
+async fn give_back_added(
     client: &Client,
     request: &ReserveKeyPackagesRequest,
-    packages: &[ReservedPackage],
+    mut packages: Vec<ReservedPackage>,
+    before: Before<'_>,
 ) {
-    let holds = Holds::of(request, packages);
+    packages.retain(|package| !before.may_have(&package.name));
+    let holds = Holds::of(request, &packages);
     if let Err(error) = holds.release(client, UnusableReason::Unspecified).await {
         tracing::debug!(%error, "a part of a reservation was not released; it will lapse");
     }

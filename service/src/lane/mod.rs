@@ -112,8 +112,23 @@ struct Inner {
     reserve: Family<reserve::Reserve>,
     hold: Arc<Family<hold::Hold>>,
     upload: Family<upload::Upload>,
+    workers: Mutex<Workers>,
+    /// Holds are given back until nothing is reserved any more.
+    hold_workers: Mutex<Workers>,
+}
+
+/// The workers of some lanes, and what lets them end once nothing waits.
+#[derive(Default)]
+struct Workers {
     closing: CancellationToken,
-    workers: Mutex<JoinSet<()>>,
+    tasks: JoinSet<()>,
+}
+
+impl Workers {
+    async fn end(&mut self) {
+        self.closing.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 impl fmt::Debug for Lanes {
@@ -142,22 +157,16 @@ impl Lanes {
         options: &LaneOptions,
         tasks: &Supervisor,
     ) -> Self {
-        let closing = CancellationToken::new();
-        let mut workers = JoinSet::new();
-        let mut start = Start {
-            store,
-            options,
-            fence: &rules.fence,
-            closing: &closing,
-            workers: &mut workers,
-            tasks,
-        };
-        let hold = Arc::new(start.family(options.hold, || hold::Hold::new(rules.clone())));
-        let reserve =
-            start.family(options.reserve, || reserve::Reserve::new(rules.clone(), hold.clone()));
-        let upload = start.family(options.upload, || upload::Upload::new(rules.clone()));
-        let workers = Mutex::new(workers);
-        Self { inner: Arc::new(Inner { reserve, hold, upload, closing, workers }) }
+        let (mut workers, mut hold_workers) = (Workers::default(), Workers::default());
+        let start = Start { store, options, fence: &rules.fence, tasks };
+        let hold = || hold::Hold::new(rules.clone());
+        let hold = Arc::new(start.family(&mut hold_workers, options.hold, hold));
+        let reserve = || reserve::Reserve::new(rules.clone(), hold.clone());
+        let reserve = start.family(&mut workers, options.reserve, reserve);
+        let upload = || upload::Upload::new(rules.clone());
+        let upload = start.family(&mut workers, options.upload, upload);
+        let (workers, hold_workers) = (Mutex::new(workers), Mutex::new(hold_workers));
+        Self { inner: Arc::new(Inner { reserve, hold, upload, workers, hold_workers }) }
     }
 
     /// Ensures that the call's reservation holds one package of each device of the targets, as far as there are any. What
@@ -238,10 +247,11 @@ impl Lanes {
     pub async fn close(&self) {
         self.inner.reserve.close();
         self.inner.upload.close();
-        self.inner.closing.cancel();
-        let mut workers =
-            std::mem::take(&mut *self.inner.workers.lock().unwrap_or_else(PoisonError::into_inner));
-        while workers.join_next().await.is_some() {}
+        let take = |workers: &Mutex<Workers>| {
+            std::mem::take(&mut *workers.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        take(&self.inner.workers).end().await;
+        take(&self.inner.hold_workers).end().await;
     }
 }
 
@@ -254,17 +264,21 @@ async fn answers<T>(
     replies: Vec<oneshot::Receiver<Result<T, StoreError>>>,
 ) -> Result<Vec<T>, LaneError> {
     let mut answers = Vec::with_capacity(replies.len());
-    let mut failed = None;
+    let (mut failed, mut has_effects) = (None, false);
     for reply in replies {
         match answer(reply).await {
             Ok(answer) => answers.push(answer),
-            Err(error) => failed = Some(error),
+            Err(error) => {
+                has_effects |= matches!(error, LaneError::Store(_));
+                failed = Some(error);
+            }
         }
     }
+    has_effects |= !answers.is_empty();
     match failed {
         None => Ok(answers),
-        Some(error) if answers.is_empty() => Err(error),
-        Some(error) => Err(error.after_effects()),
+        Some(error) if has_effects => Err(error.after_effects()),
+        Some(error) => Err(error),
     }
 }
 
@@ -273,13 +287,16 @@ struct Start<'a> {
     store: &'a Store,
     options: &'a LaneOptions,
     fence: &'a Arc<FenceGuard>,
-    closing: &'a CancellationToken,
-    workers: &'a mut JoinSet<()>,
     tasks: &'a Supervisor,
 }
 
 impl Start<'_> {
-    fn family<W: Work>(&mut self, lanes: usize, mut work: impl FnMut() -> W) -> Family<W> {
+    fn family<W: Work>(
+        &self,
+        workers: &mut Workers,
+        lanes: usize,
+        work: impl Fn() -> W,
+    ) -> Family<W> {
         let entrances = (0..lanes).map(|number| {
             let (entrance, exit) = queue(self.options.queue_packages, self.options.batch_packages);
             let worker = Worker {
@@ -287,11 +304,11 @@ impl Start<'_> {
                 queue: exit,
                 store: self.store.clone(),
                 fence: self.fence.clone(),
-                closing: self.closing.clone(),
+                closing: workers.closing.clone(),
                 metrics: BatchMetrics::of(W::NAME),
             };
             let name = format!("lane {} {number}", W::NAME);
-            self.tasks.spawn_in(self.workers, name, worker.run());
+            self.tasks.spawn_in(&mut workers.tasks, name, worker.run());
             entrance
         });
         Family { entrances: entrances.collect() }

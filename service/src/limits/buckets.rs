@@ -48,6 +48,32 @@ impl Drop for Tokens {
     }
 }
 
+/// Tokens that a call was let in with. Dropped, they stay used: a caller that leaves has caused as much work as one that stays.
+#[must_use = "dropped, it keeps the tokens"]
+#[derive(Debug)]
+pub struct CallTokens(Option<Tokens>);
+
+impl CallTokens {
+    /// Puts the tokens back: the call failed with the service, or its database.
+    pub fn put_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl From<Tokens> for CallTokens {
+    fn from(tokens: Tokens) -> Self {
+        Self(Some(tokens))
+    }
+}
+
+impl Drop for CallTokens {
+    fn drop(&mut self) {
+        if let Some(tokens) = self.0.take() {
+            tokens.used();
+        }
+    }
+}
+
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").field("count", &self.count).finish_non_exhaustive()

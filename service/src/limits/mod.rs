@@ -7,7 +7,7 @@ mod buckets;
 mod in_flight;
 mod rate;
 
-pub use buckets::{Buckets, Tokens};
+pub use buckets::{Buckets, CallTokens, Tokens};
 pub use in_flight::{InFlight, InFlightPermit, TooMany};
 pub use rate::Rate;
 
@@ -158,8 +158,9 @@ impl Limits {
         holder: &Holder,
         targets: usize,
         now: Timestamp,
-    ) -> Result<Tokens, Limited> {
+    ) -> Result<CallTokens, Limited> {
         take(&self.holder, Limit::Holder, holder, targets, now)
+            .map(CallTokens::from)
             .inspect_err(|limited| limited.limit.hit())
     }
 
@@ -172,8 +173,9 @@ impl Limits {
         device: &DeviceKey,
         packages: usize,
         now: Timestamp,
-    ) -> Result<Tokens, Limited> {
+    ) -> Result<CallTokens, Limited> {
         take(&self.upload, Limit::Upload, device, packages, now)
+            .map(CallTokens::from)
             .inspect_err(|limited| limited.limit.hit())
     }
 

@@ -210,20 +210,18 @@ impl KeyPackagePool {
         let mut settled = Settled::default();
         // The numbers of the call's items in the request.
         let mut open: Vec<usize> = (0..call.len()).collect();
-        let mut has_effects = false;
-        let failed = |error: PoolError, has_effects| {
-            if has_effects { error.after_effects() } else { error }
-        };
+        let mut is_first = true;
         loop {
             let reply = match self.lanes().hold(call.clone()).await {
                 Ok(reply) => reply,
-                Err(LaneError::Store(StoreError::Locked(_))) if contention.wait().await => {
-                    has_effects = true; // in another lane, maybe
+                Err(LaneError::Store(StoreError::Locked(_))) if contention.back_off().await => {
+                    is_first = false; // another lane may have done its part
                     continue;
                 }
-                Err(error) => return Err(failed(error.into(), has_effects)),
+                Err(error) if is_first => return Err(error.into()),
+                Err(error) => return Err(PoolError::from(error).after_effects()),
             };
-            has_effects |= reply.iter().any(Option::is_some);
+            is_first = false;
             settled.note_ends(&reply);
             let left: Vec<usize> = (0..open.len()).filter(|&n| reply[n].is_none()).collect();
             if left.is_empty() {
@@ -233,8 +231,9 @@ impl KeyPackagePool {
             open = left.into_iter().map(|n| open[n]).collect();
             let (held, group) = (call.held(), call.group());
             let now = self.now();
+            // A batch that was run again may have done what its reply does not say.
             let traces = self.store().trace(&held, now).await;
-            let traces = traces.map_err(|error| failed(error.into(), has_effects))?;
+            let traces = traces.map_err(|error| PoolError::from(error).after_effects())?;
             let mut again = Vec::new();
             for (n, trace) in traces.iter().enumerate() {
                 match standing(&held[n], group, trace, now, self.policy().revocation_grace) {

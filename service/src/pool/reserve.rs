@@ -85,10 +85,10 @@ impl KeyPackagePool {
             .transpose()
             .map_err(PoolError::RateLimited)?;
         let reserved = self.reserve_within_limits(request).await;
-        if let Some(charge) = charge
-            && reserved.as_ref().err().is_none_or(PoolError::is_verdict)
+        if let (Some(charge), Err(error)) = (charge, &reserved)
+            && !error.is_verdict()
         {
-            charge.used();
+            charge.put_back();
         }
         reserved
     }
@@ -135,6 +135,7 @@ impl KeyPackagePool {
     ) -> Result<Granted, PoolError> {
         let mut contention = Contention::new();
         let mut granted: Option<Granted> = None;
+        let mut has_effects = false;
         let mut open = targets;
         loop {
             match self.lanes().reserve(call.clone(), open.clone()).await {
@@ -148,12 +149,14 @@ impl KeyPackagePool {
                     };
                     open = granted.take_open(self.now());
                 }
-                Err(LaneError::Store(StoreError::Locked(_))) if contention.wait().await => continue,
-                Err(error) => {
-                    let error = PoolError::from(error);
-                    return Err(if granted.is_some() { error.after_effects() } else { error });
+                Err(LaneError::Store(StoreError::Locked(_))) if contention.back_off().await => {
+                    has_effects = true; // in another lane, maybe
+                    continue;
                 }
+                Err(error) if has_effects => return Err(PoolError::from(error).after_effects()),
+                Err(error) => return Err(error.into()),
             }
+            has_effects = true;
             if (open.is_empty() || !contention.wait().await)
                 && let Some(mut granted) = granted.take()
             {

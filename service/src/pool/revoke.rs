@@ -45,7 +45,8 @@ pub struct ReconcileReport {
     pub status: DeviceStatus,
 }
 
-/// How far the readings that two replicas have of the database's clock may be apart.
+/// How far the readings that two replicas have of the database's clock may be apart: a package that the caller knows of may have
+/// been uploaded a little later than the call came.
 const READINGS_DIFFER: SignedDuration = SignedDuration::from_millis(250);
 
 impl KeyPackagePool {
@@ -63,7 +64,8 @@ impl KeyPackagePool {
         let _call = self.admit()?;
         let now = self.now();
         // Refs are of packages that the caller knows.
-        let as_of = (!matches!(selector, Selector::Refs(_))).then(|| self.received());
+        let as_of =
+            (!matches!(selector, Selector::Refs(_))).then(|| self.received() + READINGS_DIFFER);
         let selector = RevokeSelector { as_of, ..selector.into() };
         let revoked = self.store().revoke(user, device, &selector, now).await?;
         self.inner.fence.note_acknowledged();
@@ -111,10 +113,9 @@ impl KeyPackagePool {
         rest.await.map_err(PoolError::after_effects)
     }
 
-    /// When the call came, or when the process froze before it was read; with what another replica's reading of the database's
-    /// clock may differ, by which a package was uploaded that the caller knows of.
+    /// When the call came, or when the process froze before it was read.
     fn received(&self) -> Timestamp {
         let waited = Waiting::current().map(|waiting| waiting.since.elapsed()).unwrap_or_default();
-        self.now().saturating_sub(waited).unwrap_or(Timestamp::MIN) + READINGS_DIFFER
+        self.now().saturating_sub(waited).unwrap_or(Timestamp::MIN)
     }
 }

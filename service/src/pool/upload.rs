@@ -48,12 +48,30 @@ impl KeyPackagePool {
             .limits()
             .upload(&key, packages.len(), self.now())
             .map_err(PoolError::RateLimited)?;
-        let mut verdicts =
-            self.inner.validator.validate(user, device, packages, self.now()).await?;
+        let results = match self.judge_and_store(&key, packages).await {
+            Ok(results) => results,
+            Err(error) => {
+                charge.put_back();
+                return Err(error);
+            }
+        };
+        self.inner.watches.touch(&key);
+        let status = self.device_status(user, device).await.map_err(PoolError::after_effects)?;
+        Ok(UploadReport { results, status })
+    }
+
+    async fn judge_and_store(
+        &self,
+        device: &DeviceKey,
+        packages: Vec<Vec<u8>>,
+    ) -> Result<Vec<UploadResult>, PoolError> {
+        let now = self.now();
+        let validated = self.inner.validator.validate(&device.user, &device.device, packages, now);
+        let mut verdicts = validated.await?;
         let repeats = repeats(&mut verdicts);
         let valid: Vec<_> =
             verdicts.iter().filter_map(|verdict| verdict.as_ref().ok().cloned()).collect();
-        let mut outcomes = self.store_valid(&key, valid).await?.into_iter();
+        let mut outcomes = self.store_valid(device, valid).await?.into_iter();
         let mut results: Vec<UploadResult> = verdicts
             .into_iter()
             .map(|verdict| match verdict {
@@ -61,7 +79,6 @@ impl KeyPackagePool {
                 Err(rejection) => UploadResult::Rejected(rejection),
             })
             .collect();
-        charge.used();
         for (repeat, first) in repeats {
             results[repeat] = match &results[first] {
                 UploadResult::Accepted(reference) => {
@@ -70,9 +87,7 @@ impl KeyPackagePool {
                 other => other.clone(),
             };
         }
-        self.inner.watches.touch(&key);
-        let status = self.device_status(user, device).await.map_err(PoolError::after_effects)?;
-        Ok(UploadReport { results, status })
+        Ok(results)
     }
 
     /// Stores valid packages, and waits for a while if another transaction has the device locked.
@@ -87,16 +102,14 @@ impl KeyPackagePool {
         let mut contention = Contention::new();
         loop {
             let call = UploadCall { device: device.clone(), packages: packages.clone() };
-            let error = match self.lanes().upload(call).await {
-                Ok(outcomes) if outcomes.contains(&StoredOutcome::Contended) => {
-                    LaneError::Store(StoreError::locked())
+            match self.lanes().upload(call).await {
+                Ok(outcomes) if !outcomes.contains(&StoredOutcome::Contended) => {
+                    return Ok(outcomes);
                 }
-                Ok(outcomes) => return Ok(outcomes),
-                Err(error) => error,
-            };
-            let is_locked = matches!(error, LaneError::Store(StoreError::Locked(_)));
-            if !is_locked || !contention.wait().await {
-                return Err(error.into());
+                Ok(_) if contention.wait().await => {}
+                Ok(_) => return Err(StoreError::locked().into()),
+                Err(LaneError::Store(StoreError::Locked(_))) if contention.back_off().await => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -24,7 +24,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn limits(self) -> [(&'static str, &'static str); 3] {
         let [statement, lock, idle] = match self {
-            Self::Pool => ["30s", "10s", "30s"],
+            Self::Pool => ["30s", "2s", "30s"],
             // Lanes pass over locked rows: they hardly ever wait for a lock.
             Self::Lane => ["10s", "100ms", "30s"],
             Self::Migration => ["0", "0", "0"],

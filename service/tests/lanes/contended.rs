@@ -32,6 +32,8 @@ const FREE: &str = "SELECT FROM one_time WHERE device_id = 'free'";
 const HELD: &str = "SELECT FROM one_time WHERE device_id = 'held'";
 const REVOKED: &str = "SELECT FROM revoked";
 const LAST: &str = "SELECT FROM spend_log";
+const POOL: &str = "SELECT FROM pool WHERE device_id = 'free'";
+const LAST_RESORT: &str = "SELECT FROM last_resort";
 const DEVICE: &str = "SELECT FROM device WHERE device_id = 'free'";
 
 fn spending(mut client: Client, names: Vec<KeyPackageName>) -> Stuck {
@@ -60,8 +62,14 @@ fn uploading(mut client: Client, _: Vec<KeyPackageName>) -> Stuck {
     tokio::spawn(async move { client.upload_key_packages(request).await.map(drop) })
 }
 
+fn uploading_last_resort(mut client: Client, _: Vec<KeyPackageName>) -> Stuck {
+    let package = PackageMaker::new("bob", "last").last_resort().make();
+    let request = upload_request("bob", "last", vec![package]);
+    tokio::spawn(async move { client.upload_key_packages(request).await.map(drop) })
+}
+
 /// Every call that goes to a lane, with each kind of row that it may find locked.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind { locked: FREE, of: "", call: taking },
     Kind { locked: HELD, of: "", call: repeating },
     Kind { locked: HELD, of: "held", call: spending },
@@ -74,6 +82,8 @@ const KINDS: [Kind; 12] = [
     Kind { locked: LAST, of: "last", call: extending },
     Kind { locked: LAST, of: "last", call: releasing },
     Kind { locked: DEVICE, of: "", call: uploading },
+    Kind { locked: POOL, of: "", call: uploading },
+    Kind { locked: LAST_RESORT, of: "", call: uploading_last_resort },
 ];
 
 /// A server with one lane of each kind, and packages of bob's: free ones, and in a reservation one that is held, one that was
@@ -122,7 +132,7 @@ async fn a_locked_row_delays_the_call_that_needs_it_and_no_others() {
 async fn a_call_whose_rows_stay_locked_is_told_so() {
     let (server, client, held) = started().await;
     let mut locks = Vec::new();
-    for locked in [FREE, HELD, REVOKED, LAST, DEVICE] {
+    for locked in [FREE, HELD, REVOKED, LAST, DEVICE, POOL, LAST_RESORT] {
         locks.push(lock(&server, locked).await);
     }
     let calls = KINDS.map(|Kind { locked, of, call }| {

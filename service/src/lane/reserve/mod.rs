@@ -21,18 +21,39 @@ use crate::{
     store::{ReserveFilter, Session, StoreError},
     types::{ReservationId, Target},
 };
+use jiff::Timestamp;
 use round::Round;
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The targets of a call that are one lane's.
 pub(super) struct ReservePart {
     call: Arc<ReserveCall>,
     targets: Vec<Target>,
+    /// When batches with this part were begun. A batch that is run again finds what it took the first time, which is as new as
+    /// what it takes then.
+    begun: Mutex<Vec<Timestamp>>,
 }
 
 impl ReservePart {
     pub(super) fn new(call: &Arc<ReserveCall>, targets: Vec<Target>) -> Self {
-        Self { call: call.clone(), targets }
+        Self { call: call.clone(), targets, begun: Mutex::default() }
+    }
+
+    /// Notes that a batch with it begins.
+    fn begin(&self, now: Timestamp) {
+        self.lock().push(now);
+    }
+
+    /// Whether it took a package itself that was asked for then, by the database's precision.
+    fn has_taken(&self, asked_at: Timestamp) -> bool {
+        self.lock().iter().any(|begun| begun.as_microsecond() == asked_at.as_microsecond())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Timestamp>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,6 +90,7 @@ impl Work for Reserve {
             .collect();
         for round in rounds(parts) {
             let now = self.rules.clock.now();
+            round.iter().for_each(|&number| parts[number].begin(now));
             let part = parts[round[0]];
             let filter = ReserveFilter {
                 now,

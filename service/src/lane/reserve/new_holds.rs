@@ -87,7 +87,7 @@ impl Drop for NewHolds {
         let (mut items, hold) = (mem::take(&mut self.items), self.hold.clone());
         let mut releases = begin(&items, &hold);
         runtime.spawn(async move {
-            for pause in PAUSES {
+            for pause in PAUSES.map(Some).into_iter().chain([None]) {
                 let mut released = HashSet::new();
                 for (places, reply) in releases {
                     if let Ok(reply) = answer(reply).await {
@@ -95,9 +95,7 @@ impl Drop for NewHolds {
                     }
                 }
                 forget(&mut items, &released);
-                if items.is_empty() {
-                    return;
-                }
+                let Some(pause) = pause.filter(|_| !items.is_empty()) else { return };
                 sleep(pause).await;
                 releases = begin(&items, &hold);
             }

@@ -25,6 +25,7 @@ pub(super) struct Round<'a> {
     /// What each want's holder is charged for it, while it is open and within the limits.
     charges: Vec<Option<Charge>>,
     budget: Budget,
+    parts: &'a [&'a ReservePart],
     /// What each part of the batch has reached: it gives back what it has if this round fails.
     granted: &'a mut [Granted],
     hold: Arc<Family<Hold>>,
@@ -35,7 +36,7 @@ impl<'a> Round<'a> {
     pub(super) async fn of(
         session: &mut Session,
         filter: ReserveFilter,
-        parts: &[&ReservePart],
+        parts: &'a [&'a ReservePart],
         numbers: &[usize],
         limits: Arc<Limits>,
         granted: &'a mut [Granted],
@@ -48,7 +49,7 @@ impl<'a> Round<'a> {
         }
         let budget = Budget::of(session, limits, &wants, filter.now).await?;
         let charges = wants.iter().map(|_| None).collect();
-        Ok(Self { filter, wants, charges, budget, granted, hold })
+        Ok(Self { filter, wants, charges, budget, parts, granted, hold })
     }
 
     /// Reserves. A pool is called exhausted only if no package is left that another transaction has merely locked, and if the
@@ -201,16 +202,21 @@ impl<'a> Round<'a> {
         let renewed: HashMap<usize, (Timestamp, Timestamp)> =
             renewed.into_iter().map(|(place, end, asked)| (place, (end, asked))).collect();
         for (place, (want, row)) in held.into_iter().enumerate() {
+            let part = self.parts[self.wants[want].part];
+            let found = !row.asked_at.is_some_and(|asked_at| part.has_taken(asked_at));
+            if found {
+                self.uncharge(want);
+            }
             let outcome = match renewed.get(&place) {
                 Some(&(held_until, asked_at)) => Outcome::Reserved(ReservedRow {
                     held_until: Some(held_until),
                     asked_at: Some(asked_at),
+                    found,
                     ..row
                 }),
                 // Another transaction has locked it, or taken it over.
                 None => Outcome::Contended,
             };
-            self.uncharge(want);
             self.settle(want, outcome);
         }
         Ok(())

@@ -111,6 +111,7 @@ pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
             last_resort: is("last_resort")?,
             spent: is("spent")?,
             found: true,
+            asked_at: get(row, "asked_at")?,
             ..reserved(row)?
         })
     })

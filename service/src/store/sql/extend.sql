@@ -22,9 +22,9 @@ one_time_pick AS MATERIALIZED (
 one_time_hold AS (
     UPDATE one_time o
     SET held_until = GREATEST(o.held_until, p.held_until)
-    FROM one_time_pick p
+    FROM (SELECT tid, max(held_until) AS held_until FROM one_time_pick GROUP BY tid) p
     WHERE o.ctid = p.tid -- locked above, so it has not moved
-    RETURNING p.item, o.held_until
+    RETURNING p.tid, o.held_until
 ),
 revoked_pick AS MATERIALIZED (
     SELECT i.item, i.held_until, r.tid
@@ -42,9 +42,9 @@ revoked_pick AS MATERIALIZED (
 revoked_hold AS (
     UPDATE revoked r
     SET held_until = GREATEST(r.held_until, p.held_until)
-    FROM revoked_pick p
-    WHERE r.ctid = p.tid
-    RETURNING p.item, r.held_until
+    FROM (SELECT tid, max(held_until) AS held_until FROM revoked_pick GROUP BY tid) p
+    WHERE r.ctid = p.tid -- locked above, so it has not moved
+    RETURNING p.tid, r.held_until
 ),
 last_resort_pick AS MATERIALIZED (
     SELECT i.item, i.held_until, s.tid
@@ -68,12 +68,13 @@ last_resort_pick AS MATERIALIZED (
 last_resort_hold AS (
     UPDATE spend_log s
     SET held_until = GREATEST(s.held_until, p.held_until)
-    FROM last_resort_pick p
-    WHERE s.ctid = p.tid
-    RETURNING p.item, s.held_until
+    FROM (SELECT tid, max(held_until) AS held_until FROM last_resort_pick GROUP BY tid) p
+    WHERE s.ctid = p.tid -- locked above, so it has not moved
+    RETURNING p.tid, s.held_until
 )
-SELECT item, held_until FROM one_time_hold
+-- A batch may have several items for one hold.
+SELECT p.item, h.held_until FROM one_time_pick p JOIN one_time_hold h ON h.tid = p.tid
 UNION ALL
-SELECT item, held_until FROM revoked_hold
+SELECT p.item, h.held_until FROM revoked_pick p JOIN revoked_hold h ON h.tid = p.tid
 UNION ALL
-SELECT item, held_until FROM last_resort_hold
+SELECT p.item, h.held_until FROM last_resort_pick p JOIN last_resort_hold h ON h.tid = p.tid

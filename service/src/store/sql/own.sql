@@ -20,7 +20,7 @@ held AS MATERIALIZED (
     FROM wanted_device d
     CROSS JOIN LATERAL (
         SELECT o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.held_until,
-               o.reservation_id, o.group_id, o.holder,
+               o.asked_at, o.reservation_id, o.group_id, o.holder,
                o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL) AS quarantined
         FROM one_time o
         WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
@@ -30,7 +30,7 @@ held AS MATERIALIZED (
 ),
 own AS (
     SELECT w.item, w.bucket, o.key_package_ref, o.cipher_suite, o.held_until, false AS last_resort, false AS spent,
-           o.quarantined, o.group_id = w.group_id AS same_group, o.holder = w.holder AS same_holder
+           o.quarantined, o.asked_at, o.group_id = w.group_id AS same_group, o.holder = w.holder AS same_holder
     FROM held o
     JOIN want w
       ON w.bucket = o.bucket AND w.user_id = o.user_id AND w.device_id = o.device_id
@@ -38,7 +38,7 @@ own AS (
     UNION ALL
     SELECT w.item, w.bucket, s.key_package_ref, s.cipher_suite,
            CASE WHEN s.spent_at IS NULL THEN s.held_until END, s.last_resort, s.spent_at IS NOT NULL,
-           false, s.group_id = w.group_id, s.holder = w.holder
+           false, NULL, s.group_id = w.group_id, s.holder = w.holder
     FROM want w
     CROSS JOIN LATERAL (
         SELECT s.*
@@ -61,7 +61,7 @@ own AS (
     ) s
 )
 SELECT DISTINCT ON (o.item)
-    o.item - 1 AS item, o.key_package_ref, o.cipher_suite, k.not_after, o.held_until, o.last_resort, o.spent, o.quarantined,
+    o.item - 1 AS item, o.key_package_ref, o.cipher_suite, k.not_after, o.held_until, o.last_resort, o.spent, o.quarantined, o.asked_at,
     o.same_group, o.same_holder, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
 FROM own o
 LEFT JOIN key_package k ON k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
