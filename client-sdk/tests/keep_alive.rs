@@ -23,16 +23,15 @@ fn at(millis: i64) -> Option<prost_types::Timestamp> {
     })
 }
 
-/// Holds that end 300 ms after the answer, by a service whose clock stands in 1970.
+/// Holds of a service whose clock stands in 1970.
 async fn reserve(fake: &Fake, client: &Client, count: usize) -> Reservation {
     let held = |name| ReservedKeyPackage { hold_expire_time: at(1300), ..package(name, vec![1]) };
-    let mut answer = reserved(names(count).into_iter().map(held).collect());
-    answer.reservation.as_mut().unwrap().service_time = at(1000);
+    let answer = reserved(names(count).into_iter().map(held).collect());
     fake.reserve.answer(Ok(answer));
     client.reserve(b"group").user("bob").send().await.unwrap()
 }
 
-/// Holds that end 300 ms after the answer, in 1970 too.
+/// Holds that end 300 ms after the answer, by that clock.
 fn extended() -> Result<ExtendReservationResponse, Status> {
     let (expire_time, service_time) = (at(2300), at(2000));
     Ok(ExtendReservationResponse { expire_time, service_time, ..Default::default() })

@@ -20,3 +20,9 @@ CREATE TRIGGER renew_origin AFTER TRUNCATE ON one_time FOR EACH STATEMENT EXECUT
 CREATE TRIGGER renew_origin AFTER TRUNCATE ON last_resort FOR EACH STATEMENT EXECUTE FUNCTION renew_origin();
 CREATE TRIGGER renew_origin AFTER TRUNCATE ON revoked FOR EACH STATEMENT EXECUTE FUNCTION renew_origin();
 CREATE TRIGGER renew_origin AFTER TRUNCATE ON spend_log FOR EACH STATEMENT EXECUTE FUNCTION renew_origin();
+-- A restore may run with session_replication_role = replica, which disables other triggers.
+ALTER TABLE key_package ENABLE ALWAYS TRIGGER renew_origin;
+ALTER TABLE one_time ENABLE ALWAYS TRIGGER renew_origin;
+ALTER TABLE last_resort ENABLE ALWAYS TRIGGER renew_origin;
+ALTER TABLE revoked ENABLE ALWAYS TRIGGER renew_origin;
+ALTER TABLE spend_log ENABLE ALWAYS TRIGGER renew_origin;

@@ -3,12 +3,10 @@
 use keypool_proto::v1::{
     self, KeyPackageName, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse, UnusableReason,
 };
-use tokio::time::Instant;
 use tonic::Code;
 
 use super::Holds;
 use crate::decode::for_reason;
-use crate::service_clock::ServiceClock;
 use crate::{Client, Error, Failure, Missing, ReservedPackage, Result};
 
 /// The service takes so many targets in one call.
@@ -19,7 +17,6 @@ const MAX_TARGETS_PER_CALL: usize = 100;
 pub(super) struct Reserved {
     pub(super) packages: Vec<ReservedPackage>,
     pub(super) missing: Vec<Missing>,
-    pub(super) service_clock: Option<ServiceClock>,
 }
 
 /// What a reservation had before it is reserved for, so that a failure gives back no more than what was
@@ -93,7 +90,6 @@ async fn reserve_chunks(
             Ok(more) => {
                 reserved.packages.extend(more.packages);
                 reserved.missing.extend(more.missing);
-                reserved.service_clock = more.service_clock;
             }
             // Nothing for these targets: others may have something.
             Err(error) if !error.missing().is_empty() && !request.require_all => {
@@ -127,7 +123,6 @@ async fn give_back_added(
 }
 
 async fn reserve_chunk(client: &Client, request: &ReserveKeyPackagesRequest) -> Result<Reserved> {
-    let asked_at = Instant::now();
     let ReserveKeyPackagesResponse { reservation, missing } = client.call(request.clone()).await?;
     let reservation = reservation.ok_or_else(|| Error::protocol("no reservation in its answer"))?;
     check_echo(request, &reservation)?;
@@ -135,7 +130,6 @@ async fn reserve_chunk(client: &Client, request: &ReserveKeyPackagesRequest) -> 
     Ok(Reserved {
         packages: packages.collect::<Result<_>>()?,
         missing: missing.into_iter().map(Into::into).collect(),
-        service_clock: ServiceClock::of(reservation.service_time, asked_at)?,
     })
 }
 

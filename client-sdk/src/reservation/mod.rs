@@ -36,7 +36,7 @@ pub struct Reservation {
     request: ReserveKeyPackagesRequest,
     packages: Vec<ReservedPackage>,
     missing: Vec<Missing>,
-    /// By which the holds end. `None` if the service did not tell its time.
+    /// By which the holds end. `None` before they are extended, or if the service did not tell its time.
     service_clock: Option<ServiceClock>,
     release_on_drop: bool,
     may_have_spent: bool,
@@ -48,15 +48,14 @@ impl Reservation {
         request: ReserveKeyPackagesRequest,
         before: Before<'_>,
     ) -> Result<Self> {
-        let Reserved { packages, missing, service_clock } =
-            reserve(&client, &request, before).await?;
+        let Reserved { packages, missing } = reserve(&client, &request, before).await?;
         let may_have_spent = is_any_spent(&packages);
         Ok(Self {
             client,
             request,
             packages,
             missing,
-            service_clock,
+            service_clock: None,
             release_on_drop: true,
             may_have_spent,
         })
@@ -170,7 +169,6 @@ impl Reservation {
         let reserved = reserve(&self.client, &self.request, before).await?;
         self.packages = reserved.packages;
         self.missing = reserved.missing;
-        self.service_clock = reserved.service_clock;
         self.may_have_spent |= is_any_spent(&self.packages);
         Ok(())
     }

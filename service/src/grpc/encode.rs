@@ -159,7 +159,7 @@ fn cipher_suite_pool(pool: CipherSuiteStatus) -> v1::CipherSuitePool {
     }
 }
 
-pub(super) fn reserve(report: ReserveReport, now: Timestamp) -> v1::ReserveKeyPackagesResponse {
+pub(super) fn reserve(report: ReserveReport) -> v1::ReserveKeyPackagesResponse {
     let reservation = report.reservation;
     v1::ReserveKeyPackagesResponse {
         reservation: Some(v1::Reservation {
@@ -167,7 +167,6 @@ pub(super) fn reserve(report: ReserveReport, now: Timestamp) -> v1::ReserveKeyPa
             group_id: reservation.group.as_bytes().to_vec(),
             expire_time: reservation.expires_at().map(time),
             packages: reservation.packages.into_iter().map(reserved).collect(),
-            service_time: Some(time(now)),
         }),
         missing: report.missing.iter().map(missing).collect(),
     }

@@ -121,7 +121,7 @@ impl<P: Pools> Api for KeyPackageService<P> {
         Span::current().record("reservation_id", request.reservation.as_str());
         let report = self.pool.reserve(request).await;
         counts::reserve(&report);
-        Ok(Response::new(encode::reserve(report.map_err(pool_status)?, self.pool.now())))
+        Ok(Response::new(encode::reserve(report.map_err(pool_status)?)))
     }
 
     async fn spend_reservation(

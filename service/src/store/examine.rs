@@ -1,4 +1,4 @@
-use super::{Store, StoreError, get};
+use super::{Session, Store, StoreError, get};
 
 const EXAMINE: &str = include_str!("sql/examine.sql");
 const MISSING_RIGHTS: &str = include_str!("sql/missing_rights.sql");
@@ -13,6 +13,8 @@ pub struct Examined {
     pub role: String,
     /// Whether that role may do more than serve: it owns the tables, or is a superuser.
     pub may_rewrite: bool,
+    /// Whether that role may create tables in the schema.
+    pub may_create: bool,
     /// The standbys that commits wait for, as PostgreSQL's `synchronous_standby_names` says it.
     pub synchronous_standbys: String,
     /// How many connections there may be.
@@ -31,6 +33,7 @@ impl Store {
             version: get(row, "version")?,
             role: get(row, "role")?,
             may_rewrite: get(row, "may_rewrite")?,
+            may_create: get(row, "may_create")?,
             synchronous_standbys: get(row, "synchronous_standbys")?,
             max_connections: usize::try_from(get::<i32>(row, "max_connections")?)
                 .map_err(StoreError::internal)?,
@@ -42,6 +45,13 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub async fn missing_rights(&self) -> Result<Vec<String>, StoreError> {
+        self.session().await?.missing_rights().await
+    }
+}
+
+impl Session {
+    /// See [`Store::missing_rights`].
+    pub(super) async fn missing_rights(&mut self) -> Result<Vec<String>, StoreError> {
         let needed: Vec<Right> = rights(GRANTS).collect();
         let table: Vec<_> = needed.iter().map(|right| right.table.as_str()).collect();
         let column: Vec<_> = needed.iter().map(|right| right.column.as_deref()).collect();

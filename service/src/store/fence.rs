@@ -95,10 +95,13 @@ impl Session {
     /// What the database says of its fences, and of the beats of all replicas.
     ///
     /// # Errors
-    /// If the database fails.
+    /// If the database fails, or lacks a table at the moment: one that is renamed and comes back is no loss.
     pub async fn fences(&mut self) -> Result<Fences, StoreError> {
         let rows = self.rows(FENCES, &[]).await?;
         let row = rows.first().ok_or_else(|| StoreError::internal("no row of fences"))?;
+        if !get::<bool>(row, "is_whole")? {
+            return Err(StoreError::unavailable("the schema lacks a table"));
+        }
         let newest = match get::<Option<i32>>(row, "newest")? {
             Some(number) => Some((number, history(row)?)),
             None => None,

@@ -219,13 +219,18 @@ impl Store {
         let clock_skew = look.clock.time.duration_since(machine);
         // Not put back unless all went well.
         let session = &mut checking.session;
-        let rest =
-            async { Ok::<_, StoreError>((session.schema().await?, session.lost_setting().await?)) };
-        let (schema, lost_setting) =
+        let rest = async {
+            let (schema, lost_setting) = (session.schema().await?, session.lost_setting().await?);
+            let is_served = schema.unserved().is_none();
+            let lacks_rights = is_served && !session.missing_rights().await?.is_empty();
+            Ok::<_, StoreError>((schema, lost_setting, lacks_rights))
+        };
+        let (schema, lost_setting, lacks_rights) =
             timeout(patience, rest).await.map_err(StoreError::unavailable)??;
         *self.checking() = Some(checking);
         let mut faults = look.faults;
         faults.extend(lost_setting.map(|setting| Fault::LostSetting { setting }));
+        faults.extend(lacks_rights.then_some(Fault::LacksRights));
         faults.extend(self.circuit.refuses_writes().then_some(Fault::RefusesWrites));
         Ok(Check { clock_skew, faults, schema })
     }

@@ -44,6 +44,12 @@ pub enum Fault {
         /// The setting of PostgreSQL.
         setting: &'static str,
     },
+    /// Commits wait for a synchronous standby that does not answer.
+    #[error("commits hang: the database waits for a synchronous standby")]
+    CommitsHang,
+    /// The service's role may not do what the service needs.
+    #[error("the service's role lacks rights on the tables: keypool doctor names them")]
+    LacksRights,
     /// It fails to write.
     #[error("the database refuses to write: its log says why")]
     RefusesWrites,
@@ -54,7 +60,12 @@ impl Fault {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Standby | Self::ReadOnly | Self::LostSetting { .. } | Self::RefusesWrites => true,
+            Self::Standby
+            | Self::ReadOnly
+            | Self::LostSetting { .. }
+            | Self::CommitsHang
+            | Self::LacksRights
+            | Self::RefusesWrites => true,
             Self::OldPostgres { .. } | Self::NotUtf8 { .. } | Self::Volatile { .. } => false,
         }
     }
@@ -75,6 +86,10 @@ impl Fault {
             }
             Self::LostSetting { .. } => {
                 "let the pooler keep sessions, or set the same for the role: see docs/growing.md"
+            }
+            Self::CommitsHang => "bring the standby back, or change synchronous_standby_names",
+            Self::LacksRights => {
+                "set runtime_role, and run `keypool migrate` as the role that owns the tables"
             }
             Self::RefusesWrites => {
                 "look at PostgreSQL's log: a full disk, lost rights, broken storage"
@@ -152,6 +167,7 @@ pub(super) struct Facts {
     full_page_writes: bool,
     is_standby: bool,
     is_read_only: bool,
+    is_hanging: bool,
 }
 
 impl Facts {
@@ -163,6 +179,7 @@ impl Facts {
             full_page_writes: get(row, "full_page_writes")?,
             is_standby: get(row, "is_standby")?,
             is_read_only: get(row, "is_read_only")?,
+            is_hanging: get(row, "is_hanging")?,
         })
     }
 
@@ -178,6 +195,7 @@ impl Facts {
             is_standby.then_some(Fault::Standby),
             // A standby is read-only as well.
             (is_read_only && !is_standby).then_some(Fault::ReadOnly),
+            self.is_hanging.then_some(Fault::CommitsHang),
         ];
         faults.into_iter().flatten().collect()
     }
@@ -203,6 +221,7 @@ mod tests {
             full_page_writes: true,
             is_standby: false,
             is_read_only: false,
+            is_hanging: false,
         }
     }
 
@@ -220,6 +239,8 @@ mod tests {
         assert_eq!(read_only.faults(), [Fault::ReadOnly]);
         let standby = Facts { is_standby: true, ..read_only };
         assert_eq!(standby.faults(), [Fault::Standby]);
+        let hanging = Facts { is_hanging: true, ..sound() };
+        assert_eq!(hanging.faults(), [Fault::CommitsHang]);
     }
 
     #[test]

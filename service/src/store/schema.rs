@@ -103,6 +103,11 @@ impl SchemaState {
         }
     }
 
+    /// Whether the tables and their history contradict each other.
+    fn is_mismatch(self) -> bool {
+        matches!(self, Self::Foreign { .. } | Self::Incomplete { .. } | Self::Occupied { .. })
+    }
+
     fn of(applied: &[Applied], existing: &HashSet<String>, least: Option<i32>) -> Self {
         let known = KNOWN.last().map_or(0, |migration| migration.version);
         let found = applied.iter().map(|one| one.version).max().unwrap_or_default();
@@ -180,9 +185,24 @@ impl fmt::Display for SchemaState {
 
 /// Compares the schema with the one that this version knows.
 ///
+/// Its tables and their history are read one after the other, and another process may migrate the schema in between. So a mismatch
+/// counts only if it is found twice in a row.
+///
 /// # Errors
 /// If the database can't be asked.
 pub async fn schema_state(client: &Client) -> Result<SchemaState, StoreError> {
+    let mut state = read_state(client).await?;
+    while state.is_mismatch() {
+        let again = read_state(client).await?;
+        if again == state {
+            break;
+        }
+        state = again;
+    }
+    Ok(state)
+}
+
+async fn read_state(client: &Client) -> Result<SchemaState, StoreError> {
     let ours = KNOWN.iter().flat_map(|migration| &migration.tables).map(String::as_str);
     let names: Vec<&str> = [HISTORY].into_iter().chain(ours).collect();
     let existing = client.query(EXISTING, &[&names]).await?;

@@ -86,22 +86,62 @@ async fn a_cluster_that_becomes_read_only() {
     read_only_for_a_while(&rig, &admin, &set("on"), &set("off")).await;
 }
 
-#[tokio::test]
-async fn a_database_that_refuses_to_write() {
+/// A rig whose service has a role of its own, which owns the tables.
+async fn rig_with_role(prefix: &str) -> (Rig, Client, String) {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;
     let name = database.config().get_dbname().unwrap().to_owned();
-    let role = format!("writer_{name}");
+    let role = format!("{prefix}_{name}");
     let create = format!(
         "CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER DATABASE {name} OWNER TO {role}; \
          ALTER SCHEMA public OWNER TO {role}"
     );
     admin.batch_execute(&create).await.unwrap();
     let url = database.url_as(&role, "secret");
-    let rig = Rig::start_as(database, &url, |_| {}).await;
-    admin.batch_execute(&format!("REVOKE INSERT, UPDATE ON beat FROM {role}")).await.unwrap();
+    (Rig::start_as(database, &url, |_| {}).await, admin, role)
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_to_write() {
+    let (rig, admin, _role) = rig_with_role("writer").await;
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                  $$ BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END $$; \
+                  CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON beat EXECUTE FUNCTION refuse()";
+    admin.batch_execute(refuse).await.unwrap();
     let _traffic = call_each(&rig.client, "traffic").await;
     not_ready(&rig, "the database refuses to write").await;
-    admin.batch_execute(&format!("GRANT INSERT, UPDATE ON beat TO {role}")).await.unwrap();
+    admin.batch_execute("DROP TRIGGER refuse ON beat").await.unwrap();
     rig.becomes(true).await;
+}
+
+#[tokio::test]
+async fn a_role_that_loses_rights() {
+    let (rig, admin, role) = rig_with_role("owner").await;
+    for right in ["UPDATE ON one_time", "INSERT ON spend_log", "SELECT ON key_package"] {
+        admin.batch_execute(&format!("REVOKE {right} FROM {role}")).await.unwrap();
+        not_ready(&rig, "lacks rights").await;
+        admin.batch_execute(&format!("GRANT {right} TO {role}")).await.unwrap();
+        rig.becomes(true).await;
+    }
+}
+
+#[tokio::test]
+async fn commits_that_hang() {
+    let cluster = TestCluster::durable().await;
+    let database = TestDatabase::create_in(&cluster).await;
+    let url = database.url();
+    let rig = Rig::start_as(database, &url, |_| {}).await;
+    let admin = connect(&rig.server.database().config()).await;
+    let set = async |standbys: &str| {
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
+        admin.batch_execute(&set).await.unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    set("missing").await;
+    let client = rig.client.clone();
+    let traffic = tokio::spawn(async move { call_each(&client, "traffic").await });
+    not_ready(&rig, "commits hang").await;
+    set("").await;
+    rig.becomes(true).await;
+    traffic.abort();
 }

@@ -57,7 +57,9 @@ async fn nothing_waits_behind_what_was_abandoned() {
     let hasty = within(Duration::from_millis(100), status_request());
     assert!(is_late(&rig.client.get_pool_status(hasty).await.unwrap_err()));
     let refused = rig.client.get_pool_status(status_request()).await.unwrap_err();
-    assert_eq!(reason(&refused), ErrorReason::Overloaded);
+    // It had no connection, or had one and waited for the lock itself.
+    let reasons = [ErrorReason::Overloaded, ErrorReason::Contended];
+    assert!(reasons.contains(&reason(&refused)), "{refused:?}");
     assert!(refused.get_error_details().retry_info().is_some());
     locked.end().await;
     serves_again(&rig).await;

@@ -142,12 +142,13 @@ enum Way {
     EmptiedTables,
     DeletedRows,
     TwoEmptiedTables,
+    EmptiedAsReplica,
     OneOtherTable,
     CopySwappedIn,
 }
 
 impl Way {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::NewDatabase,
         Self::NewDatabaseOfPlainTables,
         Self::CleanTables,
@@ -156,6 +157,7 @@ impl Way {
         Self::EmptiedTables,
         Self::DeletedRows,
         Self::TwoEmptiedTables,
+        Self::EmptiedAsReplica,
         Self::OneOtherTable,
         Self::CopySwappedIn,
     ];
@@ -192,6 +194,12 @@ impl Way {
             }
             Self::TwoEmptiedTables => {
                 backed.sql("TRUNCATE one_time, spend_log").await;
+                backed.restore(&data_of("one_time, spend_log")).await;
+            }
+            Self::EmptiedAsReplica => {
+                let emptied =
+                    "SET session_replication_role = replica; TRUNCATE one_time, spend_log";
+                backed.sql(emptied).await;
                 backed.restore(&data_of("one_time, spend_log")).await;
             }
             Self::OneOtherTable => {

@@ -46,8 +46,8 @@ async fn a_reserve_on_all_replicas_at_once_gets_the_only_package_everywhere() {
 }
 
 /// Commits wait for a standby that there isn't, or no longer.
-async fn hang_commits(cluster: &TestCluster, hang: bool) {
-    let admin = connect(&cluster.config()).await;
+async fn hang_commits(database: &TestDatabase, hang: bool) {
+    let admin = connect(&database.config()).await;
     let standbys = if hang { "nobody" } else { "" };
     let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
     admin.batch_execute(&set).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_reserve_repeated_elsewhere_while_its_commit_hangs_gets_its_package() 
             fill_last_resort(&mut clients[0], "bob", &device).await;
         }
         let id = format!("r-{last_resort}");
-        hang_commits(&cluster, true).await;
+        hang_commits(&database, true).await;
         let target = crate::support::device("bob", &device);
         let mut hasty = Request::new(reserve_request(&id, vec![target]));
         hasty.set_timeout(Duration::from_millis(500));
@@ -94,7 +94,7 @@ async fn a_reserve_repeated_elsewhere_while_its_commit_hangs_gets_its_package() 
             lanes.query_one(tried, &[]).await.unwrap().get::<_, i64>(0) > 0
         })
         .await;
-        hang_commits(&cluster, false).await;
+        hang_commits(&database, false).await;
         let got = repeat.await.unwrap().unwrap();
         assert!(!got.last_resort, "the one-time package is the reservation's");
         spend(&mut clients[0], &id, named(&got)).await.unwrap();

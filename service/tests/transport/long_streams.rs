@@ -3,7 +3,7 @@
 use super::support::{
     calls::eventually,
     client, fill, http,
-    locks::{lock, somebody_waits},
+    locks::{lock_table, somebody_waits},
     pool, reason, upload_request,
 };
 use jiff::SignedDuration;
@@ -168,7 +168,7 @@ async fn a_call_on_an_old_connection_is_finished() {
     let server = TestServer::start_with(ages).await;
     let mut client = client(&server).await;
     fill(&mut client, "bob", "laptop", 1).await; // so that there is a device to lock
-    let lock = lock(&server, "SELECT FROM device WHERE device_id = 'laptop'").await;
+    let lock = lock_table(&server, "device").await;
     let mut client = super::support::client(&server).await;
     let mut watch = client.watch_pool(phone()).await.unwrap().into_inner();
     watch.message().await.unwrap().unwrap();

@@ -62,7 +62,7 @@ async fn look(
     let check = store.check().await?;
     server(config, &examined, &check.faults, findings);
     clocks(&check, findings);
-    if schema(config, check.schema, findings) {
+    if schema(config, check.schema, &examined, findings) {
         rights(&store, &examined, findings).await?;
         fences(&store, findings).await?;
     }
@@ -121,8 +121,23 @@ fn clocks(check: &Check, findings: &mut Findings) {
 }
 
 /// Whether the schema is there.
-fn schema(config: &Config, schema: SchemaState, findings: &mut Findings) -> bool {
+fn schema(
+    config: &Config,
+    schema: SchemaState,
+    examined: &Examined,
+    findings: &mut Findings,
+) -> bool {
     match schema {
+        SchemaState::Behind { found, .. }
+            if config.migrate_on_start
+                && !(examined.may_create && (found == 0 || examined.may_rewrite)) =>
+        {
+            findings.failed(
+                "rights",
+                format!("role {} may not create or change tables in the schema", examined.role),
+                "GRANT CREATE ON SCHEMA, or run `keypool migrate` as the role that owns the tables",
+            );
+        }
         SchemaState::Behind { found, known } if config.migrate_on_start => findings.ok(
             "schema",
             format!("has version {found}; `keypool serve` brings it to {known} when it starts"),

@@ -84,7 +84,7 @@ const PARAMETERS: &[(&str, Option<&str>, Option<&str>)] = &[
     ("scram_client_key", None, Some("a2V5")),
     ("scram_server_key", None, Some("a2V5")),
     ("oauth_issuer", None, Some("https://login.example")),
-    ("oauth_client_id", None, Some("keypool")),
+    ("oauth_client_id", None, Some("client-7")),
     ("oauth_client_secret", None, Some("secret")),
     ("oauth_scope", None, Some("all")),
 ];

@@ -9,5 +9,6 @@ SELECT
         )
         FROM pg_roles r WHERE r.rolname = current_user
     ) AS may_rewrite,
+    COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
     current_setting('synchronous_standby_names') AS synchronous_standbys,
     current_setting('max_connections')::int4 AS max_connections

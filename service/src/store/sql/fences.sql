@@ -2,7 +2,7 @@
 -- Which database this is; the newest fence, and which database it was then, the newest of those that are up; and the beats of all
 -- replicas. Change nothing about the identity: it is compared with what other versions have noted. What is to be added needs a
 -- column of its own.
-SELECT i.identity, n.number AS newest, n.system_identifier, n.timeline,
+SELECT i.identity, i.is_whole, n.number AS newest, n.system_identifier, n.timeline,
        (
            SELECT f.identity FROM fence f WHERE f.identity IS NOT NULL ORDER BY f.number DESC LIMIT 1
        ) AS noted_identity,
@@ -25,6 +25,13 @@ CROSS JOIN (
                    ]) WITH ORDINALITY AS t (name, n)
                ),
                (SELECT o.xmin FROM origin o WHERE o.one)
-           ) AS identity
+           ) AS identity,
+           -- Without one of its tables, a database can't be told from another.
+           NOT EXISTS (
+               SELECT FROM unnest(ARRAY[
+                   'key_package', 'one_time', 'last_resort', 'revoked', 'spend_log', 'pool', 'device', 'fence'
+               ]) AS t (name)
+               WHERE to_regclass(t.name) IS NULL
+           ) AS is_whole
 ) i
 LEFT JOIN (SELECT f.number, f.system_identifier, f.timeline FROM fence f ORDER BY f.number DESC LIMIT 1) n ON true
