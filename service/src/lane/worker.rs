@@ -193,7 +193,7 @@ impl<W: Work> Worker<W> {
             *open = None;
         }
         if open.as_ref().is_none_or(Session::is_closed) {
-            *open = Some(silence.or(self.connect()).await?);
+            *open = Some(Box::pin(silence.or(self.connect())).await?);
         }
         freeze::settle().await;
         if is_first || !W::GIVES_BACK {

@@ -317,7 +317,7 @@ impl Store {
     ) -> Result<Vec<Row>, StoreError> {
         let mut silence = self.silence();
         let rows = silence.or(async { self.session().await?.rows(sql, params).await });
-        rows.await.map_err(StoreError::settled)
+        Box::pin(rows).await.map_err(StoreError::settled)
     }
 
     /// Takes a connection from the pool.
