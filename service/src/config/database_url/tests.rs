@@ -85,8 +85,8 @@ const PARAMETERS: &[(&str, Option<&str>, Option<&str>)] = &[
     ("scram_server_key", None, Some("a2V5")),
     ("oauth_issuer", None, Some("https://login.example")),
     ("oauth_client_id", None, Some("client-7")),
-    ("oauth_client_secret", None, Some("secret")),
-    ("oauth_scope", None, Some("all")),
+    ("oauth_client_secret", None, Some("s3cr3t")),
+    ("oauth_scope", None, Some("openid")),
 ];
 
 #[test]
