@@ -3,7 +3,10 @@
 
 use super::{StoreError, get};
 use std::{error::Error, io};
-use tokio_postgres::{Client, Row, error::SqlState};
+use tokio_postgres::{
+    Client, Row,
+    error::{DbError, SqlState},
+};
 
 /// Reads what there is to judge, and the database's time.
 pub(super) const CHECK: &str = include_str!("sql/check.sql");
@@ -150,7 +153,11 @@ pub(crate) fn may_pass(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn sql_state<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a SqlState> {
-    chain(error).find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.code())
+    // Of an error that is shared (`Arc`), the chain has only the cause.
+    chain(error).find_map(|cause| {
+        let of_driver = cause.downcast_ref().and_then(tokio_postgres::Error::code);
+        of_driver.or_else(|| cause.downcast_ref().map(DbError::code))
+    })
 }
 
 /// An error and its causes.

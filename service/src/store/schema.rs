@@ -13,7 +13,8 @@ const SERVED: &str = "served_schema";
 const EXISTING: &str = "/* keypool: schema_tables */ \
                         SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL";
 const APPLIED: &str = "/* keypool: schema_history */ \
-                       SELECT version::bigint, name::text, checksum::text FROM refinery_schema_history";
+                       SELECT COALESCE(version::bigint, 9223372036854775807), name::text, checksum::text \
+                       FROM refinery_schema_history";
 const LEAST: &str = "/* keypool: served_schema */ SELECT least FROM served_schema";
 
 /// A migration of ours.

@@ -145,3 +145,14 @@ async fn commits_that_hang() {
     rig.becomes(true).await;
     traffic.abort();
 }
+
+#[tokio::test]
+async fn a_role_that_may_not_log_in_any_more() {
+    let (rig, admin, role) = rig_with_role("login").await;
+    admin.batch_execute(&format!("ALTER ROLE {role} NOLOGIN")).await.unwrap();
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
+    admin.query(terminate, &[&role]).await.unwrap();
+    not_ready(&rig, "the database refuses the role or its password").await;
+    admin.batch_execute(&format!("ALTER ROLE {role} LOGIN")).await.unwrap();
+    rig.becomes(true).await;
+}
