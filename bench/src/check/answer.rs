@@ -199,7 +199,7 @@ mod tests {
             spoilt(|one| one.packages[0].last_resort = true),
             spoilt(|one| one.packages[0].hold_expire_time = None),
             spoilt(|one| {
-                let early = Timestamp { seconds: 1009, nanos: 999_000_000 };
+                let early = Timestamp { seconds: 1009, nanos: 400_000_000 };
                 one.packages[0].hold_expire_time = Some(early);
             }),
             ReserveKeyPackagesResponse::default(),
