@@ -103,6 +103,23 @@ impl TestDatabase {
         self.url_of(user.as_ref(), password.as_ref(), &[&self.config])
     }
 
+    /// Creates a role with this password that owns the database and its schema, and returns its name.
+    ///
+    /// # Panics
+    ///
+    /// If it was called before.
+    pub async fn create_owner(&self, password: &str) -> String {
+        let name = self.name();
+        let role = format!("owner_of_{name}");
+        let create = format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{password}'; ALTER DATABASE {name} OWNER TO {role}; \
+             ALTER SCHEMA public OWNER TO {role}"
+        );
+        let client = connect(&self.config).await.expect("the database serves");
+        client.batch_execute(&create).await.expect("there is no such role yet");
+        role
+    }
+
     fn url_of(&self, user: &[u8], password: &[u8], servers: &[&Config]) -> String {
         let encode = |part| percent_encode(part, NON_ALPHANUMERIC).to_string();
         let hosts = servers.iter().map(|server| {

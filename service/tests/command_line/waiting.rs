@@ -80,13 +80,7 @@ async fn a_database_that_can_not_be_reached_is_waited_for() {
 async fn a_database_that_refuses_the_role_is_waited_for() {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;
-    let name = database.config().get_dbname().unwrap().to_owned();
-    let role = format!("late_{name}");
-    let create = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD 'old'; ALTER DATABASE {name} OWNER TO {role}; \
-         ALTER SCHEMA public OWNER TO {role}"
-    );
-    admin.batch_execute(&create).await.unwrap();
+    let role = database.create_owner("old").await;
     let refused = "the database refuses the role or its password";
     waits(by(&database.url_as(&role, "new")), refused, async || {
         admin.batch_execute(&format!("ALTER ROLE {role} PASSWORD 'new'")).await.unwrap();

@@ -40,15 +40,7 @@ async fn a_call_that_is_under_way_when_packets_begin_to_vanish_is_answered() {
 async fn a_database_without_a_connection_left() {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;
-    let name = database.config().get_dbname().unwrap().to_owned();
-    let role = format!("limited_{name}");
-    admin
-        .batch_execute(&format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'limited'; ALTER DATABASE {name} OWNER TO {role}; \
-             ALTER SCHEMA public OWNER TO {role}"
-        ))
-        .await
-        .unwrap();
+    let role = database.create_owner("limited").await;
     let url = database.url_as(&role, "limited");
     let rig = Rig::start_as(database, &url, |_| {}).await;
     let limit = async |limit: i32| {

@@ -2,7 +2,11 @@
 
 use crate::{
     rig::{Rig, assert_unavailable, call_each, serves_again},
-    support::{calls::eventually, http, locks::connect},
+    support::{
+        calls::eventually,
+        http,
+        locks::{connect, hang_commits},
+    },
 };
 use keypool_service::testing::database::{TestCluster, TestDatabase};
 use tokio_postgres::Client;
@@ -58,12 +62,7 @@ async fn a_role_that_becomes_read_only() {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;
     let name = database.config().get_dbname().unwrap().to_owned();
-    let role = format!("reader_{name}");
-    let create = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER DATABASE {name} OWNER TO {role}; \
-         ALTER SCHEMA public OWNER TO {role}"
-    );
-    admin.batch_execute(&create).await.unwrap();
+    let role = database.create_owner("secret").await;
     let url = database.url_as(&role, "secret");
     let rig = Rig::start_as(database, &url, |_| {}).await;
     for of in [String::new(), format!(" IN DATABASE {name}")] {
@@ -87,23 +86,17 @@ async fn a_cluster_that_becomes_read_only() {
 }
 
 /// A rig whose service has a role of its own, which owns the tables.
-async fn rig_with_role(prefix: &str) -> (Rig, Client, String) {
+async fn rig_with_role() -> (Rig, Client, String) {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;
-    let name = database.config().get_dbname().unwrap().to_owned();
-    let role = format!("{prefix}_{name}");
-    let create = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER DATABASE {name} OWNER TO {role}; \
-         ALTER SCHEMA public OWNER TO {role}"
-    );
-    admin.batch_execute(&create).await.unwrap();
+    let role = database.create_owner("secret").await;
     let url = database.url_as(&role, "secret");
     (Rig::start_as(database, &url, |_| {}).await, admin, role)
 }
 
 #[tokio::test]
 async fn a_database_that_refuses_to_write() {
-    let (rig, admin, _role) = rig_with_role("writer").await;
+    let (rig, admin, _role) = rig_with_role().await;
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
                   $$ BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END $$; \
                   CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON beat EXECUTE FUNCTION refuse()";
@@ -116,7 +109,7 @@ async fn a_database_that_refuses_to_write() {
 
 #[tokio::test]
 async fn a_role_that_loses_rights() {
-    let (rig, admin, role) = rig_with_role("owner").await;
+    let (rig, admin, role) = rig_with_role().await;
     for right in ["UPDATE ON one_time", "INSERT ON spend_log", "SELECT ON key_package"] {
         admin.batch_execute(&format!("REVOKE {right} FROM {role}")).await.unwrap();
         not_ready(&rig, "lacks rights").await;
@@ -131,24 +124,19 @@ async fn commits_that_hang() {
     let database = TestDatabase::create_in(&cluster).await;
     let url = database.url();
     let rig = Rig::start_as(database, &url, |_| {}).await;
-    let admin = connect(&rig.server.database().config()).await;
-    let set = async |standbys: &str| {
-        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
-        admin.batch_execute(&set).await.unwrap();
-        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    };
-    set("missing").await;
+    let database = rig.server.database();
+    hang_commits(database, true).await;
     let client = rig.client.clone();
     let traffic = tokio::spawn(async move { call_each(&client, "traffic").await });
     not_ready(&rig, "commits hang").await;
-    set("").await;
+    hang_commits(database, false).await;
     rig.becomes(true).await;
     traffic.abort();
 }
 
 #[tokio::test]
 async fn a_role_that_may_not_log_in_any_more() {
-    let (rig, admin, role) = rig_with_role("login").await;
+    let (rig, admin, role) = rig_with_role().await;
     admin.batch_execute(&format!("ALTER ROLE {role} NOLOGIN")).await.unwrap();
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
     admin.query(terminate, &[&role]).await.unwrap();

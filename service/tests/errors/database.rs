@@ -103,10 +103,7 @@ async fn what_does_not_fit_is_unavailable_and_served_again_without_a_restart() {
 async fn a_role_that_loses_a_right_is_unavailable_until_it_has_it_again() {
     let database = TestDatabase::create().await;
     let admin = connect(&database.config()).await;
-    let role = format!("rights_{}", database.config().get_dbname().unwrap());
-    let create =
-        format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'; ALTER SCHEMA public OWNER TO {role}");
-    admin.batch_execute(&create).await.unwrap();
+    let role = database.create_owner("secret").await;
     let url = database.url_as(&role, "secret");
     let server = TestServer::start_with_database(database, |config| {
         config.database_url = Some(DatabaseUrl::new(url));

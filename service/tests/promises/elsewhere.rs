@@ -1,7 +1,11 @@
 //! Promise 3, across replicas: a call that is repeated on another replica while its first try is still being executed.
 
 use crate::support::{
-    Client, calls::*, client, fill, fill_last_resort, locks::connect, pool, reserve_request, spend,
+    Client,
+    calls::*,
+    client, fill, fill_last_resort,
+    locks::{connect, hang_commits},
+    pool, reserve_request, spend,
 };
 use keypool_service::{
     config::DatabaseUrl,
@@ -43,20 +47,6 @@ async fn a_reserve_on_all_replicas_at_once_gets_the_only_package_everywhere() {
         assert_eq!(packages.len(), 1, "round {round}: {packages:?}");
         assert!(packages.iter().all(|(_, last_resort)| !last_resort), "round {round}");
     }
-}
-
-/// Commits wait for a standby that there isn't, or no longer.
-async fn hang_commits(database: &TestDatabase, hang: bool) {
-    let admin = connect(&database.config()).await;
-    let standbys = if hang { "nobody" } else { "" };
-    let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
-    admin.batch_execute(&set).await.unwrap();
-    admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    eventually("the setting is in force", async || {
-        let shown = admin.query_one("SHOW synchronous_standby_names", &[]).await.unwrap();
-        shown.get::<_, &str>(0) == standbys
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,21 @@ pub async fn lock_table(server: &TestServer, table: &str) -> Client {
     client
 }
 
+/// From now on commits wait for a standby that is not there, or wait no longer. The database must be the only one of its cluster.
+pub async fn hang_commits(database: &TestDatabase, hang: bool) {
+    let admin = connect(&database.config()).await;
+    let standbys = if hang { "missing" } else { "" };
+    let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
+    for statement in [&set, "SELECT pg_reload_conf()"] {
+        admin.batch_execute(statement).await.unwrap();
+    }
+    eventually("the setting is in force", async || {
+        let shown = admin.query_one("SHOW synchronous_standby_names", &[]).await.unwrap();
+        shown.get::<_, &str>(0) == standbys
+    })
+    .await;
+}
+
 /// Every statement that changes one-time packages takes until this ends: it waits, but not for a lock.
 pub struct Hurdle(pub Client);
 

@@ -28,11 +28,7 @@ impl Rig {
     async fn start() -> Self {
         let database = TestDatabase::create().await;
         let admin = connect(&database.config()).await;
-        let role = format!("rotated_{}", database.config().get_dbname().unwrap());
-        let create = format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'first'; ALTER SCHEMA public OWNER TO {role}"
-        );
-        admin.batch_execute(&create).await.unwrap();
+        let role = database.create_owner("first").await;
         let files = Files::new();
         let file = files.write("password", "first\n");
         let config = config(&database.url_as(&role, "outdated"), &file);
