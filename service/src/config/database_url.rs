@@ -25,6 +25,11 @@ pub enum DatabaseUrlError {
     /// It does not say where the database is.
     #[error("names no host: write postgres://host/database, or host=/run/postgresql for a socket")]
     NoHost,
+    /// It has an address only, and TLS verifies a name.
+    #[error(
+        "hostaddr alone can't be verified by TLS: add host, the name in the server's certificate"
+    )]
+    NoName,
     /// Hosts, addresses and ports don't fit together.
     #[error("several hosts need as many addresses in hostaddr, and one port or as many")]
     Hosts,
@@ -56,7 +61,7 @@ pub enum DatabaseUrlError {
 }
 
 impl DatabaseUrl {
-    /// Wraps an URL or a list of `key=value` pairs, as libpq takes them.
+    /// Wraps a URL or a list of `key=value` pairs, as libpq takes them.
     #[must_use]
     pub fn new(url: String) -> Self {
         Self(url)
@@ -75,7 +80,7 @@ impl DatabaseUrl {
     ///
     /// # Errors
     /// As [`Self::parse`].
-    pub fn tls(&self) -> Result<DatabaseTlsConfig, ConfigError> {
+    pub(super) fn tls(&self) -> Result<DatabaseTlsConfig, ConfigError> {
         Ok(self.target()?.tls)
     }
 

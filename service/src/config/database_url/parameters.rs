@@ -1,7 +1,7 @@
 //! What each of libpq's parameters means here.
 
 use super::{DatabaseUrlError, text::Pair};
-use crate::config::DatabaseTlsConfig;
+use crate::{config::DatabaseTlsConfig, store::needs_tls};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, str, time::Duration};
 use tokio_postgres::{
     Config,
@@ -117,6 +117,8 @@ pub(super) struct Target {
     hosts: Vec<Vec<u8>>,
     ports: Vec<u16>,
     fallback_application_name: Option<String>,
+    /// Whether a parameter other than `sslmode` asks for TLS.
+    requires_tls: bool,
 }
 
 impl Target {
@@ -130,6 +132,7 @@ impl Target {
                 target.set(pair)?;
             }
         }
+        target.require_tls()?;
         target.place()?;
         if let (None, Some(name)) =
             (target.config.get_application_name(), target.fallback_application_name.take())
@@ -210,12 +213,13 @@ impl Target {
                 config.ssl_mode(choose("sslmode", text, &modes, accepted)?);
             }
             "ssl" => {
-                let modes = [("true", SslMode::Require)];
-                config.ssl_mode(choose("ssl", text, &modes, "true; else use sslmode")?);
+                self.requires_tls =
+                    choose("ssl", text, &[("true", true)], "true; else use sslmode")?;
             }
             "requiressl" => {
-                let modes = [("0", config.get_ssl_mode()), ("1", SslMode::Require)];
-                config.ssl_mode(choose("requiressl", text, &modes, "0 or 1; better use sslmode")?);
+                let choices = [("0", false), ("1", true)];
+                self.requires_tls |=
+                    choose("requiressl", text, &choices, "0 or 1; better use sslmode")?;
             }
             "sslnegotiation" => {
                 let ways =
@@ -232,9 +236,7 @@ impl Target {
                 let accepted = "disable, prefer or require";
                 config.channel_binding(choose("channel_binding", text, &bindings, accepted)?);
             }
-            "sslrootcert" if text == "system" => {
-                config.ssl_mode(SslMode::Require);
-            }
+            "sslrootcert" if text == "system" => self.requires_tls = true,
             "sslrootcert" => self.tls.ca = Some(text.into()),
             "sslcert" => self.tls.certificate = Some(text.into()),
             "sslkey" => self.tls.key = Some(text.into()),
@@ -322,6 +324,23 @@ impl Target {
         }
         for port in &self.ports {
             self.config.port(*port);
+        }
+        if self.hosts.is_empty() && needs_tls(&self.config) {
+            return Err(DatabaseUrlError::NoName);
+        }
+        Ok(())
+    }
+
+    /// TLS that one parameter asks for is not turned off by another, whichever comes first.
+    fn require_tls(&mut self) -> Result<(), DatabaseUrlError> {
+        if self.requires_tls {
+            if self.config.get_ssl_mode() == SslMode::Disable {
+                return Err(value(
+                    "sslmode",
+                    "require beside ssl, requiressl and sslrootcert=system",
+                ));
+            }
+            self.config.ssl_mode(SslMode::Require);
         }
         Ok(())
     }

@@ -108,6 +108,28 @@ fn every_parameter_is_honoured_or_named_with_what_to_use() {
 }
 
 #[test]
+fn tls_that_one_parameter_asks_for_is_not_turned_off_by_another() {
+    for tls in ["sslrootcert=system", "ssl=true", "requiressl=1"] {
+        for both in
+            [format!("host=db {tls} sslmode=disable"), format!("host=db sslmode=disable {tls}")]
+        {
+            let error = parse(&both).unwrap_err().to_string();
+            assert!(error.starts_with("sslmode must be require"), "{both}: {error}");
+        }
+        let both = format!("host=db sslmode=prefer {tls}");
+        assert_eq!(parse(&both).unwrap().config.get_ssl_mode(), SslMode::Require, "{both}");
+    }
+}
+
+#[test]
+fn an_address_is_not_verified_without_a_name() {
+    let error = parse("hostaddr=10.0.0.1 sslmode=require").unwrap_err().to_string();
+    assert!(error.contains("add host"), "{error}");
+    parse("hostaddr=10.0.0.1 host=db sslmode=require").unwrap();
+    parse("hostaddr=10.0.0.1 sslmode=disable").unwrap();
+}
+
+#[test]
 fn what_is_honoured_is_what_libpq_means() {
     assert_eq!(
         config("host", "/run/postgresql").get_hosts(),
