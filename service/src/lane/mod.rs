@@ -54,16 +54,6 @@ pub enum LaneError {
     Unfinished,
 }
 
-impl LaneError {
-    /// The error of a call of which something was done before: it does not say any more that nothing was.
-    fn after_effects(self) -> Self {
-        match self {
-            Self::Full | Self::Closed | Self::Unfinished => Self::Unfinished,
-            Self::Store(error) => Self::Store(error),
-        }
-    }
-}
-
 /// What a kind of lane does with the items of a batch.
 trait Work: Send + Sync + 'static {
     /// The lane's name in metrics and logs.
@@ -277,7 +267,7 @@ async fn answers<T>(
     has_effects |= !answers.is_empty();
     match failed {
         None => Ok(answers),
-        Some(error) if has_effects => Err(error.after_effects()),
+        Some(LaneError::Closed) if has_effects => Err(LaneError::Unfinished),
         Some(error) => Err(error),
     }
 }

@@ -179,6 +179,16 @@ impl<W: Work> Entrance<W> {
     /// Lets an item wait for its batch; its answer comes through what this returns. Dropping that before the batch begins
     /// takes the item back.
     pub(super) fn push(&self, room: Room, item: W::Item) -> Reply<W> {
+        self.enter(room, item, Waiting::current())
+    }
+
+    /// The same, however long it may have to wait, and even if the call that it comes from is over.
+    pub(super) fn push_patiently(&self, item: W::Item) -> Result<Reply<W>, LaneError> {
+        let room = self.any_room(W::weight(&item))?;
+        Ok(self.enter(room, item, None))
+    }
+
+    fn enter(&self, room: Room, item: W::Item, waiting: Option<Waiting>) -> Reply<W> {
         let (sender, receiver) = oneshot::channel();
         let Room { weight, permits } = room;
         let place = Place {
@@ -192,19 +202,13 @@ impl<W: Work> Entrance<W> {
             caller: Caller { sender: Some(sender), has_begun: false },
             weight,
             since: Instant::now(),
-            waiting: Waiting::current(),
+            waiting,
             span: Span::current(),
             _place: place,
         };
         // Dropped if the queue is closed: then the receiver is told.
         drop(self.queue.send(entry));
         receiver
-    }
-
-    /// The same, however long it may have to wait.
-    pub(super) fn push_patiently(&self, item: W::Item) -> Result<Reply<W>, LaneError> {
-        let room = self.any_room(W::weight(&item))?;
-        Ok(self.push(room, item))
     }
 
     /// Whether it refuses as full whatever comes now.
@@ -279,6 +283,43 @@ impl<W: Work> Exit<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Nothing;
+
+    impl Work for Nothing {
+        const NAME: &'static str = "reserve";
+        const GIVES_BACK: bool = false;
+        type Item = &'static str;
+        type Reply = ();
+
+        fn weight(_: &Self::Item) -> usize {
+            1
+        }
+
+        async fn run(
+            &self,
+            _: &mut crate::store::Session,
+            items: &[&Self::Item],
+        ) -> Result<Vec<()>, StoreError> {
+            Ok(vec![(); items.len()])
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_outlives_the_deadline_of_its_call() {
+        let (entrance, mut exit) = queue::<Nothing>(10, 10);
+        let now = tokio::time::Instant::now();
+        let over = Waiting { since: now, until: now };
+        let (_call, _release) = over
+            .scope(async {
+                let room = entrance.room(1).unwrap();
+                (entrance.push(room, "call"), entrance.push_patiently("release").unwrap())
+            })
+            .await;
+        let batch = exit.next_batch().await.unwrap();
+        let items: Vec<_> = batch.iter().map(|entry| entry.item).collect();
+        assert_eq!(items, ["release"]);
+    }
 
     #[test]
     fn what_would_wait_too_long_is_refused() {

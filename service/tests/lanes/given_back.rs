@@ -13,7 +13,23 @@ async fn started() -> TestServer {
     fill(&mut client, "bob", "phone", 1).await;
     fill(&mut client, "alice", "phone", 1).await;
     super::support::calls::revoke_all(&mut client, "alice", "phone").await;
+    // The lane has its connection: to make one, all tables have to be there.
+    begin(&server, request("warm", &["alice"])).await.unwrap().unwrap_err();
     server
+}
+
+/// Counts takes, those of transactions that fail too.
+async fn count_takes(server: &TestServer) {
+    let count = "CREATE SEQUENCE takes;
+                 CREATE FUNCTION count_take() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM nextval('takes'); RETURN NULL; END $$;
+                 CREATE TRIGGER count_take AFTER UPDATE ON one_time FOR EACH ROW
+                 WHEN (new.reservation_id IS NOT NULL) EXECUTE FUNCTION count_take()";
+    connect(&server.database().config()).await.batch_execute(count).await.unwrap();
+}
+
+async fn something_was_taken(server: &TestServer) {
+    assert_eq!(number(server, "SELECT count(*) FROM takes WHERE is_called").await, 1);
 }
 
 async fn nothing_is_held(server: &TestServer) {
@@ -27,12 +43,14 @@ async fn by_a_call_that_fails_after_it_took_something() {
     for (statement, table) in [("explain_missing", "pool"), ("last_resort", "last_resort")] {
         for require_all in [false, true] {
             let server = started().await;
+            count_takes(&server).await;
             let database = connect(&server.database().config()).await;
             let rename = |from: &str, to: &str| format!("ALTER TABLE {from} RENAME TO {to}");
             database.batch_execute(&rename(table, "gone")).await.unwrap();
             let mut request = request("r", &["bob", "alice"]);
             request.require_all = require_all;
             begin(&server, request).await.unwrap().expect_err(statement);
+            something_was_taken(&server).await;
             database.batch_execute(&rename("gone", table)).await.unwrap();
             nothing_is_held(&server).await;
         }
@@ -55,9 +73,19 @@ async fn by_a_call_whose_neighbour_in_the_batch_is_at_fault() {
         .await
         .unwrap();
     super::support::fill_last_resort(&mut client, "alice", "phone").await;
-    // It takes one package, and fails at the last resort.
-    begin(&server, request("r", &["bob", "alice"])).await.unwrap().unwrap_err();
-    nothing_is_held(&server).await;
+    fill(&mut client, "carol", "phone", 1).await;
+    count_takes(&server).await;
+    // Both are in one batch. The first takes one package, and fails at the last resort.
+    let (hurdle, first, _) = super::busy_with(&server, "carol").await;
+    let faulty = super::queue(&server, request("r", &["bob", "alice"])).await;
+    let neighbour = super::queue(&server, request("other", &["mallory"])).await;
+    hurdle.end().await;
+    first.await.unwrap().unwrap();
+    faulty.await.unwrap().unwrap_err();
+    neighbour.await.unwrap().unwrap();
+    something_was_taken(&server).await;
+    let held = "SELECT count(*) FROM one_time WHERE reservation_id = 'r'";
+    eventually("it is given back", async || number(&server, held).await == 0).await;
 }
 
 #[tokio::test]

@@ -73,8 +73,13 @@ async fn queue(server: &TestServer, request: ReserveRequest) -> Reserving {
 /// A server whose lane is busy with a reserve of alice's phone, which takes as long as the test wants. Returns that statement's
 /// backend.
 async fn busy(server: &TestServer) -> (Hurdle, Reserving, i32) {
+    busy_with(server, "alice").await
+}
+
+/// The same, with a reserve of this user's phone.
+async fn busy_with(server: &TestServer, user: &str) -> (Hurdle, Reserving, i32) {
     let hurdle = Hurdle::start(server).await;
-    let first = begin(server, request("first", &["alice"]));
+    let first = begin(server, request("first", &[user]));
     let backend = hurdle.somebody_waits(server).await;
     (hurdle, first, backend)
 }

@@ -53,19 +53,10 @@ impl Granted {
     /// Takes out the devices that have to be asked for again: those of which nothing is known yet, and those of which the
     /// hold, or the package's lifetime, has ended by now.
     pub fn take_open(&mut self, now: Timestamp) -> Vec<Target> {
-        let open: Vec<_> = self.outcomes.iter().map(|one| one.open(now)).collect();
-        let mut targets = Vec::new();
-        let mut kept = Vec::with_capacity(self.outcomes.len());
-        for (one, open) in mem::take(&mut self.outcomes).into_iter().zip(open) {
-            match open {
-                Some((user, device)) => {
-                    targets.push(Target { user, device: Some(device), excluded: Vec::new() });
-                }
-                None => kept.push(one),
-            }
-        }
-        self.outcomes = kept;
-        targets
+        let is_open = |one: &mut DeviceOutcome| one.device.is_some() && one.is_open(now);
+        let open = self.outcomes.extract_if(.., is_open);
+        open.map(|one| Target { user: one.user, device: one.device, excluded: Vec::new() })
+            .collect()
     }
 
     /// Notes that devices stayed contended.

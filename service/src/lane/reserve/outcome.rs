@@ -42,7 +42,7 @@ pub enum Outcome {
 
 impl DeviceOutcome {
     /// Whether it has to be asked for again at this time: nothing is known yet, or what was reached is over.
-    fn is_open(&self, now: Timestamp) -> bool {
+    pub(super) fn is_open(&self, now: Timestamp) -> bool {
         match &self.outcome {
             Outcome::Contended => true,
             Outcome::Reserved(row) => {
@@ -50,11 +50,5 @@ impl DeviceOutcome {
             }
             _ => false,
         }
-    }
-
-    /// The device, if it has to be asked for again at this time.
-    pub(super) fn open(&self, now: Timestamp) -> Option<(UserId, DeviceId)> {
-        let device = self.device.clone().filter(|_| self.is_open(now))?;
-        Some((self.user.clone(), device))
     }
 }
