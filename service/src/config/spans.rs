@@ -138,13 +138,7 @@ impl Config {
         }));
         spans.extend(self.tls.as_ref().map(|tls| {
             let why = "a renewed certificate must be noticed before the old one ends";
-            span(
-                "tls.reload_interval",
-                tls.reload_interval,
-                SignedDuration::from_millis(1),
-                DAY,
-                why,
-            )
+            a_while("tls.reload_interval", tls.reload_interval, why)
         }));
         spans
     }

@@ -18,7 +18,7 @@ use keypool_proto::{
     v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
 };
 use prost::{Message, Name};
-use std::{collections::HashMap, sync::LazyLock, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, sync::LazyLock, time::Duration};
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
@@ -211,7 +211,10 @@ pub(super) fn pool_status(error: PoolError) -> Status {
     }
 }
 
-fn details<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -> ErrorDetails {
+fn details(
+    reason: ErrorReason,
+    metadata: impl IntoIterator<Item = (&'static str, String)>,
+) -> ErrorDetails {
     let metadata: HashMap<String, String> =
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let mut details = ErrorDetails::with_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
@@ -228,34 +231,31 @@ fn details<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -
     details
 }
 
-fn status<const N: usize>(
+fn status(
     reason: ErrorReason,
     message: &str,
-    metadata: [(&str, String); N],
+    metadata: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Status {
     Status::with_error_details(code(reason), message, details(reason, metadata))
 }
 
 fn nothing_reserved(missing: &[MissingTarget]) -> Status {
-    // The weightiest reason speaks for the call.
-    let Some(first) = missing.iter().min_by_key(|target| target.reason) else {
+    // The weightiest reason speaks for the call, and the limit that has to be waited out for longest: after that, none refuses.
+    let weight =
+        |one: &&MissingTarget| (one.reason, Reverse(one.limited.map(|limited| limited.wait)));
+    let Some(first) = missing.iter().min_by_key(weight) else {
         return status(ErrorReason::Internal, "Internal fault", []);
     };
     let reason = encode::missing_reason(first.reason);
-    let mut details = details(reason, [("user_id", first.user.to_string())]);
-    if let (Some(device), Some(info)) = (&first.device, details.error_info()) {
-        let mut metadata = info.metadata.clone();
-        metadata.insert("device_id".to_owned(), device.to_string());
-        details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
-    }
-    // Once the longest is waited out, none of the limits refuses any more.
-    let limited = missing.iter().filter_map(|target| target.limited).reduce(Limited::longer);
-    if let (ErrorReason::RateLimited, Some(limited), Some(info)) =
-        (reason, limited, details.error_info())
-    {
-        let mut metadata = info.metadata.clone();
-        metadata.insert("limit".to_owned(), limited.limit.name().to_owned());
-        details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
+    let limited = first.limited.filter(|_| reason == ErrorReason::RateLimited);
+    let metadata = [
+        ("user_id", Some(first.user.to_string())),
+        ("device_id", first.device.as_ref().map(ToString::to_string)),
+        ("limit", limited.map(|limited| limited.limit.name().to_owned())),
+    ];
+    let metadata = metadata.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let mut details = details(reason, metadata);
+    if let Some(limited) = limited {
         details.set_retry_info(Some(limited.wait.unsigned_abs()));
     }
     for target in missing.iter().take(MAX_VIOLATIONS) {

@@ -47,16 +47,11 @@ impl LongStreamLayer {
         Self { clock, stopping }
     }
 
-    fn end(
-        &self,
-        place: &LongStream,
-        caller: Option<&Principal>,
-    ) -> impl Future<Output = Status> + use<> {
-        let token = caller.and_then(Principal::proven_until).map(|end| {
-            let left = end.duration_since(self.clock.now()).max(SignedDuration::ZERO);
-            Instant::now() + left.unsigned_abs()
-        });
-        end(place.ends_at, token, self.stopping.clone())
+    /// When the caller's token ends, if it has one.
+    fn token_end(&self, caller: Option<&Principal>) -> Option<Instant> {
+        let end = caller.and_then(Principal::proven_until)?;
+        let left = end.duration_since(self.clock.now()).max(SignedDuration::ZERO);
+        Some(Instant::now() + left.unsigned_abs())
     }
 }
 
@@ -98,10 +93,12 @@ where
             let refused = too_many_watches(WatchLimit::Connection).into_http();
             return Box::pin(ready(Ok(refused)));
         };
-        let end = Box::pin(self.limits.end(&place, request.extensions().get()));
+        let token_end = self.limits.token_end(request.extensions().get());
+        let end = Box::pin(end(place.ends_at, token_end, self.limits.stopping.clone()));
         let response = self.inner.call(request);
         Box::pin(async move {
-            let limited = |body| Body::new(LimitedBody { body: Some(body), end, _place: place });
+            let limited =
+                |body| Body::new(LimitedBody { body: Some(body), token_end, end, _place: place });
             Ok(response.await?.map(limited))
         })
     }
@@ -131,6 +128,8 @@ async fn at(moment: Option<Instant>) {
 struct LimitedBody {
     /// None once it has ended.
     body: Option<Body>,
+    /// From then on nothing is sent, even if the body always has something: the caller decides when it reads.
+    token_end: Option<Instant>,
     end: Pin<Box<dyn Future<Output = Status> + Send>>,
     _place: LongStream,
 }
@@ -143,8 +142,9 @@ impl HttpBody for LimitedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let is_proven = self.token_end.is_none_or(|end| Instant::now() < end);
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+        if is_proven && let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             return Poll::Ready(frame);
         }
         let Poll::Ready(status) = self.end.as_mut().poll(context) else { return Poll::Pending };
@@ -167,6 +167,42 @@ mod tests {
     use super::*;
     use prost::Message;
     use prost_types::FileDescriptorSet;
+
+    /// A body that has something whenever it is asked.
+    struct Endless;
+
+    impl HttpBody for Endless {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"status")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_reads_slowly_gets_nothing_after_its_token_ended() {
+        let token_end = Some(Instant::now() + std::time::Duration::from_secs(60));
+        let mut body = LimitedBody {
+            body: Some(Body::new(Endless)),
+            token_end,
+            end: Box::pin(end(None, token_end, CancellationToken::new())),
+            _place: crate::transport::LongStreams::new(1, None).begin().unwrap(),
+        };
+        let mut next =
+            async || std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        assert!(next().await.unwrap().unwrap().is_data());
+        tokio::time::advance(std::time::Duration::from_secs(60)).await;
+        let trailers = next().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(
+            Status::from_header_map(&trailers).unwrap().code(),
+            tonic::Code::Unauthenticated
+        );
+        assert!(next().await.is_none());
+    }
 
     #[test]
     fn every_method_that_streams_is_limited() {

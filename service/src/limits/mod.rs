@@ -104,7 +104,7 @@ impl Limited {
 }
 
 impl Limit {
-    /// Its name in metrics and errors.
+    /// Its name in metrics and, except for watches, in errors.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

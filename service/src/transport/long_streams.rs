@@ -28,7 +28,7 @@ pub struct LongStream {
 
 impl LongStreams {
     /// At most so many at the same time, on a connection that is asked to end at some time.
-    pub(super) fn new(most: usize, old_at: Option<Instant>) -> Self {
+    pub(crate) fn new(most: usize, old_at: Option<Instant>) -> Self {
         let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self { places, old_at }
     }
