@@ -51,7 +51,9 @@ pub(super) fn judge(
     remembered: Option<&Remembered>,
     lasting_since: Timestamp,
 ) -> Option<Cause> {
-    let Some((newest, noted)) = fences.newest else { return Some(Cause::First) };
+    let Some((newest, noted)) = fences.newest else {
+        return Some(if remembered.is_some() { Cause::FellBack } else { Cause::First });
+    };
     let clusters = history.zip(noted);
     if clusters.is_some_and(|(now, noted)| now.system_identifier != noted.system_identifier) {
         return Some(Cause::OtherCluster);
@@ -152,6 +154,9 @@ mod tests {
     fn a_new_database_gets_its_first() {
         let fences = of_database(IDENTITY, None);
         assert_eq!(judge(Some(HISTORY), &fences, None), Some(Cause::First));
+        let known = remembered(None);
+        let forgotten = judge(Some(HISTORY), &fences, Some(&known));
+        assert_eq!(forgotten, Some(Cause::FellBack), "the table of fences was emptied");
     }
 
     #[test]

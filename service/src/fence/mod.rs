@@ -79,7 +79,7 @@ impl FenceGuard {
         self.check(session).await.map(drop)
     }
 
-    /// Notes that callers were told of something that the database has committed.
+    /// Notes that the database is asked to commit something, or that callers were told that it has.
     pub fn note_acknowledged(&self) {
         // Looked at first: most of the time it is set, and need not be written.
         if !self.acknowledged.load(Ordering::Relaxed) {
@@ -165,6 +165,8 @@ impl FenceGuard {
                 Cause::OtherTimeline => !self.synchronous_standbys,
                 Cause::OtherCluster | Cause::OtherDatabase | Cause::FellBack => true,
             };
+            // Of a table that was emptied, too, so that the packages of before are below it.
+            let newest = newest.max(remembered.as_ref().map(|remembered| remembered.newest_fence));
             let number = newest.map_or(0, |newest| newest.saturating_add(1));
             let fence =
                 NewFence { number, cause: cause.as_str(), history, identity: &fences.identity, up };

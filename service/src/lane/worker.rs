@@ -202,6 +202,8 @@ impl<W: Work> Worker<W> {
         let Some(session) = open.as_mut().filter(|_| !batch.is_empty()) else {
             return Ok(Vec::new());
         };
+        // A commit that hangs is found by the guard's own.
+        self.fence.note_acknowledged();
         let items: Vec<&W::Item> = batch.iter().map(|entry| &entry.item).collect();
         let run = silence.or(async { Ok(caught(self.work.run(session, &items)).await) });
         let Some(replies) = run.await? else {

@@ -155,14 +155,19 @@ impl KeyPackagePool {
     /// If the database fails.
     pub async fn sweep(&self) -> Result<Purged, PoolError> {
         let now = self.now();
-        let mut purged = Purged::default();
+        let (mut purged, mut locked) = (Purged::default(), None);
         for buckets in Bucketful::all(SWEPT_BUCKETS) {
             let expired_before = now - self.policy().keep_expired;
             let logged_before = now - self.policy().spend_log_retention;
-            purged += self.store().purge(&buckets, expired_before, logged_before).await?;
+            match self.store().purge(&buckets, expired_before, logged_before).await {
+                Ok(some) => purged += some,
+                // The other buckets do not wait for it.
+                Err(error @ StoreError::Locked(_)) => locked = Some(error),
+                Err(error) => return Err(error.into()),
+            }
         }
         self.inner.fence.sweep(self.store()).await?;
-        Ok(purged)
+        locked.map_or(Ok(purged), |error| Err(error.into()))
     }
 
     /// The same, but nothing if the clocks of machine and database differ: one of them is wrong, and what was purged by mistake

@@ -41,13 +41,18 @@ pub(super) struct Checks {
 struct Obstacle {
     /// In words for anybody.
     reason: String,
-    /// In words for the log.
-    cause: Option<String>,
+    /// In words for the log: the cause, or what to change.
+    more: Option<String>,
 }
 
 impl Obstacle {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), cause: None }
+        Self { reason: reason.into(), more: None }
+    }
+
+    /// The database has it.
+    fn fault(fault: &Fault) -> Self {
+        Self { reason: fault.to_string(), more: Some(fault.advice().to_owned()) }
     }
 
     fn state(&self) -> State {
@@ -56,7 +61,7 @@ impl Obstacle {
 
     /// The database can't be asked.
     fn away(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { reason: why_away(error), cause: Some(causes(error)) }
+        Self { reason: why_away(error), more: Some(causes(error)) }
     }
 }
 
@@ -87,7 +92,7 @@ impl Checks {
                         let fault = error.fault();
                         DATABASE_AVAILABLE.with([]).set(f64::from(u8::from(fault.is_some())));
                         Some(match fault {
-                            Some(fault) => Obstacle::new(fault.to_string()),
+                            Some(fault) => Obstacle::fault(fault),
                             None => Obstacle::away(&error),
                         })
                     }
@@ -103,7 +108,7 @@ impl Checks {
             if state != last {
                 match obstacle {
                     None => tracing::info!("ready"),
-                    Some(Obstacle { reason, cause }) => tracing::warn!(reason, cause, "not ready"),
+                    Some(Obstacle { reason, more }) => tracing::warn!(reason, more, "not ready"),
                 }
             }
             self.teller.tell(state.clone());
@@ -131,14 +136,16 @@ impl Checks {
         };
         CLOCK_SKEW.with([]).set(check.clock_skew.as_secs_f64());
         if let Some(fault) = check.faults.first() {
-            return Some(Obstacle::new(Fault::to_string(fault)));
+            return Some(Obstacle::fault(fault));
         }
         if check.clock_skew.abs() > MAX_SKEW {
             return Some(Obstacle::new(
                 "the clocks of service and database differ by more than 2 s",
             ));
         }
-        check.schema.unserved().map(Obstacle::new)
+        let schema = check.schema;
+        let unserved = schema.unserved()?;
+        Some(Obstacle { reason: unserved.to_owned(), more: Some(schema.to_string()) })
     }
 }
 

@@ -8,7 +8,6 @@ use crate::{
 };
 use std::path::Path;
 use tokio::time::timeout;
-use tokio_postgres::Client;
 
 /// The database that a configuration names: an existing one, or a private one that was started for it.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ impl Database {
         self.access.migrate().await
     }
 
-    /// Waits until the private PostgreSQL is kept running no more; for ever if there is none.
+    /// Waits until the private PostgreSQL is kept running no more. None if there is no private one.
     pub(super) fn ended(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.embedded.as_ref().map(EmbeddedPostgres::ended)
     }
@@ -90,7 +89,18 @@ impl Database {
 impl Access {
     /// Makes sure that the database can be reached, and is one to serve on.
     pub(super) async fn inspect(&self) -> Result<(), ServerError> {
-        self.connect().await.map(drop)
+        let faults = async {
+            let (client, connection) =
+                self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
+            tokio::spawn(connection);
+            self.connector.pin(&client, Purpose::Pool).await?;
+            Ok::<_, ServerError>(faults(&client).await?)
+        };
+        let faults = timeout(self.connector.patience(), faults).await;
+        match faults.map_err(|_elapsed| ServerError::NoAnswer)??.into_iter().next() {
+            None => Ok(()),
+            Some(fault) => Err(ServerError::Unfit(fault)),
+        }
     }
 
     /// See [`Database::migrate`].
@@ -99,26 +109,8 @@ impl Access {
         Ok(migrate(&self.connector, self.runtime_role.as_deref()).await?)
     }
 
-    /// A connection, which ends with its client, to a database that is one to serve on.
-    async fn connect(&self) -> Result<Client, ServerError> {
-        let judged = async {
-            let (client, connection) =
-                self.connector.connect().await.map_err(|error| self.cannot_connect(error))?;
-            tokio::spawn(connection);
-            self.connector.pin(&client, Purpose::Pool).await?;
-            let faults = faults(&client).await?;
-            Ok::<_, ServerError>((client, faults))
-        };
-        let judged = timeout(self.connector.patience(), judged).await;
-        let (client, faults) = judged.map_err(|_elapsed| ServerError::NoAnswer)??;
-        match faults.into_iter().next() {
-            None => Ok(client),
-            Some(fault) => Err(ServerError::Unfit(fault)),
-        }
-    }
-
     fn cannot_connect(&self, error: tokio_postgres::Error) -> ServerError {
-        if let Some(fault) = Fault::of_refused_connection(&error) {
+        if let Some(fault) = Fault::of(&error) {
             return ServerError::Unfit(fault);
         }
         // An answer of PostgreSQL came by TLS.

@@ -88,6 +88,7 @@ impl ServerError {
     pub(super) fn fault(&self) -> Option<&Fault> {
         match self {
             Self::Unfit(fault) => Some(fault),
+            Self::Store(error) | Self::Migrate(MigrateError::Store(error)) => error.fault(),
             _ => None,
         }
     }

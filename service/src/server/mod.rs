@@ -14,6 +14,7 @@ pub use readiness::Readiness;
 use crate::{
     admin,
     auth::Authenticator,
+    causes::causes,
     clock::Clock,
     config::{Config, LimitsConfig},
     freeze,
@@ -83,7 +84,9 @@ impl Server {
         match server.contacted().await {
             Ok(_obstacle) => Ok(server),
             Err(error) => {
-                server.stop().await?;
+                if let Err(stop) = server.stop().await {
+                    tracing::warn!(error = causes(&stop), "it could not be stopped in order");
+                }
                 Err(error)
             }
         }
@@ -92,7 +95,7 @@ impl Server {
     /// Starts the service: when this returns, it listens, and waits for its database.
     ///
     /// # Errors
-    /// If the configuration or an address is at fault, or the private PostgreSQL can't be started.
+    /// If the configuration, an address, or a file that they name is at fault, or the private PostgreSQL can't be started.
     pub async fn listen(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         config.check()?;
         admin::recorder();

@@ -34,6 +34,10 @@ struct Inner {
     generation: AtomicU64,
     /// Whether the database answered the last write of a beat with an error.
     refuses_writes: AtomicBool,
+    /// Whether it has not answered one for long.
+    hanging_write: AtomicBool,
+    /// Whether it refused the last connection.
+    refused: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +60,8 @@ impl Circuit {
             defaults: Mutex::default(),
             generation: AtomicU64::new(0),
             refuses_writes: AtomicBool::new(false),
+            hanging_write: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -110,6 +116,27 @@ impl Circuit {
         self.inner.refuses_writes.load(Ordering::Relaxed)
     }
 
+    /// Notes whether a write that should take a moment has not ended for long.
+    pub(super) fn note_hanging_write(&self, hangs: bool) {
+        self.inner.hanging_write.store(hangs, Ordering::Relaxed);
+    }
+
+    /// Whether one has not.
+    pub(super) fn has_hanging_write(&self) -> bool {
+        self.inner.hanging_write.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the database, which answers, refused a connection.
+    pub(super) fn note_refusal<T>(&self, attempt: &Result<T, StoreError>) {
+        let refused = attempt.as_ref().is_err_and(|error| error.code().is_some());
+        self.inner.refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// Whether it refused the last one.
+    pub(super) fn was_refused(&self) -> bool {
+        self.inner.refused.load(Ordering::Relaxed)
+    }
+
     /// Lets a connection be made.
     ///
     /// # Errors
@@ -138,6 +165,11 @@ impl Circuit {
             }
             Err(_) => {}
         }
+    }
+
+    /// Whether the database was heard of since then.
+    pub(super) fn was_heard_since(&self, then: Instant) -> bool {
+        self.state().heard.is_some_and(|heard| heard >= then)
     }
 
     /// The database did not answer even the simplest question, which was asked then. Unless it was heard of since, whatever waits

@@ -1,3 +1,4 @@
+use super::Fault;
 use super::sqlstate::{Meaning, Persisting, meaning};
 use std::{error::Error, io, sync::Arc};
 use tokio_postgres::{error::SqlState, types::WrongType};
@@ -61,10 +62,10 @@ impl StoreError {
         }
     }
 
-    /// Whether the connection is to be used no more, although it did not break: what was prepared on it is out of date, or it is
-    /// read-only for ever.
+    /// Whether the connection is to be used no more, although it did not break: it began with other settings, or what was prepared
+    /// on it is out of date.
     pub(super) fn is_of_the_connection(&self) -> bool {
-        matches!(self, Self::Stale(_)) || self.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+        matches!(self, Self::Stale(_))
     }
 
     /// Whether the same can succeed later, although nothing is mended by hand.
@@ -103,6 +104,14 @@ impl StoreError {
                 let error: Option<&tokio_postgres::Error> = source.downcast_ref();
                 error.and_then(tokio_postgres::Error::code)
             }
+        }
+    }
+
+    /// The fault of the database that it is about, if keypool found it.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Unavailable(source) => source.downcast_ref(),
+            _ => None,
         }
     }
 

@@ -1,4 +1,5 @@
 use super::{Session, Store, StoreError, get};
+use std::sync::LazyLock;
 
 const EXAMINE: &str = include_str!("sql/examine.sql");
 const MISSING_RIGHTS: &str = include_str!("sql/missing_rights.sql");
@@ -52,10 +53,10 @@ impl Store {
 impl Session {
     /// See [`Store::missing_rights`].
     pub(super) async fn missing_rights(&mut self) -> Result<Vec<String>, StoreError> {
-        let needed: Vec<Right> = rights(GRANTS).collect();
-        let table: Vec<_> = needed.iter().map(|right| right.table.as_str()).collect();
-        let column: Vec<_> = needed.iter().map(|right| right.column.as_deref()).collect();
-        let privilege: Vec<_> = needed.iter().map(|right| right.privilege.as_str()).collect();
+        static NEEDED: LazyLock<Vec<Right>> = LazyLock::new(|| rights(GRANTS).collect());
+        let table: Vec<_> = NEEDED.iter().map(|right| right.table.as_str()).collect();
+        let column: Vec<_> = NEEDED.iter().map(|right| right.column.as_deref()).collect();
+        let privilege: Vec<_> = NEEDED.iter().map(|right| right.privilege.as_str()).collect();
         let rows = self.rows(MISSING_RIGHTS, &[&table, &column, &privilege]).await?;
         rows.iter().map(|row| get(row, "missing")).collect()
     }

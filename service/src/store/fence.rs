@@ -1,8 +1,9 @@
 //! Fences: moments before which the database may have forgotten what was handed out.
 
-use super::{Session, Store, StoreError, get};
+use super::{Session, Store, StoreError, get, hanging::COMMIT_LIMIT};
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::pin};
+use tokio::time::timeout;
 use tokio_postgres::{Row, error::SqlState, types::ToSql};
 
 const HISTORY: &str = include_str!("sql/history.sql");
@@ -11,8 +12,12 @@ const RAISE_FENCE: &str = include_str!("sql/raise_fence.sql");
 const RAISE_FENCE_BY_HAND: &str = include_str!("sql/raise_fence_by_hand.sql");
 const LIFT_FENCES: &str = include_str!("sql/lift_fences.sql");
 const LIST_FENCES: &str = include_str!("sql/list_fences.sql");
+pub(super) const GUARDED: &str = include_str!("sql/guarded.sql");
 const BEAT: &str = include_str!("sql/beat.sql");
 const PURGE_BEATS: &str = include_str!("sql/purge_beats.sql");
+
+/// The end of the identity of a database whose triggers are disabled, which would show that a table was emptied.
+const UNGUARDED: &str = ", unguarded";
 
 /// Which history a cluster has. Two histories have nothing in common but their beginning, if that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +40,8 @@ pub struct Beat {
 /// What a database says of its fences, and of the beats of all replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fences {
-    /// Which database it is, and which tables: a restore makes others, even within a cluster.
+    /// Which database it is, and which tables: a restore makes others, even within a cluster. Another one while triggers are
+    /// disabled that notice restores.
     pub identity: String,
     /// Which it was when a fence was last raised by a service that noted it.
     pub noted_identity: Option<String>,
@@ -97,6 +103,7 @@ impl Session {
     /// # Errors
     /// If the database fails, or lacks a table at the moment: one that is renamed and comes back is no loss.
     pub async fn fences(&mut self) -> Result<Fences, StoreError> {
+        let guarded = self.is_guarded().await?;
         let rows = self.rows(FENCES, &[]).await?;
         let row = rows.first().ok_or_else(|| StoreError::internal("no row of fences"))?;
         if !get::<bool>(row, "is_whole")? {
@@ -106,13 +113,23 @@ impl Session {
             Some(number) => Some((number, history(row)?)),
             None => None,
         };
+        let mut identity: String = get(row, "identity")?;
+        if !guarded {
+            identity += UNGUARDED;
+        }
         Ok(Fences {
-            identity: get(row, "identity")?,
+            identity,
             noted_identity: get(row, "noted_identity")?,
             newest,
             up: get(row, "up")?,
             beats: beats(row)?,
         })
+    }
+
+    /// Whether it would show if a table of packages were emptied to be filled from a backup.
+    pub(super) async fn is_guarded(&mut self) -> Result<bool, StoreError> {
+        let rows = self.rows(GUARDED, &[]).await?;
+        get(rows.first().ok_or_else(|| StoreError::internal("no row"))?, "guarded")
     }
 
     /// Raises a fence, unless there is one of its number already: then it returns false.
@@ -143,8 +160,22 @@ impl Session {
     /// # Errors
     /// If the database fails. Then the beat may have been noted or not.
     pub async fn beat(&mut self, replica: &str, beat: Beat) -> Result<(), StoreError> {
-        let noted = self.rows(BEAT, &[&replica, &beat.number, &beat.beaten_at]).await.map(drop);
-        self.note_write(&noted);
+        let circuit = self.circuit();
+        let params: [&(dyn ToSql + Sync); 3] = [&replica, &beat.number, &beat.beaten_at];
+        let mut noted = pin!(self.rows(BEAT, &params));
+        let noted = match timeout(COMMIT_LIMIT, &mut noted).await {
+            Ok(noted) => noted,
+            Err(_elapsed) => {
+                circuit.note_hanging_write(true);
+                noted.await
+            }
+        };
+        let noted = noted.map(drop);
+        // One that was given up hangs still.
+        circuit.note_hanging_write(
+            matches!(noted, Err(StoreError::Lost(_))) && circuit.has_hanging_write(),
+        );
+        circuit.note_write(&noted);
         noted
     }
 }

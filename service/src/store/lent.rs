@@ -1,6 +1,6 @@
 //! Connections of the pool, each of which goes back once its statement has ended.
 
-use super::{STATEMENT_LIMIT, StoreError, circuit::Silence};
+use super::{Purpose, StoreError, circuit::Silence};
 use deadpool_postgres::{Client, Object};
 use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::{Row, types::ToSql};
@@ -52,9 +52,48 @@ impl Drop for Lent {
         runtime.spawn(async move {
             // This is answered after whatever was asked before.
             let ended = silence.or(async { Ok(client.check_connection().await?) });
-            if !matches!(timeout(STATEMENT_LIMIT, ended).await, Ok(Ok(()))) {
+            if !matches!(timeout(Purpose::Pool.answer_timeout(), ended).await, Ok(Ok(()))) {
                 drop(Object::take(client));
             }
         });
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::super::{Connector, Store, StoreError};
+    use crate::{clock::SystemClock, testing::database::TestDatabase};
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    #[tokio::test]
+    async fn a_call_that_gets_no_connection_is_told_whether_the_database_answers_others() {
+        let database = TestDatabase::create().await;
+        let connector = Connector::plain(database.config());
+        let wait = Duration::from_millis(200);
+        let store = Store::new(connector, Arc::new(SystemClock), 1, wait).unwrap();
+        store.rows("SELECT 1", &[]).await.unwrap();
+        let sleep = "SELECT pg_sleep(3600)";
+        let sleeper = tokio::spawn({
+            let store = store.clone();
+            async move { store.rows(sleep, &[]).await }
+        });
+        while store.connections().busy == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        let away = store.rows("SELECT 1", &[]).await;
+        assert!(matches!(away, Err(StoreError::Lost(_))), "{away:?}");
+        let answers_others = async {
+            while store.connections().waiting == 0 {
+                tokio::task::yield_now().await;
+            }
+            store.circuit.note(Instant::now(), &Ok(()));
+        };
+        let (busy, ()) = tokio::join!(store.rows("SELECT 1", &[]), answers_others);
+        assert!(matches!(busy, Err(StoreError::Busy)), "{busy:?}");
+        sleeper.abort();
     }
 }

@@ -1,12 +1,15 @@
 //! Brings the schema to the newest version, beside services and whatever else uses the tables.
 
 use super::{
-    Connector, Purpose, SchemaState, StoreError, blockers::Blockers, get, grants::grant,
-    schema_state,
+    Connector, Purpose, SchemaState, StoreError, blockers::Blockers, fence::GUARDED, get,
+    grants::grant, schema_state,
 };
+use crate::causes::causes;
 use std::{error::Error, time::Duration};
 use tokio::time::sleep;
 use tokio_postgres::{Client, error::SqlState};
+
+const GUARD: &str = include_str!("sql/guard.sql");
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -98,24 +101,51 @@ pub async fn migrate(
 ) -> Result<SchemaState, MigrateError> {
     let mut client = connect(connector).await?;
     // Only what is behind: a role without the right to change the schema may still serve.
-    let before = schema_state(&client).await?;
-    match before {
-        SchemaState::Current | SchemaState::Expanded if runtime_role.is_none() => {
-            return Ok(before);
-        }
-        SchemaState::Current | SchemaState::Expanded | SchemaState::Behind { .. } => {}
-        other => return Err(MigrateError::Schema(other)),
+    let before = ours(&client).await?;
+    let is_served = before.unserved().is_none();
+    if is_served && runtime_role.is_none() && is_guarded(&client).await? {
+        return Ok(before);
     }
     let mut blockers = Blockers::new(connect(connector).await?, backend(&client).await?);
     take_turn(&client, &mut blockers).await?;
-    if matches!(before, SchemaState::Behind { .. }) {
+    // Another may have migrated it meanwhile, and to a newer version.
+    if ours(&client).await?.unserved().is_some() {
         patiently(Step::Migrate, &mut client, &mut blockers).await?;
+    }
+    if !is_guarded(&client).await? {
+        match patiently(Step::Guard, &mut client, &mut blockers).await {
+            // The service is not ready then, and says why.
+            Err(MigrateError::Store(error))
+                if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+            {
+                tracing::warn!(
+                    error = causes(&error),
+                    "triggers that notice restores stay disabled"
+                );
+            }
+            guarded => guarded?,
+        }
     }
     if let Some(role) = runtime_role {
         patiently(Step::Grant(role), &mut client, &mut blockers).await?;
     }
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(StoreError::from)?;
     Ok(before)
+}
+
+/// The state of a schema that is keypool's, and not too new.
+async fn ours(client: &Client) -> Result<SchemaState, MigrateError> {
+    match schema_state(client).await? {
+        ours @ (SchemaState::Current | SchemaState::Expanded | SchemaState::Behind { .. }) => {
+            Ok(ours)
+        }
+        other => Err(MigrateError::Schema(other)),
+    }
+}
+
+/// Whether it would show if a table were emptied to be filled from a backup.
+async fn is_guarded(client: &Client) -> Result<bool, StoreError> {
+    get(&client.query_one(GUARDED, &[]).await?, 0)
 }
 
 /// A client with the settings of a migration, whose connection ends with it.
@@ -145,6 +175,8 @@ async fn take_turn(client: &Client, blockers: &mut Blockers) -> Result<(), Store
 #[derive(Clone, Copy)]
 enum Step<'a> {
     Migrate,
+    /// Sets triggers again that a restore has disabled.
+    Guard,
     Grant(&'a str),
 }
 
@@ -155,6 +187,14 @@ impl Step<'_> {
             Self::Migrate => {
                 let migrated = embedded::migrations::runner().run_async(client).await;
                 migrated.map(drop).map_err(|error| MigrateError::Migration(Box::new(error)))
+            }
+            Self::Guard => {
+                let guard = format!("BEGIN; {GUARD} COMMIT");
+                let guarded = client.batch_execute(&guard).await;
+                if guarded.is_err() {
+                    client.batch_execute("ROLLBACK").await.map_err(StoreError::from)?;
+                }
+                Ok(guarded.map_err(StoreError::from)?)
             }
             Self::Grant(role) => {
                 let granted = grant(client, role).await;

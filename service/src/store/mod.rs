@@ -11,6 +11,7 @@ mod error;
 mod examine;
 mod fence;
 mod grants;
+mod hanging;
 mod holds;
 mod lent;
 mod migrate;
@@ -56,6 +57,7 @@ use crate::{
 };
 use circuit::Circuit;
 use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
+use hanging::WaitingCommits;
 use lent::Lent;
 use observe::Observed;
 use session::Look;
@@ -67,9 +69,6 @@ use std::{
 };
 use tokio::time::timeout;
 use tokio_postgres::{Row, types::ToSql};
-
-/// How long a statement of the pool may take, with some time for its answer to arrive.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(32);
 
 /// How often a statement that lost a deadlock or a serialization conflict is run again.
 const CONFLICT_RETRIES: usize = 5;
@@ -84,6 +83,8 @@ pub struct Store {
     circuit: Circuit,
     /// The connection of [`Self::check`]: the pool's may all be busy.
     checking: Arc<Mutex<Option<Checking>>>,
+    /// What it has seen of commits that wait.
+    waiting_commits: Arc<Mutex<WaitingCommits>>,
 }
 
 /// The connection of the check.
@@ -144,7 +145,8 @@ impl Store {
             .map_err(StoreError::internal)?;
         // Longer than an attempt to connect, and what passes between two checks.
         let circuit = Circuit::new(connector.patience() + Duration::from_millis(500));
-        Ok(Self { connector, clock, pool, circuit, checking: Arc::default() })
+        let (checking, waiting_commits) = Default::default();
+        Ok(Self { connector, clock, pool, circuit, checking, waiting_commits })
     }
 
     /// Makes a connection of its own, beside the pool's.
@@ -153,13 +155,15 @@ impl Store {
     /// If the database can't be reached: at once, if another has found out a moment ago.
     pub async fn session(&self) -> Result<Session, StoreError> {
         self.circuit.ask()?;
-        self.connect().await
+        self.connect(Purpose::Lane).await
     }
 
-    async fn connect(&self) -> Result<Session, StoreError> {
+    async fn connect(&self, purpose: Purpose) -> Result<Session, StoreError> {
         let began = Instant::now();
-        let session = Session::connect(&self.connector, self.circuit.clone(), &*self.clock).await;
+        let session =
+            Session::connect(&self.connector, self.circuit.clone(), &*self.clock, purpose).await;
         self.circuit.note(began, &session);
+        self.circuit.note_refusal(&session);
         session
     }
 
@@ -222,30 +226,45 @@ impl Store {
         let rest = async {
             let (schema, lost_setting) = (session.schema().await?, session.lost_setting().await?);
             let is_served = schema.unserved().is_none();
-            let lacks_rights = is_served && !session.missing_rights().await?.is_empty();
-            Ok::<_, StoreError>((schema, lost_setting, lacks_rights))
+            let lost_setting = lost_setting.map(|setting| Fault::LostSetting { setting });
+            let mut faults = Vec::from_iter(lost_setting);
+            if is_served && !session.missing_rights().await?.is_empty() {
+                faults.push(Fault::LacksRights);
+            }
+            if is_served && !session.is_guarded().await? {
+                faults.push(Fault::Unguarded);
+            }
+            Ok::<_, StoreError>((schema, faults))
         };
-        let (schema, lost_setting, lacks_rights) =
-            timeout(patience, rest).await.map_err(StoreError::unavailable)??;
+        let (schema, more) = timeout(patience, rest).await.map_err(StoreError::unavailable)??;
         *self.checking() = Some(checking);
         let mut faults = look.faults;
-        faults.extend(lost_setting.map(|setting| Fault::LostSetting { setting }));
-        faults.extend(lacks_rights.then_some(Fault::LacksRights));
+        faults.extend(more);
+        let mut waiting = self.waiting_commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let hang = waiting.note(look.waiting_commits, asked) | self.circuit.has_hanging_write();
+        drop(waiting);
+        faults.extend(hang.then_some(Fault::CommitsHang));
         faults.extend(self.circuit.refuses_writes().then_some(Fault::RefusesWrites));
         Ok(Check { clock_skew, faults, schema })
     }
 
     async fn look(&self) -> Result<(Checking, Look), StoreError> {
+        // Another found that no connection is made any more. The check keeps its own until it has made one.
+        let fresh = match self.circuit.was_refused() {
+            true => Some(self.connect(Purpose::Lane).await?),
+            false => None,
+        };
         let open = self.checking().take();
-        let (session, defaults) = match open {
-            Some(open) if !open.session.is_closed() => (open.session, open.defaults),
-            _ => (self.connect().await?, None),
+        let (session, defaults) = match (fresh, open) {
+            (Some(fresh), _) => (fresh, None),
+            (None, Some(open)) if !open.session.is_broken() => (open.session, open.defaults),
+            _ => (self.connect(Purpose::Lane).await?, None),
         };
         let mut checking = Checking { session, defaults };
         let mut look = match checking.session.look().await {
             // It broke or is out of date since it was last used, which says nothing of now.
             Err(StoreError::Lost(_) | StoreError::Stale(_)) => {
-                checking = Checking { session: self.connect().await?, defaults: None };
+                checking = Checking { session: self.connect(Purpose::Lane).await?, defaults: None };
                 checking.session.look().await?
             }
             looked => looked?,
@@ -259,17 +278,18 @@ impl Store {
     /// Looks at the database by a new session, because others than this one began with other settings, as `ALTER DATABASE` and
     /// `ALTER ROLE` leave them.
     async fn renew(&self, checking: &mut Checking, look: &mut Look) -> Result<(), StoreError> {
-        match Session::connect(&self.connector, self.circuit.clone(), &*self.clock).await {
+        let (circuit, clock) = (self.circuit.clone(), &*self.clock);
+        match Session::connect(&self.connector, circuit, clock, Purpose::Lane).await {
             Ok(mut session) => {
                 let defaults = std::mem::replace(look, session.look().await?).defaults;
-                // No session of before is used again once it is idle.
+                // Idle connections are dropped. One that is busy is dropped when it finds itself read-only.
                 if self.circuit.note_defaults(&defaults) {
                     self.pool.retain(|_, _| false);
                 }
                 *checking = Checking { session, defaults: Some(defaults) };
             }
             // What there are of connections may still serve: this is tried again.
-            Err(error) => look.faults.extend(Fault::of_refused_connection(&error)),
+            Err(error) => look.faults.extend(Fault::of(&error)),
         }
         Ok(())
     }
@@ -316,7 +336,10 @@ impl Store {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
         let mut silence = self.silence();
-        let rows = silence.or(async { self.session().await?.rows(sql, params).await });
+        let rows = silence.or(async {
+            self.circuit.ask()?;
+            self.connect(Purpose::Pool).await?.rows(sql, params).await
+        });
         Box::pin(rows).await.map_err(StoreError::settled)
     }
 
@@ -327,9 +350,16 @@ impl Store {
             self.circuit.ask()?;
         }
         let began = Instant::now();
-        let client = self.pool.get().await.map_err(StoreError::from);
+        let client = match self.pool.get().await.map_err(StoreError::from) {
+            // Others wait for it, too: it has gone, although nothing has noticed yet.
+            Err(StoreError::Busy) if !self.circuit.was_heard_since(began) => {
+                Err(StoreError::silent())
+            }
+            client => client,
+        };
         if matches!(client, Err(StoreError::Unavailable(_))) {
             self.circuit.note(began, &client);
+            self.circuit.note_refusal(&client);
         }
         Ok(Lent::new(client?, silence))
     }

@@ -3,10 +3,7 @@
 
 use super::{StoreError, get};
 use std::{error::Error, io};
-use tokio_postgres::{
-    Client, Row,
-    error::{DbError, SqlState},
-};
+use tokio_postgres::{Client, Row, error::SqlState};
 
 /// Reads what there is to judge, and the database's time.
 pub(super) const CHECK: &str = include_str!("sql/check.sql");
@@ -41,6 +38,12 @@ pub enum Fault {
     /// Its new transactions are read-only.
     #[error("the database is read-only: nothing can be written")]
     ReadOnly,
+    /// Nothing says which tables are meant.
+    #[error("several schemas have keypool's tables, and search_path names none of them")]
+    ManySchemas,
+    /// There is no place for the tables.
+    #[error("search_path names no schema that exists and may be used")]
+    NoSchema,
     /// A session has not kept a setting that promises rest on.
     #[error("sessions lose the setting {setting}, which the service has pinned")]
     LostSetting {
@@ -53,6 +56,9 @@ pub enum Fault {
     /// The service's role may not do what the service needs.
     #[error("the service's role lacks rights on the tables: keypool doctor names them")]
     LacksRights,
+    /// A restore of its tables may go unnoticed.
+    #[error("triggers that notice restores are disabled: keypool migrate enables them")]
+    Unguarded,
     /// It fails to write.
     #[error("the database refuses to write: its log says why")]
     RefusesWrites,
@@ -65,9 +71,12 @@ impl Fault {
         match self {
             Self::Standby
             | Self::ReadOnly
+            | Self::ManySchemas
+            | Self::NoSchema
             | Self::LostSetting { .. }
             | Self::CommitsHang
             | Self::LacksRights
+            | Self::Unguarded
             | Self::RefusesWrites => true,
             Self::OldPostgres { .. } | Self::NotUtf8 { .. } | Self::Volatile { .. } => false,
         }
@@ -87,6 +96,10 @@ impl Fault {
                 "find out who set default_transaction_read_only and why, then set it to off: by ALTER SYSTEM, ALTER \
                  DATABASE or ALTER ROLE"
             }
+            Self::ManySchemas => "name one in the URL, as in options=-csearch_path%3Dkeypool",
+            Self::NoSchema => {
+                "create it, or name another in the URL, as in options=-csearch_path%3Dkeypool"
+            }
             Self::LostSetting { .. } => {
                 "let the pooler keep sessions, or set the same for the role: see docs/growing.md"
             }
@@ -94,14 +107,21 @@ impl Fault {
             Self::LacksRights => {
                 "set runtime_role, and run `keypool migrate` as the role that owns the tables"
             }
+            Self::Unguarded => "run `keypool migrate` as the role that owns the tables",
             Self::RefusesWrites => {
                 "look at PostgreSQL's log: a full disk, lost rights, broken storage"
             }
         }
     }
 
+    /// The fault that an error is about, if it is one.
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let found = chain(error).find_map(|cause| cause.downcast_ref().and_then(StoreError::fault));
+        found.cloned().or_else(|| Self::of_refused_connection(error))
+    }
+
     /// The fault because of which a connection that must be able to write was refused.
-    pub(crate) fn of_refused_connection(error: &(dyn Error + 'static)) -> Option<Self> {
+    fn of_refused_connection(error: &(dyn Error + 'static)) -> Option<Self> {
         // Of the driver, for target_session_attrs=read-write. It does not tell a standby from a read-only primary.
         let refuses = |error: &(dyn Error + 'static)| {
             error.downcast_ref().is_some_and(|error: &io::Error| {
@@ -115,7 +135,7 @@ impl Fault {
 
 /// Why a database can't be asked, in words that give nothing away: the log has the cause.
 pub(crate) fn why_away(error: &(dyn Error + 'static)) -> String {
-    if let Some(fault) = Fault::of_refused_connection(error) {
+    if let Some(fault) = Fault::of(error) {
         return fault.to_string();
     }
     let says = match sql_state(error) {
@@ -153,10 +173,9 @@ pub(crate) fn may_pass(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn sql_state<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a SqlState> {
-    // Of an error that is shared (`Arc`), the chain has only the cause.
     chain(error).find_map(|cause| {
         let of_driver = cause.downcast_ref().and_then(tokio_postgres::Error::code);
-        of_driver.or_else(|| cause.downcast_ref().map(DbError::code))
+        of_driver.or_else(|| cause.downcast_ref().and_then(StoreError::code))
     })
 }
 
@@ -174,7 +193,6 @@ pub(super) struct Facts {
     full_page_writes: bool,
     is_standby: bool,
     is_read_only: bool,
-    is_hanging: bool,
 }
 
 impl Facts {
@@ -186,7 +204,6 @@ impl Facts {
             full_page_writes: get(row, "full_page_writes")?,
             is_standby: get(row, "is_standby")?,
             is_read_only: get(row, "is_read_only")?,
-            is_hanging: get(row, "is_hanging")?,
         })
     }
 
@@ -202,13 +219,12 @@ impl Facts {
             is_standby.then_some(Fault::Standby),
             // A standby is read-only as well.
             (is_read_only && !is_standby).then_some(Fault::ReadOnly),
-            self.is_hanging.then_some(Fault::CommitsHang),
         ];
         faults.into_iter().flatten().collect()
     }
 }
 
-/// What keeps keypool from using the database of a connection that has no settings of keypool's yet, what does not pass first.
+/// What keeps keypool from using the database of a connection, what does not pass first.
 ///
 /// # Errors
 /// If the database can't be asked.
@@ -228,7 +244,6 @@ mod tests {
             full_page_writes: true,
             is_standby: false,
             is_read_only: false,
-            is_hanging: false,
         }
     }
 
@@ -246,8 +261,6 @@ mod tests {
         assert_eq!(read_only.faults(), [Fault::ReadOnly]);
         let standby = Facts { is_standby: true, ..read_only };
         assert_eq!(standby.faults(), [Fault::Standby]);
-        let hanging = Facts { is_hanging: true, ..sound() };
-        assert_eq!(hanging.faults(), [Fault::CommitsHang]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a database's schema is like, compared with the one that this version knows.
 
 use super::{StoreError, get, migrate::embedded_migrations};
-use std::{collections::HashSet, fmt, sync::LazyLock};
-use tokio_postgres::{Client, error::SqlState};
+use std::{collections::HashSet, fmt, mem, sync::LazyLock};
+use tokio_postgres::{Client, error::SqlState, types::Type};
 
 /// Where the migrations that were made are recorded. Other programs that use refinery call theirs the same.
 const HISTORY: &str = "refinery_schema_history";
@@ -193,12 +193,15 @@ impl fmt::Display for SchemaState {
 /// If the database can't be asked.
 pub async fn schema_state(client: &Client) -> Result<SchemaState, StoreError> {
     let mut state = read_state(client).await?;
-    while state.is_mismatch() {
-        let again = read_state(client).await?;
-        if again == state {
+    // No more migrations than these can be made meanwhile.
+    for _ in KNOWN.iter() {
+        if !state.is_mismatch() {
             break;
         }
-        state = again;
+        let before = mem::replace(&mut state, read_state(client).await?);
+        if state == before {
+            break;
+        }
     }
     Ok(state)
 }
@@ -206,14 +209,14 @@ pub async fn schema_state(client: &Client) -> Result<SchemaState, StoreError> {
 async fn read_state(client: &Client) -> Result<SchemaState, StoreError> {
     let ours = KNOWN.iter().flat_map(|migration| &migration.tables).map(String::as_str);
     let names: Vec<&str> = [HISTORY].into_iter().chain(ours).collect();
-    let existing = client.query(EXISTING, &[&names]).await?;
+    let existing = client.query_typed(EXISTING, &[(&names, Type::TEXT_ARRAY)]).await?;
     let existing: HashSet<String> =
         existing.iter().map(|row| get(row, 0)).collect::<Result<_, _>>()?;
     let applied = if existing.contains(HISTORY) { applied(client).await? } else { Vec::new() };
     let is_newer =
         applied.iter().any(|one| KNOWN.iter().all(|known| one.version > i64::from(known.version)));
     let least = if is_newer && existing.contains(SERVED) {
-        let row = client.query_opt(LEAST, &[]).await?;
+        let row = client.query_typed_opt(LEAST, &[]).await?;
         row.map(|row| get(&row, 0)).transpose()?
     } else {
         None
@@ -223,7 +226,7 @@ async fn read_state(client: &Client) -> Result<SchemaState, StoreError> {
 
 /// What the history says. One that can't be read as a history has no migration of ours.
 async fn applied(client: &Client) -> Result<Vec<Applied>, StoreError> {
-    let rows = match client.query(APPLIED, &[]).await {
+    let rows = match client.query_typed(APPLIED, &[]).await {
         Err(error) if is_no_history(&error) => {
             return Ok(vec![Applied { version: i64::MAX, name: None, checksum: None }]);
         }

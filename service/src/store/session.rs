@@ -18,10 +18,6 @@ use std::{
 use tokio::time::timeout;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-/// How long a statement waits for its answer. PostgreSQL says so when it has ended one, so that a connection which says nothing
-/// for longer has died.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
-
 /// A connection of a lane's own, with its prepared statements.
 ///
 /// Whoever waits for a statement also drives the connection, so that no other task has to be woken for either. Between
@@ -44,12 +40,18 @@ pub(super) struct Look {
     pub(super) clock: Reading,
     /// Why keypool can't use it, what does not pass first.
     pub(super) faults: Vec<Fault>,
+    /// The commits that wait for a standby.
+    pub(super) waiting_commits: Vec<String>,
     /// Changes with the settings that new sessions begin with.
     pub(super) defaults: String,
 }
 
 /// What moves messages between a client and the database.
-struct Connection(Pin<Box<dyn Future<Output = ()> + Send>>);
+struct Connection {
+    messages: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// How long a statement waits for its answer.
+    patience: Duration,
+}
 
 impl Connection {
     /// Waits for an answer to the client, as long as there can be one.
@@ -57,7 +59,7 @@ impl Connection {
         &mut self,
         answer: impl Future<Output = Result<T, E>>,
     ) -> Result<T, StoreError> {
-        match self.drive(timeout(ANSWER_TIMEOUT, answer)).await {
+        match self.drive(timeout(self.patience, answer)).await {
             Ok(answer) => answer.map_err(Into::into),
             Err(_elapsed) => Err(StoreError::silent()),
         }
@@ -73,11 +75,11 @@ impl Connection {
                     return Poll::Ready(value);
                 }
                 // It ends when the database closes it: then the client has its error.
-                if ended || self.0.as_mut().poll(context).is_pending() {
+                if ended || self.messages.as_mut().poll(context).is_pending() {
                     return result.as_mut().poll(context);
                 }
                 ended = true;
-                self.0 = Box::pin(std::future::pending());
+                self.messages = Box::pin(std::future::pending());
             }
         })
         .await
@@ -95,17 +97,19 @@ impl Session {
         connector: &Connector,
         circuit: Circuit,
         clock: &dyn Clock,
+        purpose: Purpose,
     ) -> Result<Self, StoreError> {
         let generation = circuit.generation();
         let connect = async {
             let (client, connection) =
                 connector.connect().await.map_err(StoreError::unavailable)?;
-            let mut connection = Connection(Box::pin(async {
+            let messages = Box::pin(async {
                 if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a lane's connection ended");
+                    tracing::debug!(%error, "a connection ended");
                 }
-            }));
-            connection.drive(connector.pin(&client, Purpose::Lane)).await?;
+            });
+            let mut connection = Connection { messages, patience: purpose.answer_timeout() };
+            connection.drive(connector.pin(&client, purpose)).await?;
             let schema = connector.schema_name().to_owned();
             let statements = HashMap::new();
             let mut session = Self { client, connection, statements, circuit, generation, schema };
@@ -132,12 +136,17 @@ impl Session {
     /// Whether it is not to be used again: the connection has ended, or new sessions begin with other settings.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed() || self.generation != self.circuit.generation()
+        self.is_broken() || self.generation != self.circuit.generation()
     }
 
-    /// Notes how a write ended that nothing but the database can be the fault of.
-    pub(super) fn note_write<T>(&self, write: &Result<T, StoreError>) {
-        self.circuit.note_write(write);
+    /// Whether the connection has ended.
+    pub(super) fn is_broken(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Who is told of each answer.
+    pub(super) fn circuit(&self) -> Circuit {
+        self.circuit.clone()
     }
 
     /// Runs a statement, which is prepared when it is first used.
@@ -209,7 +218,12 @@ impl Session {
         let answered = Instant::now();
         let row = rows.first().ok_or_else(|| StoreError::internal("no row of the check"))?;
         let clock = Reading { time: get(row, "time")?, asked, answered };
-        Ok(Look { clock, faults: Facts::of(row)?.faults(), defaults: get(row, "defaults")? })
+        Ok(Look {
+            clock,
+            faults: Facts::of(row)?.faults(),
+            waiting_commits: get(row, "waiting_commits")?,
+            defaults: get(row, "defaults")?,
+        })
     }
 
     /// The schema, compared with the one that this version knows.

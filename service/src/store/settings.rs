@@ -1,8 +1,8 @@
 //! The settings of every session. What `ALTER DATABASE`, `ALTER ROLE` or `postgresql.conf` set by default must change neither
 //! what keypool promises nor how it performs. docs/decisions/0033-pinned-settings.md goes through all settings.
 
-use super::{Session, StoreError, get};
-use std::sync::Arc;
+use super::{Fault, Session, StoreError, get};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
 use tokio_postgres::{
     Client, Config, Connection, Error, SimpleQueryMessage, Socket, error::SqlState,
@@ -22,6 +22,16 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    /// How long a statement waits for its answer. PostgreSQL says so when it has ended one, so a connection that says nothing for
+    /// longer has died.
+    pub(super) fn answer_timeout(self) -> Duration {
+        match self {
+            Self::Lane => Duration::from_secs(12),
+            Self::Pool => Duration::from_secs(32),
+            Self::Migration => Duration::MAX,
+        }
+    }
+
     fn limits(self) -> [(&'static str, &'static str); 3] {
         let [statement, lock, idle] = match self {
             Self::Pool => ["30s", "2s", "30s"],
@@ -154,7 +164,7 @@ impl Schema {
                 let list = if row.get(0) == Some("path") { &mut path } else { &mut homes };
                 list.extend(row.get(1).map(str::to_owned));
             }
-            choose(&path, &homes, named)
+            choose(&path, &homes, named).map_err(StoreError::unavailable)
         };
         Ok(self.0.get_or_try_init(|| find).await?.as_str())
     }
@@ -167,21 +177,15 @@ impl Schema {
 
 /// The schema that the tables are in or will be in: the first of the path that has them; else the one that has them, unless the URL
 /// names another, so that a changed search path does not lead to empty tables; else the first of the path.
-fn choose(path: &[String], homes: &[String], named: bool) -> Result<String, StoreError> {
+fn choose(path: &[String], homes: &[String], named: bool) -> Result<String, Fault> {
     if let Some(home) = path.iter().find(|schema| homes.contains(schema)) {
         return Ok(home.clone());
     }
     match (homes, path) {
         ([home], _) if !named => Ok(home.clone()),
-        ([_, _, ..], _) if !named => Err(StoreError::unavailable(
-            "several schemas have keypool's tables, and search_path names none of them: \
-             name one in the URL, as in options=-csearch_path%3Dkeypool",
-        )),
+        ([_, _, ..], _) if !named => Err(Fault::ManySchemas),
         (_, [first, ..]) => Ok(first.clone()),
-        (_, []) => Err(StoreError::unavailable(
-            "search_path names no schema that exists and may be used: create it, \
-             or name another in the URL, as in options=-csearch_path%3Dkeypool",
-        )),
+        (_, []) => Err(Fault::NoSchema),
     }
 }
 
@@ -362,7 +366,7 @@ mod tests {
             super::super::Connector::plain(database.config()),
             Arc::new(crate::clock::SystemClock),
             1,
-            std::time::Duration::from_secs(30),
+            Duration::from_secs(30),
         );
         let mut session = store.unwrap().session().await.unwrap();
         assert_eq!(session.lost_setting().await.unwrap(), None);

@@ -37,10 +37,9 @@ const MEANINGS: &[(&str, Meaning)] = &[
     ("08", Lost), // connection exceptions
     // "cached plan must not change result type"; or the database can't do it at all.
     ("0A", Stale(Persisting::Internal)),
-    ("25006", Unavailable), // read-only
-    ("25P03", Lost),        // the session was ended in an idle transaction
-    ("25P04", Lost),        // the session was ended in a long transaction
-    // The session is in a transaction that it should not be in, or in none.
+    ("25P03", Lost), // the session was ended in an idle transaction
+    ("25P04", Lost), // the session was ended in a long transaction
+    // The session is in a transaction that it should not be in, or in none, or began while new ones were read-only (25006).
     ("25", Stale(Persisting::Unavailable)),
     // No such prepared statement, or no such portal: a pooler, or DISCARD ALL.
     ("26", Stale(Persisting::Unavailable)),

@@ -7,6 +7,6 @@ mod support;
 
 mod away;
 mod dead_connection;
-mod read_only;
 mod rig;
 mod slow;
+mod unwritable;

@@ -11,7 +11,7 @@ use keypool_service::testing::{packages::PackageMaker, server::TestServer};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-/// What says that nothing was done.
+/// The reasons that promise that nothing was done.
 const NOTHING_DONE: [ErrorReason; 3] =
     [ErrorReason::Overloaded, ErrorReason::ShuttingDown, ErrorReason::RateLimited];
 
@@ -79,12 +79,15 @@ async fn a_spend_of_which_a_part_was_done() {
 async fn an_upload_whose_packages_were_stored() {
     let server = crowded().await;
     let mut client = client(&server).await;
-    let _crowd = Crowd::start(&server, "last_resort").await;
+    let crowd = Crowd::start(&server, "spend_log").await;
     let package = PackageMaker::new("bob", "phone").make();
     let upload = upload_request("bob", "phone", vec![package]);
     // One-time packages go into other tables than the one that is locked.
     let error = client.upload_key_packages(upload).await.unwrap_err();
     assert_honest(&error);
+    drop(crowd);
+    eventually("they were stored", async || pool(&mut client, "bob", "phone").await.available == 4)
+        .await;
 }
 
 #[tokio::test]

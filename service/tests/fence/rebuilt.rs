@@ -143,12 +143,13 @@ enum Way {
     DeletedRows,
     TwoEmptiedTables,
     EmptiedAsReplica,
+    EmptiedWithoutTriggers,
     OneOtherTable,
     CopySwappedIn,
 }
 
 impl Way {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::NewDatabase,
         Self::NewDatabaseOfPlainTables,
         Self::CleanTables,
@@ -158,6 +159,7 @@ impl Way {
         Self::DeletedRows,
         Self::TwoEmptiedTables,
         Self::EmptiedAsReplica,
+        Self::EmptiedWithoutTriggers,
         Self::OneOtherTable,
         Self::CopySwappedIn,
     ];
@@ -201,6 +203,22 @@ impl Way {
                     "SET session_replication_role = replica; TRUNCATE one_time, spend_log";
                 backed.sql(emptied).await;
                 backed.restore(&data_of("one_time, spend_log")).await;
+            }
+            Self::EmptiedWithoutTriggers => {
+                backed
+                    .sql(
+                        "ALTER TABLE one_time DISABLE TRIGGER ALL; \
+                         ALTER TABLE spend_log DISABLE TRIGGER ALL; TRUNCATE one_time, spend_log",
+                    )
+                    .await;
+                backed.restore(&data_of("one_time, spend_log")).await;
+                // As pg_dump --disable-triggers does: not as it was before.
+                backed
+                    .sql(
+                        "ALTER TABLE one_time ENABLE TRIGGER ALL; \
+                         ALTER TABLE spend_log ENABLE TRIGGER ALL",
+                    )
+                    .await;
             }
             Self::OneOtherTable => {
                 backed

@@ -31,8 +31,17 @@ const ROWS: &str = "
 ";
 
 /// Statements that count everything, or are about the connection and its rights. The survey counts bucket by bucket.
-const WHOLE: [&str; 7] =
-    ["overview", "lowest_pools", "survey", "check", "examine", "missing_rights", "grants"];
+const WHOLE: [&str; 9] = [
+    "overview",
+    "lowest_pools",
+    "survey",
+    "check",
+    "examine",
+    "missing_rights",
+    "grants",
+    "guarded",
+    "guard",
+];
 
 /// Tables of a few rows, whatever the service keeps.
 const SMALL: [&str; 4] = ["fence", "beat", "origin", "pg_database"];

@@ -36,7 +36,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
     }
     let looked = look(config, &database, findings).await;
     if let Err(error) = looked {
-        match Fault::of_refused_connection(&error) {
+        match Fault::of(&error) {
             Some(fault) => findings.failed("database", fault.to_string(), fault.advice()),
             None => findings.failed(
                 "database",
@@ -74,7 +74,8 @@ async fn look(
 fn server(config: &Config, found: &Examined, faults: &[Fault], findings: &mut Findings) {
     findings
         .ok("database", format!("PostgreSQL {} answers, as role {}", found.version, found.role));
-    for fault in faults {
+    // Which rights are lacking comes below.
+    for fault in faults.iter().filter(|fault| !matches!(fault, Fault::LacksRights)) {
         let about = if matches!(fault, Fault::Volatile { .. }) { "durability" } else { "database" };
         findings.failed(about, fault.to_string(), fault.advice());
     }
@@ -142,8 +143,10 @@ fn schema(
             "schema",
             format!("has version {found}; `keypool serve` brings it to {known} when it starts"),
         ),
-        _ if schema.unserved().is_none() => findings.ok("schema", schema.to_string()),
-        _ => findings.failed("schema", schema.unserved().unwrap_or_default(), schema.to_string()),
+        _ => match schema.unserved() {
+            None => findings.ok("schema", schema.to_string()),
+            Some(why) => findings.failed("schema", why, schema.to_string()),
+        },
     }
     schema.unserved().is_none()
 }

@@ -8,12 +8,11 @@ SELECT
     current_setting('full_page_writes')::bool AS full_page_writes,
     pg_is_in_recovery() AS is_standby,
     current_setting('transaction_read_only')::bool AS is_read_only,
-    -- Of this role: the waits of others may be hidden.
-    EXISTS (
-        SELECT FROM pg_stat_activity a
-        WHERE a.usename = current_user AND a.datname = current_database()
-            AND a.wait_event = 'SyncRep' AND a.query_start < clock_timestamp() - interval '5 s'
-    ) AS is_hanging,
+    -- Commits of this role that wait for a standby: the waits of other roles may be hidden.
+    ARRAY(
+        SELECT concat_ws(' ', a.pid, a.query_start) FROM pg_stat_activity a
+        WHERE a.usename = session_user AND a.datname = current_database() AND a.wait_event = 'SyncRep'
+    ) AS waiting_commits,
     -- Changes with the settings that new sessions of this role in this database begin with, and this one did not.
     COALESCE((
         SELECT sum(hashtextextended(concat_ws(' ', s.setdatabase, s.setrole, s.setconfig), 0))

@@ -152,6 +152,10 @@ impl Hostile {
         let other = |bound: Option<&'a str>| bound.filter(|bound| Some(*bound) != boot);
         match kind {
             "bool" => Some(if boot == Some("on") { "off" } else { "on" }.to_owned()),
+            // What loses most.
+            "enum" if name == "synchronous_commit" && self != Self::System => {
+                Some("off".to_owned())
+            }
             "enum" => {
                 let values: Vec<String> = row.get("enumvals");
                 let others: Vec<_> =

@@ -1,4 +1,4 @@
-//! A primary that can't be written.
+//! A database that can't be written, or not by the service's role.
 
 use crate::{
     rig::{Rig, assert_unavailable, call_each, serves_again},
@@ -116,6 +116,7 @@ async fn a_role_that_loses_rights() {
         admin.batch_execute(&format!("GRANT {right} TO {role}")).await.unwrap();
         rig.becomes(true).await;
     }
+    serves_again(&rig).await;
 }
 
 #[tokio::test]
@@ -131,7 +132,8 @@ async fn commits_that_hang() {
     not_ready(&rig, "commits hang").await;
     hang_commits(database, false).await;
     rig.becomes(true).await;
-    traffic.abort();
+    let _answers = traffic.await.unwrap();
+    serves_again(&rig).await;
 }
 
 #[tokio::test]
@@ -143,4 +145,48 @@ async fn a_role_that_may_not_log_in_any_more() {
     not_ready(&rig, "the database refuses the role or its password").await;
     admin.batch_execute(&format!("ALTER ROLE {role} LOGIN")).await.unwrap();
     rig.becomes(true).await;
+}
+
+#[tokio::test]
+async fn lanes_that_get_no_connection_although_the_check_has_one() {
+    let (rig, admin, role) = rig_with_role().await;
+    let _answers = call_each(&rig.client, "before").await; // every lane has its connection
+    admin.batch_execute(&format!("ALTER ROLE {role} NOLOGIN")).await.unwrap();
+    // All but the check's and the guard's.
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 \
+                     AND query LIKE ANY (ARRAY['/* keypool: take%', '/* keypool: spend%', '/* keypool: upload%'])";
+    admin.query(terminate, &[&role]).await.unwrap();
+    let _refused = call_each(&rig.client, "refused").await;
+    not_ready(&rig, "the database refuses the role or its password").await;
+    admin.batch_execute(&format!("ALTER ROLE {role} LOGIN")).await.unwrap();
+    rig.becomes(true).await;
+    serves_again(&rig).await;
+}
+
+#[tokio::test]
+async fn commits_that_hang_where_it_is_not_shown() {
+    let cluster = TestCluster::durable().await;
+    let database = TestDatabase::create_in(&cluster).await;
+    let (admin, role) = (connect(&database.config()).await, database.create_owner("secret").await);
+    let url = database.url_as(&role, "secret");
+    let rig = Rig::start_as(database, &url, |_| {}).await;
+    // A session that is another role does not see what the sessions of its own wait for.
+    let hide = format!(
+        "CREATE ROLE hidden; GRANT hidden TO {role}; GRANT USAGE ON SCHEMA public TO hidden; \
+         GRANT ALL ON ALL TABLES IN SCHEMA public TO hidden; ALTER ROLE {role} SET role = hidden"
+    );
+    admin.batch_execute(&hide).await.unwrap();
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
+    admin.query(terminate, &[&role]).await.unwrap();
+    serves_again(&rig).await;
+    rig.becomes(true).await;
+    let database = rig.server.database();
+    hang_commits(database, true).await;
+    let client = rig.client.clone();
+    let traffic = tokio::spawn(async move { call_each(&client, "traffic").await });
+    not_ready(&rig, "commits hang").await;
+    hang_commits(database, false).await;
+    rig.becomes(true).await;
+    let _answers = traffic.await.unwrap();
+    serves_again(&rig).await;
 }
