@@ -22,6 +22,12 @@ async fn not_ready(rig: &Rig, reason: &str) {
     rig.becomes(false).await;
 }
 
+/// A URL by which connecting may take long, as it does on a busy machine: that is another fault than those of these tests.
+fn patient(url: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}connect_timeout=60")
+}
+
 /// Makes the database read-only and writable again, while the service runs.
 async fn read_only_for_a_while(rig: &Rig, admin: &Client, on: &str, off: &str) {
     let _answers = call_each(&rig.client, "before").await; // every lane has its connection
@@ -47,7 +53,9 @@ async fn read_only_for_a_while(rig: &Rig, admin: &Client, on: &str, off: &str) {
 
 #[tokio::test]
 async fn a_database_that_becomes_read_only() {
-    let rig = Rig::start(|_| {}).await;
+    let database = TestDatabase::create().await;
+    let url = patient(&database.url());
+    let rig = Rig::start_as(database, &url, |_| {}).await;
     let admin = connect(&rig.server.database().config()).await;
     let name = rig.server.database().config().get_dbname().unwrap().to_owned();
     let set =
@@ -63,7 +71,7 @@ async fn a_role_that_becomes_read_only() {
     let admin = connect(&database.config()).await;
     let name = database.config().get_dbname().unwrap().to_owned();
     let role = database.create_owner("secret").await;
-    let url = database.url_as(&role, "secret");
+    let url = patient(&database.url_as(&role, "secret"));
     let rig = Rig::start_as(database, &url, |_| {}).await;
     for of in [String::new(), format!(" IN DATABASE {name}")] {
         let on = format!("ALTER ROLE {role}{of} SET default_transaction_read_only = on");
@@ -76,7 +84,7 @@ async fn a_role_that_becomes_read_only() {
 async fn a_cluster_that_becomes_read_only() {
     let cluster = TestCluster::durable().await;
     let database = TestDatabase::create_in(&cluster).await;
-    let url = database.url();
+    let url = patient(&database.url());
     let rig = Rig::start_as(database, &url, |_| {}).await;
     let admin = connect(&rig.server.database().config()).await;
     let set = |value: &str| {

@@ -6,13 +6,15 @@ use super::{
         Client,
         calls::{eventually, extend, release, reserve_one, revoke_all},
         client, device, fill, fill_last_resort,
-        locks::lock,
+        locks::{connect, lock},
         names, package_details, pool, reason, reserve, reserve_details, reserve_request, spend,
         upload_request, user,
     },
 };
 use keypool_proto::v1::{ErrorReason, KeyPackageName, ReserveKeyPackagesRequest};
-use keypool_service::testing::{packages::PackageMaker, server::TestServer};
+use keypool_service::testing::{
+    database::TestDatabase, packages::PackageMaker, server::TestServer,
+};
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -185,7 +187,11 @@ async fn a_device_whose_packages_stay_locked_is_missing_for_that_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_repeated_on_all_replicas_at_once_never_deadlock() {
-    let server = TestServer::start().await;
+    let database = TestDatabase::create().await;
+    // Otherwise a statement gives up waiting for a lock before anybody looks for a deadlock.
+    let soon = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 5', current_database()); END $$";
+    connect(&database.config()).await.batch_execute(soon).await.unwrap();
+    let server = TestServer::start_with_database(database, |_| {}).await;
     let replicas = [server.replica().await, server.replica().await];
     let mut clients = vec![client(&server).await];
     for replica in &replicas {

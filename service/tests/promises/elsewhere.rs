@@ -73,15 +73,18 @@ async fn a_reserve_repeated_elsewhere_while_its_commit_hangs_gets_its_package() 
         hasty.set_timeout(Duration::from_millis(500));
         clients[0].reserve_key_packages(hasty).await.unwrap_err();
 
+        let lanes = connect(&database.config()).await;
+        let now = "SELECT clock_timestamp()::text";
+        let before: String = lanes.query_one(now, &[]).await.unwrap().get(0);
         let repeat = {
             let (mut client, id, device) = (clients[1].clone(), id.clone(), device.clone());
             tokio::spawn(async move { reserve_one(&mut client, &id, "bob", &device).await })
         };
-        let lanes = connect(&database.config()).await;
         eventually("the repeat was tried", async || {
             let tried = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                         AND state = 'idle' AND query LIKE '/* keypool: take */%'";
-            lanes.query_one(tried, &[]).await.unwrap().get::<_, i64>(0) > 0
+                         AND state = 'idle' AND query LIKE '/* keypool: take */%' \
+                         AND query_start > $1::text::timestamptz";
+            lanes.query_one(tried, &[&before]).await.unwrap().get::<_, i64>(0) > 0
         })
         .await;
         hang_commits(&database, false).await;
