@@ -95,6 +95,8 @@ async fn a_wrong_clock_is_measured_and_forgiven() {
     assert!(matches!(offset, ClockOffset::Behind(by) if near(by, 5 * DAY)), "{offset}");
     assert_eq!(status.clock_offset, Some(offset));
     assert_eq!(rejected(&status), []);
+    assert_eq!(behind.refresh().await.unwrap().uploaded.len(), 0);
+    assert!(wrong_clock(&behind.status().unwrap()).is_some(), "as long as it is wrong");
 
     let right = build(builder(&client, Duration::ZERO, Duration::ZERO), &bob);
     right.refresh().await.unwrap();

@@ -27,8 +27,7 @@ pub struct Refreshed {
     pub deleted: Vec<Vec<u8>>,
     /// The pool after the refresh. `None` if it is unknown and there was nothing to upload.
     pub status: Option<DevicePoolStatus>,
-    /// How far the device's clock is from the service's. `None` if nothing was uploaded, or if the service
-    /// did not tell its time.
+    /// How far the device's clock is from the service's. `None` if the service did not tell its time.
     pub clock_offset: Option<ClockOffset>,
     /// What keeps the pool from being as it should be all the same. Empty if all is well.
     pub problems: Vec<KeeperProblem>,

@@ -14,7 +14,7 @@ use super::super::store::{PackageState, PoolRecord};
 use super::generate::{Template, Wanted, default_capabilities, generate};
 use super::problem::reason_name;
 use super::refresh::Refresh;
-use super::{ClockOffset, RefreshError, RejectedUpload, keys};
+use super::{RefreshError, RejectedUpload, keys};
 use crate::{UploadOutcome, observe};
 
 /// The service takes so many packages in one call.
@@ -164,8 +164,7 @@ where
             self.keeper.client.upload(&settings.user_id, &settings.device_id, bytes).await;
         let uploaded = uploaded.map_err(RefreshError::Upload)?;
         self.report.status = Some(uploaded.pool_status);
-        let clock_offset = |time| ClockOffset::between(settings.now(), time);
-        self.report.clock_offset = uploaded.service_time.map(clock_offset);
+        self.measure_clock(uploaded.service_time);
         let mut useless = Vec::new();
         for (parcel, result) in parcels.into_iter().zip(uploaded.results) {
             self.note(&parcel.key_package_ref, result.outcome);
