@@ -90,13 +90,8 @@ where
         match reason {
             // Of a package from before, whose upload was not answered.
             RejectionReason::AlreadySpent | RejectionReason::Revoked => false,
-            // Usually another process of the device was faster.
-            RejectionReason::PoolFull => {
-                let one_time = |key_package_ref: &Vec<u8>| {
-                    self.books.get(key_package_ref).is_some_and(|record| !record.last_resort)
-                };
-                !self.report.uploaded.iter().any(one_time)
-            }
+            // Usually another process of the device was faster, and nothing lacks.
+            RejectionReason::PoolFull => self.understocked().next().is_some(),
             _ => true,
         }
     }

@@ -26,7 +26,7 @@ pub struct KeeperStatus {
     /// well.
     pub problems: Vec<KeeperProblem>,
     /// What the service rejected in that refresh, [`RejectionReason::PoolFull`] included, which is no problem
-    /// while other packages are taken.
+    /// where nothing lacks.
     pub rejected: Vec<Rejections>,
     /// How far the device's clock was from the service's when the service last told its time. `None` if it
     /// never did.
