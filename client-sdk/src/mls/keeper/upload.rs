@@ -12,7 +12,6 @@ use tls_codec::Serialize;
 use super::super::BoxError;
 use super::super::store::{PackageState, PoolRecord};
 use super::generate::{Template, Wanted, default_capabilities, generate};
-use super::problem::reason_name;
 use super::refresh::Refresh;
 use super::{RefreshError, RejectedUpload, keys};
 use crate::{UploadOutcome, observe};
@@ -190,7 +189,7 @@ where
             }
             UploadOutcome::Rejected { reason, message } => {
                 tracing::debug!(?reason, message, "the service rejected a KeyPackage");
-                observe::rejected(reason_name(reason).to_lowercase());
+                observe::rejected(reason.as_reason().to_lowercase());
                 let key_package_ref = key_package_ref.to_vec();
                 self.books.change(&key_package_ref, |record, _| record.rejection = Some(reason));
                 self.report.rejected.push(RejectedUpload { key_package_ref, reason, message });
