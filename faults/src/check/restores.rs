@@ -2,7 +2,7 @@
 //!
 //! It has what was acknowledged before the dump was begun. What was acknowledged since, and before it was put back, may be
 //! gone; so may what a package's device vouched for. What stays strict: a package that was handed out, spent or revoked does not
-//! come back, unless its device has vouched for it since.
+//! come back, unless its device has vouched for it since; and one that was spent or revoked before the dump never does.
 
 use super::index::Story;
 use crate::history::{Fault, Micros};
@@ -40,10 +40,7 @@ impl Restores {
 
     /// Whether what was acknowledged at one moment may be forgotten at another.
     pub(super) fn may_forget(&self, acknowledged: Micros, later: Micros) -> bool {
-        let mut restores = self.0.iter();
-        restores.any(|restore| {
-            (restore.dumped..=restore.to).contains(&acknowledged) && restore.from <= later
-        })
+        self.0.iter().any(|restore| restore.may_forget(acknowledged) && restore.from <= later)
     }
 
     /// Whether a package was surely accepted before a moment, and is not forgotten at a later one.
@@ -58,14 +55,31 @@ impl Restores {
         self.0.iter().any(|restore| restore.to >= one && restore.from <= later)
     }
 
-    /// Whether a package may be in circulation at a later moment although something had taken it out at one: the database has
-    /// forgotten it, and its device has vouched for the package since.
+    /// Whether a package that was held at one moment may be in circulation at a later one: it was quarantined, and its device
+    /// has vouched for it since.
     pub(super) fn may_bring_back(&self, story: &Story, one: Micros, later: Micros) -> bool {
-        let mut restores =
-            self.0.iter().filter(|restore| restore.to >= one && restore.from <= later);
-        restores.any(|restore| {
-            let mut named = story.named.iter();
-            named.any(|(invoked, settled)| *settled >= restore.from && *invoked <= later)
-        })
+        self.0.iter().any(|restore| restore.to >= one && restore.is_vouched_for(story, later))
+    }
+
+    /// Whether a package may be in circulation at a later moment although it was spent or revoked: the database has forgotten
+    /// what it acknowledged then, and its device has vouched for the package since.
+    pub(super) fn may_undo(&self, story: &Story, acknowledged: Micros, later: Micros) -> bool {
+        let mut restores = self.0.iter();
+        restores
+            .any(|restore| restore.may_forget(acknowledged) && restore.is_vouched_for(story, later))
+    }
+}
+
+impl Restore {
+    /// Whether what was acknowledged then may not be in the dump, and is gone afterwards.
+    fn may_forget(&self, acknowledged: Micros) -> bool {
+        (self.dumped..=self.to).contains(&acknowledged)
+    }
+
+    /// Whether its device may have vouched for a package since, before that moment.
+    fn is_vouched_for(&self, story: &Story, later: Micros) -> bool {
+        let mut named = story.named.iter();
+        self.from <= later
+            && named.any(|(invoked, settled)| *settled >= self.from && *invoked <= later)
     }
 }
