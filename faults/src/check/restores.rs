@@ -6,7 +6,7 @@
 
 use super::index::Story;
 use crate::history::{Fault, Micros};
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// How much later than the database had it, an answer may have reached a client.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
@@ -19,6 +19,8 @@ struct Restore {
     /// Between these the database was put back.
     from: Micros,
     to: Micros,
+    /// Whether it is not known that the database was put back.
+    failed: bool,
 }
 
 /// The restores of a history.
@@ -29,13 +31,16 @@ impl Restores {
     pub(super) fn of(faults: &[Fault]) -> Self {
         let restore = |fault: &Fault| {
             let from = fault.went_back?;
-            Some(Restore { dumped: fault.from, from, to: fault.to.after(ON_ITS_WAY) })
+            let (dumped, to) = (fault.from, fault.to.after(ON_ITS_WAY));
+            Some(Restore { dumped, from, to, failed: fault.failed })
         };
         Self(faults.iter().filter_map(restore).collect())
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
+    /// How often the database was put back, at least and at most.
+    pub(super) fn count(&self) -> RangeInclusive<usize> {
+        let surely = self.0.iter().filter(|restore| !restore.failed).count();
+        surely..=self.0.len()
     }
 
     /// Whether what was acknowledged at one moment may be forgotten at another.

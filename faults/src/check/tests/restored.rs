@@ -134,8 +134,21 @@ fn a_restore_without_a_fence() {
     assert_eq!(story.broken(), [Broken::NoFence]);
 
     let mut story = dumped(&[1]);
-    story.0.books.fences.push("fell_back".to_owned());
-    assert_eq!(story.broken(), [Broken::FalseAlarm]);
+    story.0.books.fences.push("other_database".to_owned());
+    assert_eq!(story.broken(), [Broken::FalseAlarm], "one too many");
+
+    let mut story = dumped(&[1]);
+    story.0.books.fences = vec!["fell_back".to_owned()];
+    assert_eq!(story.broken(), [Broken::FalseAlarm, Broken::NoFence], "a fence of another cause");
+}
+
+#[test]
+fn a_restore_that_failed_may_have_a_fence() {
+    let mut story = dumped(&[1]);
+    story.0.faults[0].failed = true;
+    assert_eq!(story.broken(), []);
+    story.0.books.fences.clear();
+    assert_eq!(story.broken(), []);
 }
 
 #[test]
