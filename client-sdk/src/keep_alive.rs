@@ -31,9 +31,13 @@ pub struct KeepAlive {
 
 impl Reservation {
     /// Extends the holds of what it has now until the returned guard is dropped: for invites that take
-    /// longer than a hold lasts. Each hold is extended when a third of it is over, by what was asked
-    /// for at first or else by the service's default. After a failure that happens again, sooner and
-    /// sooner.
+    /// longer than a hold lasts. Holds are extended when a third of what is left of them is over, by what
+    /// was asked for at first or else by the service's default. After a failure that happens again,
+    /// sooner and sooner.
+    ///
+    /// Where it is not known when they end, the first extend is made at once: if no
+    /// [`ttl`](crate::ReserveBuilder::ttl) was asked for, after [`ensure`](Self::ensure), and for a
+    /// reservation that may be from before. An [`extend`](Self::extend) that succeeds tells.
     ///
     /// A package that is not held any more (spent, released, lost, expired or revoked) is left out from
     /// then on, and the others stay held; the spend says what became of it. Packages that
@@ -45,8 +49,7 @@ impl Reservation {
     /// Outside a Tokio runtime.
     pub fn keep_alive(&self) -> KeepAlive {
         let mut tasks = JoinSet::new();
-        // Where that is not known, they are extended at once.
-        let end = self.first_end().unwrap_or_else(Instant::now);
+        let end = self.held_until().unwrap_or_else(Instant::now);
         // Apart from each other, so that a part that fails or hangs keeps no other one waiting.
         for holds in self.holds().per_call() {
             tasks.spawn(keep(self.client().clone(), holds, self.ttl(), end));
@@ -75,7 +78,7 @@ async fn keep(client: Client, mut holds: Holds, ttl: Option<Duration>, end: Inst
         }
         let pause = match told {
             Some(told) => {
-                end = told.instant().unwrap_or(asked_at + ttl.unwrap_or(USUAL_HOLD));
+                end = told.instant.unwrap_or(asked_at + ttl.unwrap_or(USUAL_HOLD));
                 lapsed_pause = (left(end) / 3).max(LAPSED_PAUSE);
                 left(end) / 3
             }

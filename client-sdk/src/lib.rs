@@ -175,7 +175,6 @@ mod reserve;
 mod retry;
 #[cfg(feature = "serde")]
 mod saved;
-mod service_clock;
 mod target;
 #[cfg(feature = "test-server")]
 mod test_server;

@@ -85,6 +85,50 @@ async fn a_reservation_that_was_taken_up_again_is_extended_at_once() {
 }
 
 #[tokio::test]
+async fn no_hold_is_extended_before_a_third_of_it_is_over() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let answer = || Ok(reserved(vec![package(name("bob", "phone", &[1; 32]), vec![1])]));
+    let builder = client.reserve(b"group").user("bob").ttl(Duration::from_secs(60));
+    fake.reserve.answer(answer());
+    let mut new = builder.clone().send().await.unwrap();
+    let alive = new.keep_alive();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(asked(&fake).len(), 0);
+    drop(alive);
+
+    fake.extend.always(extended());
+    new.extend(Duration::from_secs(1)).await.unwrap();
+    let alive = new.keep_alive();
+    eventually(|| asked(&fake).len() >= 2).await;
+    drop(alive);
+    new.keep();
+
+    fake.reserve.answer(answer());
+    let old = builder.reservation_id("from before").send().await.unwrap();
+    let before = asked(&fake).len();
+    let _alive = old.keep_alive();
+    eventually(|| asked(&fake).len() > before).await;
+    old.keep();
+}
+
+#[tokio::test]
+async fn what_an_ensure_adds_may_be_held_since_before() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    fake.extend.always(extended());
+    fake.reserve.always(Ok(reserved(vec![package(name("bob", "phone", &[1; 32]), vec![1])])));
+    let builder = client.reserve(b"group").user("bob").ttl(Duration::from_secs(600));
+    let mut reservation = builder.send().await.unwrap();
+    reservation.ensure().await.unwrap();
+
+    let _alive = reservation.keep_alive();
+
+    eventually(|| !asked(&fake).is_empty()).await;
+    reservation.keep();
+}
+
+#[tokio::test]
 async fn what_is_gone_leaves_and_the_others_stay_held() {
     let gone = [
         ErrorReason::KeyPackageAlreadySpent,

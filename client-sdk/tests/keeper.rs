@@ -4,8 +4,11 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
-use keypool_client::mls::{PackageState, PoolStore, RefreshError};
+use keypool_client::mls::{MemoryPoolStore, PackageState, PoolRecord, PoolStore, RefreshError};
 use keypool_client::proto::v1::*;
 use keypool_client::{Client, PoolKeeper};
 use openmls::prelude::{tls_codec::*, *};
@@ -159,6 +162,57 @@ async fn a_reconcile_is_about_what_was_there_when_the_status_was_read() {
     fake.upload.answer(Ok(uploaded(accepted(1))));
     keeper(&client, &bob).refresh().await.unwrap();
     assert_eq!(fake.reconcile.requests()[0].as_of, read.read_time);
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A store into which another process puts records after they were read for the first time.
+#[derive(Debug)]
+struct SharedStore {
+    store: Arc<MemoryPoolStore>,
+    by_others: Mutex<Vec<PoolRecord>>,
+}
+
+impl PoolStore for SharedStore {
+    fn records(&self) -> Result<Vec<PoolRecord>, BoxError> {
+        let records = self.store.records()?;
+        self.store.put(&std::mem::take(&mut *self.by_others.lock().unwrap()))?;
+        Ok(records)
+    }
+
+    fn put(&self, records: &[PoolRecord]) -> Result<(), BoxError> {
+        self.store.put(records)
+    }
+
+    fn forget(&self, key_package_refs: &[Vec<u8>]) -> Result<(), BoxError> {
+        self.store.forget(key_package_refs)
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_uploads_first_is_not_judged_by_an_older_status() {
+    let (fake, client) = Fake::start().await;
+    let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
+    let package = bob.key_package();
+    let key_package_ref = package.hash_ref(bob.provider.crypto()).unwrap().as_slice().to_vec();
+    let created_at = UNIX_EPOCH + Duration::from_secs(package.life_time().not_before());
+    let not_after = UNIX_EPOCH + Duration::from_secs(package.life_time().not_after());
+    let mut by_other =
+        PoolRecord::new(key_package_ref.clone(), 1, false, vec![1], created_at, not_after);
+    by_other.state = PackageState::Uploaded;
+    let store = SharedStore { store: bob.store.clone(), by_others: vec![by_other.clone()].into() };
+    fake.status.answer(Err(unknown()));
+    fake.upload.answer(Ok(uploaded(accepted(33))));
+
+    let keeper = PoolKeeper::builder(client, "bob", "phone", [SUITE]).store(Arc::new(store)).build(
+        &bob.provider,
+        bob.credential.clone(),
+        &bob.signer,
+    );
+    keeper.refresh().await.unwrap();
+
+    let mut records = bob.store.records().unwrap().into_iter();
+    assert_eq!(records.find(|one| one.key_package_ref == key_package_ref), Some(by_other));
 }
 
 #[tokio::test]

@@ -95,6 +95,8 @@ async fn a_wrong_clock_is_measured_and_forgiven() {
     assert!(matches!(offset, ClockOffset::Behind(by) if near(by, 5 * DAY)), "{offset}");
     assert_eq!(status.clock_offset, Some(offset));
     assert_eq!(rejected(&status), []);
+    assert_eq!(behind.refresh().await.unwrap().uploaded.len(), 0);
+    assert!(wrong_clock(&behind.status().unwrap()).is_some(), "as long as it is wrong");
 
     let right = build(builder(&client, Duration::ZERO, Duration::ZERO), &bob);
     right.refresh().await.unwrap();
@@ -125,7 +127,7 @@ async fn a_rejected_last_resort_is_a_problem_by_itself() {
 }
 
 #[tokio::test]
-async fn a_full_pool_is_told_and_a_problem_only_if_nothing_fits() {
+async fn a_full_pool_is_told_and_a_problem_only_if_something_lacks() {
     let server = TestServer::start_with(|config| {
         (config.pool.target, config.pool.cap) = (16, 16);
     })
@@ -141,17 +143,33 @@ async fn a_full_pool_is_told_and_a_problem_only_if_nothing_fits() {
     server.stop().await;
 
     let (fake, client) = Fake::start().await;
-    let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
-    let keeper = build(PoolKeeper::builder(client, "bob", "phone", [SUITE]), &bob);
-    fake.status.always(Ok(known()));
-    fake.reconcile.answer(Ok(ReconcilePoolResponse {
-        pool_status: Some(DevicePoolStatus::default()),
+    let client = client.connect().await.unwrap();
+    let pool = CipherSuitePool {
+        cipher_suite: 1,
+        health: PoolHealth::Healthy.into(),
+        last_resort: Some(LastResortStatus::default()),
         ..Default::default()
-    }));
-    fake.upload.answer(Ok(all_rejected(RejectionReason::PoolFull, 33)));
-    keeper.refresh().await.unwrap();
-    let status = keeper.status().unwrap();
-    assert_eq!(rejected(&status), [(RejectionReason::PoolFull, 33)]);
+    };
+    // Another process may have filled it meanwhile.
+    let filled = DevicePoolStatus { pools: vec![pool], ..Default::default() };
+    for (after, is_healthy) in [(DevicePoolStatus::default(), false), (filled, true)] {
+        let bob = Device::new("bob", "phone");
+        let keeper = build(builder(&client, Duration::ZERO, Duration::ZERO), &bob);
+        fake.status.answer(Ok(known()));
+        fake.reconcile.answer(Ok(ReconcilePoolResponse {
+            pool_status: Some(DevicePoolStatus::default()),
+            ..Default::default()
+        }));
+        let rejections = all_rejected(RejectionReason::PoolFull, 33);
+        let pool_status = Some(after);
+        fake.upload.answer(Ok(UploadKeyPackagesResponse { pool_status, ..rejections }));
+        keeper.refresh().await.unwrap();
+        let status = keeper.status().unwrap();
+        assert_eq!(status.rejected[0].count, 33);
+        assert_eq!(status.is_healthy(), is_healthy, "{status:?}");
+        let told = if is_healthy { vec![] } else { vec![(RejectionReason::PoolFull, 33)] };
+        assert_eq!(rejected(&status), told);
+    }
 }
 
 /// The status of a device that has uploaded before.

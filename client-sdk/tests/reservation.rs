@@ -304,6 +304,34 @@ async fn an_ensure_that_fails_gives_back_only_what_it_added() {
 }
 
 #[tokio::test]
+async fn an_ensure_that_needs_all_fails_as_the_service_would() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    fake.reserve.answer(Ok(held(&names(1))));
+    let builder = client.reserve(b"group").targets(devices(2)).require_all();
+    let mut reservation = builder.send().await.unwrap();
+    let cases = [
+        (ErrorReason::UnknownUser, Code::NotFound),
+        (ErrorReason::UnknownDevice, Code::NotFound),
+        (ErrorReason::RateLimited, Code::ResourceExhausted),
+        (ErrorReason::Contended, Code::Unavailable),
+        (ErrorReason::PoolExhausted, Code::FailedPrecondition),
+        (ErrorReason::NoCompatiblePackage, Code::FailedPrecondition),
+    ];
+    for (reason, code) in cases {
+        let missing = MissingTarget { reason: reason.into(), ..Default::default() };
+        let missing = vec![missing];
+        fake.reserve.answer(Ok(ReserveKeyPackagesResponse { missing, ..held(&names(1)) }));
+
+        let error = reservation.ensure().await.unwrap_err();
+
+        assert_eq!(error.reason(), Some(reason));
+        assert_eq!(error.failure().unwrap().code, code, "{reason:?}");
+    }
+    reservation.keep();
+}
+
+#[tokio::test]
 async fn an_ensure_that_is_given_up_leaves_the_reservation_as_it_was() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();

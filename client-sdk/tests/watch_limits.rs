@@ -132,6 +132,19 @@ async fn a_pool_is_polled_until_there_is_room_for_a_watch() {
 }
 
 #[tokio::test]
+async fn a_service_that_asks_for_no_patience_is_spared_all_the_same() {
+    let (fake, client) = Fake::start().await;
+    let client = client.retry(keypool_client::RetryPolicy::never()).connect().await.unwrap();
+    fake.watch.always(Err(too_many(Duration::ZERO)));
+    fake.status.always(Ok(GetPoolStatusResponse { devices: vec![spent(1)], ..Default::default() }));
+
+    let mut watch = client.watch_pool("bob", "phone");
+
+    assert_eq!(next(&mut watch).await, spent(1));
+    assert_eq!(fake.watch.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_connection_that_allows_no_watch_at_all_has_the_pool_polled() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();

@@ -33,6 +33,22 @@ impl v1::ErrorReason {
     }
 }
 
+impl v1::RejectionReason {
+    /// The name without its prefix: `POOL_FULL`, for example.
+    #[must_use]
+    pub fn as_reason(self) -> &'static str {
+        self.as_str_name().trim_start_matches("REJECTION_REASON_")
+    }
+}
+
+impl v1::UnusableReason {
+    /// The name without its prefix: `WRONG_IDENTITY`, for example.
+    #[must_use]
+    pub fn as_reason(self) -> &'static str {
+        self.as_str_name().trim_start_matches("UNUSABLE_REASON_")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +59,12 @@ mod tests {
         assert_eq!(reason.as_reason(), "POOL_EXHAUSTED");
         assert_eq!(v1::ErrorReason::from_reason("POOL_EXHAUSTED"), Some(reason));
         assert_eq!(v1::ErrorReason::from_reason("NOT_ONE_OF_OURS"), None);
+    }
+
+    #[test]
+    fn reasons_have_no_prefix() {
+        assert_eq!(v1::RejectionReason::PoolFull.as_reason(), "POOL_FULL");
+        assert_eq!(v1::UnusableReason::WrongIdentity.as_reason(), "WRONG_IDENTITY");
     }
 
     #[test]

@@ -210,6 +210,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_that_is_too_short_by_less_than_a_reading_of_the_clock_is_no_violation() {
+        let answer = spoilt(|one| {
+            let early = Timestamp { seconds: 1009, nanos: 600_000_000 };
+            one.packages[0].hold_expire_time = Some(early);
+        });
+        assert_eq!(violations(&answer), Vec::<String>::new());
+    }
+
+    #[test]
     fn nothing_is_ever_missing() {
         let missing =
             MissingTarget { reason: ErrorReason::PoolExhausted.into(), ..MissingTarget::default() };

@@ -12,7 +12,6 @@ use super::MAX_PACKAGES_PER_CALL;
 use super::outcomes::Outcomes;
 use crate::package::to_time;
 use crate::reserve::to_proto;
-use crate::service_clock::ServiceClock;
 use crate::{Client, Error, ReservedPackage, Result};
 
 /// Packages that a reservation holds. It may live longer than the reservation.
@@ -35,22 +34,18 @@ pub(crate) struct Extended {
 pub(crate) struct HoldEnd {
     /// By the service's clock.
     pub(super) time: SystemTime,
-    /// By this process's clock, if the service told its time.
-    pub(super) clock: Option<ServiceClock>,
+    /// By this process's clock, or a little before: by as much as the answer took. `None` if the service
+    /// did not tell its time. The machine's own clock, which may be wrong, plays no part in it.
+    pub(crate) instant: Option<Instant>,
 }
 
 impl HoldEnd {
     fn of(answer: ExtendReservationResponse, asked_at: Instant) -> Result<Self> {
         let time = to_time(answer.expire_time)?;
-        Ok(Self {
-            time: time.ok_or_else(|| Error::protocol("a hold without an end"))?,
-            clock: ServiceClock::of(answer.service_time, asked_at)?,
-        })
-    }
-
-    /// By this process's clock, if the service told its time.
-    pub(crate) fn instant(self) -> Option<Instant> {
-        Some(self.clock?.instant(self.time))
+        let time = time.ok_or_else(|| Error::protocol("a hold without an end"))?;
+        let left = |told| time.duration_since(told).unwrap_or_default();
+        let left = to_time(answer.service_time)?.map(left);
+        Ok(Self { time, instant: left.and_then(|left| asked_at.checked_add(left)) })
     }
 }
 

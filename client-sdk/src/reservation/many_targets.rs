@@ -1,7 +1,8 @@
 //! Reserving for more targets than the service takes in one call.
 
 use keypool_proto::v1::{
-    self, KeyPackageName, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse, UnusableReason,
+    self, ErrorReason, KeyPackageName, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse,
+    UnusableReason,
 };
 use tonic::Code;
 
@@ -67,11 +68,21 @@ pub(super) async fn reserve(
 
 /// As the service says it where all targets are required.
 fn nothing_reserved(first: &Missing, missing: &[Missing]) -> Error {
-    let mut failure = Failure::new(Code::FailedPrecondition, first.message.clone());
+    let mut failure = Failure::new(code(first.reason), first.message.clone());
     failure.reason = Some(first.reason);
     failure.missing = missing.to_vec();
     failure.retry_after = missing.iter().filter_map(|one| one.retry_after).max();
     for_reason(first.reason)(Box::new(failure))
+}
+
+/// The code by which the service says that there is nothing for this reason.
+fn code(reason: ErrorReason) -> Code {
+    match reason {
+        ErrorReason::UnknownUser | ErrorReason::UnknownDevice => Code::NotFound,
+        ErrorReason::RateLimited => Code::ResourceExhausted,
+        ErrorReason::Contended => Code::Unavailable,
+        _ => Code::FailedPrecondition,
+    }
 }
 
 async fn reserve_chunks(

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use self::many_targets::{Reserved, reserve};
 use self::outcomes::Outcomes;
-use crate::service_clock::ServiceClock;
 use crate::{Client, Missing, ReservedPackage, Result};
 
 pub(crate) use holds::{Extended, Holds};
@@ -36,8 +35,8 @@ pub struct Reservation {
     request: ReserveKeyPackagesRequest,
     packages: Vec<ReservedPackage>,
     missing: Vec<Missing>,
-    /// By which the holds end. `None` before they are extended, or if the service did not tell its time.
-    service_clock: Option<ServiceClock>,
+    /// No hold ends sooner than then, by this process's clock. `None` if that is not known.
+    held_until: Option<Instant>,
     release_on_drop: bool,
     may_have_spent: bool,
 }
@@ -48,17 +47,23 @@ impl Reservation {
         request: ReserveKeyPackagesRequest,
         before: Before<'_>,
     ) -> Result<Self> {
+        let asked_at = Instant::now();
         let Reserved { packages, missing } = reserve(&client, &request, before).await?;
         let may_have_spent = is_any_spent(&packages);
-        Ok(Self {
+        let mut reservation = Self {
             client,
             request,
             packages,
             missing,
-            service_clock: None,
+            held_until: None,
             release_on_drop: true,
             may_have_spent,
-        })
+        };
+        if let Before::Nothing = before {
+            // No hold is older than the call.
+            reservation.held_until = reservation.ttl().and_then(|ttl| asked_at.checked_add(ttl));
+        }
+        Ok(reservation)
     }
 
     /// A reservation of which only the names of its packages are known, to spend or release them.
@@ -69,7 +74,7 @@ impl Reservation {
             request,
             packages: Vec::new(),
             missing: Vec::new(),
-            service_clock: None,
+            held_until: None,
             release_on_drop: false,
             may_have_spent: false,
         }
@@ -89,11 +94,10 @@ impl Reservation {
         self.request.ttl.and_then(|ttl| ttl.try_into().ok())
     }
 
-    /// When the first of its holds ends, by this process's clock. `None` if that can't be told.
-    pub(crate) fn first_end(&self) -> Option<Instant> {
-        let clock = self.service_clock?;
-        let ends = self.packages.iter().filter_map(|package| package.hold_expires);
-        ends.map(|end| clock.instant(end)).min()
+    /// When the first of its holds ends, or a little before, by this process's clock. `None` if that is
+    /// not known.
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        self.held_until
     }
 
     /// Whether any package of the reservation is spent, or may be.
@@ -125,7 +129,7 @@ impl Reservation {
             request,
             packages,
             missing,
-            service_clock: None,
+            held_until: None,
             release_on_drop: true,
             may_have_spent: true,
         }
@@ -169,6 +173,8 @@ impl Reservation {
         let reserved = reserve(&self.client, &self.request, before).await?;
         self.packages = reserved.packages;
         self.missing = reserved.missing;
+        // Some may be held since an earlier ensure.
+        self.held_until = None;
         self.may_have_spent |= is_any_spent(&self.packages);
         Ok(())
     }
@@ -182,6 +188,7 @@ impl Reservation {
     pub async fn extend(&mut self, ttl: Duration) -> Result<Option<SystemTime>> {
         let mut outcomes = Outcomes::default();
         let mut first_end = None;
+        let mut instants = Vec::new();
         for mut part in self.holds().per_call() {
             let names = part.names().to_vec();
             let Extended { end, failure } = part.extend(&self.client, Some(ttl)).await;
@@ -189,14 +196,17 @@ impl Reservation {
                 None => outcomes.succeeded(&names),
                 Some(error) => outcomes.failed(error),
             }
+            instants.push(end.and_then(|end| end.instant));
             let Some(end) = end else { continue };
-            self.service_clock = end.clock.or(self.service_clock);
             for package in self.packages.iter_mut().filter(|p| part.names().contains(&p.name)) {
                 package.hold_expires = Some(end.time);
             }
             first_end = Some(first_end.map_or(end.time, |first: SystemTime| first.min(end.time)));
         }
+        // No hold was shortened: what was known before stays true after a failure.
         outcomes.into_result()?;
+        // None, that is unknown, is the least.
+        self.held_until = instants.into_iter().min().flatten();
         Ok(first_end)
     }
 }

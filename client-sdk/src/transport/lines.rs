@@ -29,7 +29,7 @@ pub(super) struct Lines {
 struct Shared {
     line: Line,
     watches: AtomicUsize,
-    /// How many it takes: fewer once the service has refused one.
+    /// How many it takes: fewer once the service has refused one, until the last of them is gone.
     most: AtomicUsize,
 }
 
@@ -139,8 +139,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if self.kind != SeatKind::Call {
-            self.shared.watches.fetch_sub(1, Ordering::Relaxed);
+        if self.kind != SeatKind::Call && self.shared.watches.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Nothing is left of what it was refused beside.
+            self.shared.most.store(WATCHES, Ordering::Relaxed);
         }
     }
 }
@@ -183,6 +184,16 @@ mod tests {
         assert!(!elsewhere.is_crowded(), "it is alone there");
         watches.pop();
         assert!(same(&lines.for_watch(), &watches[0]));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_crowded_takes_watches_again_once_all_are_gone() {
+        let lines = Lines::to(nobody(), Dial::default());
+        let (call, watch) = (lines.for_call(), lines.for_watch());
+        assert!(!watch.is_crowded(), "it is alone");
+        assert!(!same(&lines.for_watch(), &call));
+        drop(watch);
+        assert!(same(&lines.for_watch(), &call));
     }
 
     #[tokio::test]

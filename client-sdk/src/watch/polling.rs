@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::device::some_status;
 use crate::{Client, Error, Result};
 
-/// When to try to watch again if the service does not say, and at the latest.
+/// When to try to watch again if the service does not say, at the soonest and at the latest.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
+const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(60 * 60);
 
 /// Asks for a pool's status at once, then twice in the time after which the service lets a watch be
@@ -24,7 +25,7 @@ pub(super) struct Polling {
 
 impl Polling {
     pub(super) fn start(request: WatchPoolRequest, retry_after: Option<Duration>) -> Self {
-        let patience = retry_after.unwrap_or(WATCH_AGAIN).min(LATEST);
+        let patience = retry_after.unwrap_or(WATCH_AGAIN).clamp(SOONEST, LATEST);
         let now = Instant::now();
         Self { request, every: patience / 2, next: now, watch_again: now + patience }
     }

@@ -75,7 +75,7 @@ fn in_circulation(index: &Index<'_>, asked: &Asked<'_>, handed: &Handed, verdict
         // A last-resort package is not quarantined.
         let is_forgotten = match handed.last_resort {
             true => index.restores.may_forget(*revoked, replied),
-            false => index.restores.may_bring_back(story, *revoked, replied),
+            false => index.restores.may_undo(story, *revoked, replied),
         };
         invoked > *revoked && !is_forgotten
     };

@@ -16,14 +16,19 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     pools(index, &places, verdict);
 }
 
-/// There is a fence for each time that the database went back, and no other.
+/// Why a fence is raised when the database was put back: a restore makes it anew.
+const RESTORED: &str = "other_database";
+
+/// There is a fence for each time that the database was put back, and no other.
 fn fences(index: &Index<'_>, verdict: &mut Verdict) {
-    let (fences, restores) = (&index.history.books.fences, index.restores.count());
-    for cause in fences.iter().skip(restores) {
+    let (least, most) = index.restores.count().into_inner();
+    let fences = index.history.books.fences.iter();
+    let (restored, others): (Vec<_>, Vec<_>) = fences.partition(|cause| *cause == RESTORED);
+    for cause in others.into_iter().chain(restored.iter().copied().skip(most)) {
         verdict.note(Broken::FalseAlarm, cause.clone());
     }
-    for _ in fences.len()..restores {
-        verdict.note(Broken::NoFence, format!("{} of {restores} times", fences.len()));
+    for _ in restored.len()..least {
+        verdict.note(Broken::NoFence, format!("{} of {least} times", restored.len()));
     }
 }
 

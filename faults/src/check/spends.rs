@@ -25,9 +25,9 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
 fn spent_once(index: &Index<'_>, package: Package, story: &Story, verdict: &mut Verdict) {
     let done = || story.spendings.iter().filter(|spending| spending.done == Some(true));
     let spenders: BTreeSet<_> = done().map(|spending| spending.reservation).collect();
-    let first = done().map(|spending| spending.invoked).min().unwrap_or_default();
+    let first = done().map(|spending| spending.replied).min().unwrap_or_default();
     let last = done().map(|spending| spending.replied).max().unwrap_or_default();
-    if spenders.len() > 1 && !index.restores.may_bring_back(story, first, last) {
+    if spenders.len() > 1 && !index.restores.may_undo(story, first, last) {
         let spenders: Vec<String> = spenders.iter().map(ToString::to_string).collect();
         verdict.note(Broken::SpentTwice, format!("{package} by {}", spenders.join(" and ")));
     }
@@ -38,7 +38,7 @@ fn stays_spent(index: &Index<'_>, package: Package, story: &Story, verdict: &mut
     let Some(spent) = story.spent() else { return };
     for hold in story.holds.iter().filter(|hold| hold.reservation != spent.reservation) {
         if hold.invoked > spent.replied
-            && !index.restores.may_bring_back(story, spent.invoked, hold.replied)
+            && !index.restores.may_undo(story, spent.replied, hold.replied)
         {
             let what = format!(
                 "{package}, spent by {} until {}, to {} at {}",

@@ -157,4 +157,7 @@ pub(crate) struct Fault {
     /// When the database was put back to what it was when the fault began, if it was.
     #[serde(default)]
     pub(crate) went_back: Option<Micros>,
+    /// Whether it could not be injected or healed: it may have gone only so far.
+    #[serde(default)]
+    pub(crate) failed: bool,
 }

@@ -51,12 +51,12 @@ pub(crate) async fn run(
         let to = Micros::now();
         let fault = match &suffered {
             Ok(Suffered { what, went_back }) => {
-                Fault { kind, what: what.clone(), from, to, went_back: *went_back }
+                Fault { kind, what: what.clone(), from, to, went_back: *went_back, failed: false }
             }
             // It may have gone so far.
             Err(error) => {
                 let went_back = (kind == Kind::Restored).then_some(from);
-                Fault { kind, what: error.to_string(), from, to, went_back }
+                Fault { kind, what: error.to_string(), from, to, went_back, failed: true }
             }
         };
         let seconds = fault.to.since(fault.from).as_secs_f64();

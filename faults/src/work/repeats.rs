@@ -4,10 +4,10 @@ use super::{
     board::{Board, Pool},
     inviter::HOLDS,
     names,
-    voice::Voice,
+    voice::{Deed, Voice},
     worker::Worker,
 };
-use crate::history::{Action, Outcome, Reserve, Target};
+use crate::history::{Outcome, Reserve, Target};
 use keypool_client::{Reservation, proto::v1::KeyPackageName};
 use rand::Rng;
 use std::time::Duration;
@@ -75,25 +75,25 @@ impl Worker {
             return false;
         }
         let ttl = Duration::from_millis(self.random.random_range(HOLDS));
-        let actions: &[Action] = match self.random.random_range(0..4) {
-            0 => &[Action::Extend(ttl), Action::Spend],
-            1 => &[Action::Extend(ttl), Action::Release],
-            2 => &[Action::Release],
-            _ => &[Action::Spend],
+        let deeds: &[Deed] = match self.random.random_range(0..4) {
+            0 => &[Deed::Extend(ttl), Deed::Spend],
+            1 => &[Deed::Extend(ttl), Deed::Release],
+            2 => &[Deed::Release],
+            _ => &[Deed::Spend],
         };
-        for action in actions {
-            if *action == Action::Spend {
+        for deed in deeds {
+            if *deed == Deed::Spend {
                 self.habits.use_up(names.iter().filter_map(|name| Some(names::package(name)?.1)));
             }
             let saved = reservation.save();
             several(repeats, &self.each, |voice| {
                 let reservation = voice.client.resume(saved.clone());
-                let (reserve, names, action) = (reserve.clone(), names.clone(), *action);
-                async move { (voice.hold(&reserve, action, reservation, &names).await, ()) }
+                let (reserve, names, deed) = (reserve.clone(), names.clone(), *deed);
+                async move { (voice.hold(&reserve, deed, reservation, &names).await, ()) }
             })
             .await;
         }
-        actions.contains(&Action::Spend)
+        deeds.contains(&Deed::Spend)
     }
 
     /// The pool of its own whose turn it is.

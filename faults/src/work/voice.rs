@@ -3,7 +3,7 @@
 use super::{classify::failed, device::missing, names};
 use crate::history::{Action, Answer, Call, Caller, Log, Outcome, Reserve};
 use keypool_client::{Client, Reservation, Target as ClientTarget, proto::v1::KeyPackageName};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Who calls, by which client of the SDK, and where the calls are written down.
 #[derive(Debug, Clone)]
@@ -14,6 +14,27 @@ pub(super) struct Voice {
     pub(super) client: Client,
     /// Where its calls are written down.
     pub(super) log: Arc<Log>,
+}
+
+/// What is done word for word to all packages of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Use them up.
+    Spend,
+    /// Give them back.
+    Release,
+    /// Hold them for so long from now.
+    Extend(Duration),
+}
+
+impl From<Deed> for Action {
+    fn from(deed: Deed) -> Self {
+        match deed {
+            Deed::Spend => Self::Spend,
+            Deed::Release => Self::Release,
+            Deed::Extend(ttl) => Self::Extend(ttl),
+        }
+    }
 }
 
 impl Voice {
@@ -70,26 +91,24 @@ impl Voice {
     pub(super) async fn hold(
         &self,
         reserve: &Reserve,
-        action: Action,
+        deed: Deed,
         mut reservation: Reservation,
         names: &[KeyPackageName],
     ) -> Outcome {
-        let call = Call::Hold(names::hold(reserve, action, names));
+        let call = Call::Hold(names::hold(reserve, deed.into(), names));
         let doing = async {
-            match action {
-                Action::Spend => {
+            match deed {
+                Deed::Spend => {
                     let spent = reservation.spend_packages(names).await;
                     reservation.keep();
                     names::held(spent, names)
                 }
-                Action::Extend(ttl) => {
+                Deed::Extend(ttl) => {
                     let extended = reservation.extend(ttl).await;
                     reservation.keep();
                     names::extended(extended, names)
                 }
-                Action::Release | Action::SetAside => {
-                    names::held(reservation.release().await, names)
-                }
+                Deed::Release => names::held(reservation.release().await, names),
             }
         };
         self.call(call, doing).await.0

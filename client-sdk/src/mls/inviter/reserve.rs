@@ -49,7 +49,6 @@ impl<V: CredentialVerifier> Inviter<V> {
             let (packages, rejected) = self.verify(&reservation, crypto, &targets, &needs);
             if !rejected.is_empty() {
                 give_back(&mut reservation, &rejected).await;
-                alive = reservation.keep_alive();
             }
             let is_replaceable = rejected.iter().any(|rejected| rejected.fault.is_worth_another());
             unusable.extend(rejected);

@@ -63,7 +63,7 @@ impl fmt::Display for KeeperProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected(Rejections { reason, count, message }) => {
-                write!(f, "{count} packages rejected: {}: {message}", reason_name(*reason))
+                write!(f, "{count} packages rejected: {}: {message}", reason.as_reason())
             }
             Self::WrongClock(offset) => write!(f, "the device's clock is {offset}"),
             Self::Understocked { cipher_suite, available, last_resort } => {
@@ -75,9 +75,8 @@ impl fmt::Display for KeeperProblem {
                 )
             }
             Self::Unusable { reason, count } => {
-                let name = reason.as_str_name();
-                let name = name.strip_prefix("UNUSABLE_REASON_").unwrap_or(name);
-                write!(f, "inviters gave {count} packages back as unusable: {name}")
+                let reason = reason.as_reason();
+                write!(f, "inviters gave {count} packages back as unusable: {reason}")
             }
             Self::OtherInstall { .. } => f.write_str("another install uses this device id"),
         }
@@ -130,10 +129,4 @@ impl fmt::Display for ClockOffset {
             Self::Behind(span) => write!(f, "{} s behind the service's", span.as_secs()),
         }
     }
-}
-
-/// As in `POOL_FULL`.
-pub(super) fn reason_name(reason: RejectionReason) -> &'static str {
-    let name = reason.as_str_name();
-    name.strip_prefix("REJECTION_REASON_").unwrap_or(name)
 }

@@ -32,12 +32,13 @@ where
     /// Compares the pool with the records as they are after its status was read: what another process has uploaded since then is
     /// left alone, and what it had uploaded before is in the records.
     pub(super) async fn reconcile(&mut self) -> Result<(), RefreshError> {
+        if self.report.status.is_none() {
+            // That says nothing of what another process has recorded since: only older records are judged.
+            return self.nothing_known(&self.listed());
+        }
         let provider = &**self.provider;
         self.books.catch_up(|key_package_ref| has_key(provider, key_package_ref))?;
         let listed = self.listed();
-        if self.report.status.is_none() {
-            return self.nothing_known(&listed);
-        }
         let settings = &self.keeper.settings;
         let (user_id, device_id) = (&settings.user_id, &settings.device_id);
         match self.keeper.client.reconcile(user_id, device_id, listed.clone(), self.read_at).await {

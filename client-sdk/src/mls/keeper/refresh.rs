@@ -17,7 +17,8 @@ use super::credential::Identity;
 use super::generate::Wanted;
 use super::other_install::Ownership;
 use super::plan::{self, LastResort};
-use super::{Inner, RefreshError, Refreshed, keys};
+use super::{ClockOffset, Inner, RefreshError, Refreshed, keys};
+use crate::package::to_time;
 use crate::{Error, Revoke};
 
 /// The service takes so many refs in one call.
@@ -152,7 +153,16 @@ where
             Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => (None, None),
             Err(error) => return Err(RefreshError::Status(error)),
         };
+        self.measure_clock(to_time(self.read_at).map_err(RefreshError::Status)?);
         Ok(())
+    }
+
+    /// Notes how far the device's clock is off, if the service has told its time.
+    pub(super) fn measure_clock(&mut self, service_time: Option<SystemTime>) {
+        if let Some(time) = service_time {
+            let offset = ClockOffset::between(self.keeper.settings.now(), time);
+            self.report.clock_offset = Some(offset);
+        }
     }
 
     async fn top_up(&mut self) -> Result<(), RefreshError> {

@@ -27,8 +27,7 @@ pub struct Refreshed {
     pub deleted: Vec<Vec<u8>>,
     /// The pool after the refresh. `None` if it is unknown and there was nothing to upload.
     pub status: Option<DevicePoolStatus>,
-    /// How far the device's clock is from the service's. `None` if nothing was uploaded, or if the service
-    /// did not tell its time.
+    /// How far the device's clock is from the service's. `None` if the service did not tell its time.
     pub clock_offset: Option<ClockOffset>,
     /// What keeps the pool from being as it should be all the same. Empty if all is well.
     pub problems: Vec<KeeperProblem>,
@@ -91,13 +90,8 @@ where
         match reason {
             // Of a package from before, whose upload was not answered.
             RejectionReason::AlreadySpent | RejectionReason::Revoked => false,
-            // Usually another process of the device was faster.
-            RejectionReason::PoolFull => {
-                let one_time = |key_package_ref: &Vec<u8>| {
-                    self.books.get(key_package_ref).is_some_and(|record| !record.last_resort)
-                };
-                !self.report.uploaded.iter().any(one_time)
-            }
+            // Usually another process of the device was faster, and nothing lacks.
+            RejectionReason::PoolFull => self.understocked().next().is_some(),
             _ => true,
         }
     }

@@ -26,9 +26,10 @@ pub struct KeeperStatus {
     /// well.
     pub problems: Vec<KeeperProblem>,
     /// What the service rejected in that refresh, [`RejectionReason::PoolFull`] included, which is no problem
-    /// while other packages are taken.
+    /// where nothing lacks.
     pub rejected: Vec<Rejections>,
-    /// How far the device's clock was from the service's at the last upload. `None` if that is not known.
+    /// How far the device's clock was from the service's when the service last told its time. `None` if it
+    /// never did.
     pub clock_offset: Option<ClockOffset>,
     /// The pool as the service last described it. `None` if it never did, or if it did not know the
     /// device.

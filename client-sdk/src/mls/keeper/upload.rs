@@ -12,9 +12,8 @@ use tls_codec::Serialize;
 use super::super::BoxError;
 use super::super::store::{PackageState, PoolRecord};
 use super::generate::{Template, Wanted, default_capabilities, generate};
-use super::problem::reason_name;
 use super::refresh::Refresh;
-use super::{ClockOffset, RefreshError, RejectedUpload, keys};
+use super::{RefreshError, RejectedUpload, keys};
 use crate::{UploadOutcome, observe};
 
 /// The service takes so many packages in one call.
@@ -164,8 +163,7 @@ where
             self.keeper.client.upload(&settings.user_id, &settings.device_id, bytes).await;
         let uploaded = uploaded.map_err(RefreshError::Upload)?;
         self.report.status = Some(uploaded.pool_status);
-        let clock_offset = |time| ClockOffset::between(settings.now(), time);
-        self.report.clock_offset = uploaded.service_time.map(clock_offset);
+        self.measure_clock(uploaded.service_time);
         let mut useless = Vec::new();
         for (parcel, result) in parcels.into_iter().zip(uploaded.results) {
             self.note(&parcel.key_package_ref, result.outcome);
@@ -191,7 +189,7 @@ where
             }
             UploadOutcome::Rejected { reason, message } => {
                 tracing::debug!(?reason, message, "the service rejected a KeyPackage");
-                observe::rejected(reason_name(reason).to_lowercase());
+                observe::rejected(reason.as_reason().to_lowercase());
                 let key_package_ref = key_package_ref.to_vec();
                 self.books.change(&key_package_ref, |record, _| record.rejection = Some(reason));
                 self.report.rejected.push(RejectedUpload { key_package_ref, reason, message });

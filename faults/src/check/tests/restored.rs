@@ -67,6 +67,26 @@ fn a_spent_package_comes_back_only_if_its_device_says_so() {
 }
 
 #[test]
+fn what_was_spent_or_revoked_before_the_dump_does_not_come_back_whatever_its_device_says() {
+    let mut story = dumped(&[1]);
+    story.reserved(50, 1, 1);
+    story.spent(100, 1, 1);
+    reconciled(&mut story, 7000, &[1]);
+    story.reserved(8000, 2, 1);
+    assert_eq!(story.broken(), [Broken::SpentCameBack]);
+    story.spent(8100, 2, 1);
+    assert_eq!(story.broken(), [Broken::SpentTwice, Broken::SpentCameBack]);
+
+    for (at, broken) in [(100, &[Broken::RevokedCameBack][..]), (2000, &[])] {
+        let mut story = dumped(&[1]);
+        story.call(at, Call::Revoke(DEVICE, None), Outcome::Ok(Answer::Nothing));
+        reconciled(&mut story, 7000, &[1]);
+        story.reserved(8000, 1, 1);
+        assert_eq!(story.broken(), broken, "{at}");
+    }
+}
+
+#[test]
 fn a_held_package_comes_back_only_if_its_device_says_so() {
     for is_vouched_for in [false, true] {
         let mut story = dumped(&[1]);
@@ -114,8 +134,21 @@ fn a_restore_without_a_fence() {
     assert_eq!(story.broken(), [Broken::NoFence]);
 
     let mut story = dumped(&[1]);
-    story.0.books.fences.push("fell_back".to_owned());
-    assert_eq!(story.broken(), [Broken::FalseAlarm]);
+    story.0.books.fences.push("other_database".to_owned());
+    assert_eq!(story.broken(), [Broken::FalseAlarm], "one too many");
+
+    let mut story = dumped(&[1]);
+    story.0.books.fences = vec!["fell_back".to_owned()];
+    assert_eq!(story.broken(), [Broken::FalseAlarm, Broken::NoFence], "a fence of another cause");
+}
+
+#[test]
+fn a_restore_that_failed_may_have_a_fence() {
+    let mut story = dumped(&[1]);
+    story.0.faults[0].failed = true;
+    assert_eq!(story.broken(), []);
+    story.0.books.fences.clear();
+    assert_eq!(story.broken(), []);
 }
 
 #[test]

@@ -203,7 +203,8 @@ impl Story {
     /// A fault.
     pub(super) fn fault(&mut self, kind: Kind, from: i64, to: i64) {
         let (from, to) = (time(from), time(to));
-        self.0.faults.push(Fault { kind, what: "told".to_owned(), from, to, went_back: None });
+        let what = "told".to_owned();
+        self.0.faults.push(Fault { kind, what, from, to, went_back: None, failed: false });
     }
 
     /// The database was put back to what it was when this fault began.
