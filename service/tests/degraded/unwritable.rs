@@ -124,6 +124,23 @@ async fn a_role_that_loses_rights() {
         admin.batch_execute(&format!("GRANT {right} TO {role}")).await.unwrap();
         rig.becomes(true).await;
     }
+    // A role that does not own its tables sees what policies let through.
+    admin.batch_execute("ALTER TABLE key_package FORCE ROW LEVEL SECURITY").await.unwrap();
+    for (change, back) in [
+        (
+            "DROP POLICY read ON key_package",
+            "CREATE POLICY read ON key_package FOR SELECT USING (true)",
+        ),
+        (
+            "CREATE POLICY hide ON key_package AS RESTRICTIVE USING (false)",
+            "DROP POLICY hide ON key_package",
+        ),
+    ] {
+        admin.batch_execute(change).await.unwrap();
+        not_ready(&rig, "lacks rights").await;
+        admin.batch_execute(back).await.unwrap();
+        rig.becomes(true).await;
+    }
     serves_again(&rig).await;
 }
 
