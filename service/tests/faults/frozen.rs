@@ -69,7 +69,7 @@ async fn nothing_is_done_for_callers_that_gave_up(how: GivesUp) {
     caller.clone().get_pool_status(asked.clone()).await.unwrap(); // it is connected
     let mut witness = frozen.client().await;
 
-    frozen.signal(Signal::STOP);
+    frozen.freeze().await;
     let mut calls: JoinSet<Result<(), Status>> = JoinSet::new();
     let mut client = caller.clone();
     let revoke = revoke_request("bob", "revoked", Selector::All(AllKeyPackages {}));

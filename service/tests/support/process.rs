@@ -60,6 +60,21 @@ impl Keypool {
         Client::connect(self.endpoint.clone()).await.unwrap()
     }
 
+    /// Stops all of its threads until it gets a SIGCONT.
+    pub async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        // Each thread goes on until it notices.
+        let tasks = format!("/proc/{}/task", self.child.id().expect("keypool runs"));
+        eventually("all threads have stopped", async || {
+            fs::read_dir(&tasks).unwrap().all(|task| {
+                let stat = fs::read_to_string(task.unwrap().path().join("stat"));
+                // The state comes after the name, which is in parentheses.
+                stat.is_ok_and(|stat| stat.rsplit_once(") ").unwrap().1.starts_with('T'))
+            })
+        })
+        .await;
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().expect("keypool runs");
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
