@@ -4,6 +4,7 @@
 
 mod contended;
 mod crowded;
+mod explained;
 mod faults;
 mod gathered;
 mod given_back;

@@ -33,11 +33,26 @@ pub async fn hang_commits(database: &TestDatabase, hang: bool) {
     for statement in [&set, "SELECT pg_reload_conf()"] {
         admin.batch_execute(statement).await.unwrap();
     }
-    eventually("the setting is in force", async || {
-        let shown = admin.query_one("SHOW synchronous_standby_names", &[]).await.unwrap();
-        shown.get::<_, &str>(0) == standbys
+    // The checkpointer makes it so, some time after sessions show it.
+    eventually("commits hang, or don't", async || commit_hangs(database, &admin).await == hang)
+        .await;
+}
+
+/// Whether a commit hangs. One that does is ended.
+async fn commit_hangs(database: &TestDatabase, admin: &Client) -> bool {
+    let session = connect(&database.config()).await;
+    let pid: i32 = session.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let write = "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, '', '')";
+    let commit = tokio::spawn(async move { drop(session.batch_execute(write).await) });
+    let waits = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE pid = $1 AND wait_event = 'SyncRep'";
+    let mut hangs = false;
+    eventually("a commit hangs, or ends", async || {
+        hangs = admin.query_opt(waits, &[&pid]).await.unwrap().is_some();
+        hangs || commit.is_finished()
     })
     .await;
+    hangs
 }
 
 /// Every statement that changes one-time packages takes until this ends: it waits, but not for a lock.

@@ -73,7 +73,7 @@ impl<'a> Round<'a> {
         }
         open.sort_unstable();
         // First why there is nothing, and then what the reservations have: a call that was executing elsewhere has either left
-        // a package that looks as if it were free, or what it took is seen now.
+        // a package that looks as if it were free, or what it took is seen now, or it has given that back between the two.
         let missing = self.explain(session, &open).await?;
         let open = self.look_up(session, open).await?;
         // What a reservation has already is no matter of limits.
@@ -222,26 +222,14 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Says for each want what there is of its device, which is looked at once.
+    /// Says for each want what there is of its device.
     async fn explain(
         &self,
         session: &mut Session,
         wants: &[usize],
     ) -> Result<HashMap<usize, Missing>, StoreError> {
-        let device = |want: usize| &self.wants[want].want.device;
-        let mut firsts = wants.to_vec();
-        firsts.dedup_by(|next, one| device(*next) == device(*one));
-        let found = session.explain_missing(&self.filter, &self.refs(&firsts)).await?;
-        let mut found = firsts.into_iter().zip(found).peekable();
-        let mut explained = HashMap::with_capacity(wants.len());
-        let mut missing = Missing::default();
-        for &want in wants {
-            if let Some((_, next)) = found.next_if(|(first, _)| *first == want) {
-                missing = next;
-            }
-            explained.insert(want, missing);
-        }
-        Ok(explained)
+        let found = session.explain_missing(&self.filter, &self.refs(wants)).await?;
+        Ok(wants.iter().copied().zip(found).collect())
     }
 
     /// Hands out last-resort packages, and returns the wants of devices that have none.

@@ -212,7 +212,8 @@ impl Session {
             .collect()
     }
 
-    /// Says what there is of devices for which nothing was reserved, in their order.
+    /// Says for each want what there is of its device, of which nothing was reserved. The wants of one device must follow each
+    /// other.
     ///
     /// # Errors
     /// If the database fails.
@@ -221,24 +222,26 @@ impl Session {
         filter: &ReserveFilter,
         wants: &[&Want],
     ) -> Result<Vec<Missing>, StoreError> {
+        let devices = Devices::of(wants);
         let rows = self
             .rows(
                 EXPLAIN_MISSING,
                 &[
-                    /* item */ &numbers(wants.len()),
-                    /* bucket */ &buckets(wants),
-                    /* user_id */ &text(wants, |want| want.device.user.as_str()),
-                    /* device_id */ &text(wants, |want| want.device.device.as_str()),
+                    /* item */ &numbers(devices.bucket.len()),
+                    /* bucket */ &devices.bucket,
+                    /* user_id */ &devices.user,
+                    /* device_id */ &devices.device,
                     /* now */ &filter.now,
                     /* min_not_after */ &filter.min_not_after,
                     /* cipher_suites */ &filter.suites(),
+                    /* reservation_ids */ &devices.reservations,
                 ],
             )
             .await?;
-        let mut found = vec![Missing::default(); wants.len()];
+        let mut found = vec![Missing::default(); devices.bucket.len()];
         for row in &rows {
             found[index(row, "item")?] = missing(row)?;
         }
-        Ok(found)
+        Ok(devices.of_want.iter().map(|(device, _)| found[*device as usize - 1]).collect())
     }
 }
