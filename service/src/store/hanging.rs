@@ -16,12 +16,11 @@ impl WaitingCommits {
     /// Notes which commits wait now, and returns whether one of them hangs.
     pub(super) fn note(&mut self, waiting: Vec<String>, now: Instant) -> bool {
         let before = std::mem::take(&mut self.0);
-        let since = |name: &String| before.get(name).copied().unwrap_or(now);
-        self.0 = waiting
-            .into_iter()
-            .map(|name| (since(&name), name))
-            .map(|(at, name)| (name, at))
-            .collect();
+        let since = |name: String| {
+            let since = before.get(&name).copied().unwrap_or(now);
+            (name, since)
+        };
+        self.0 = waiting.into_iter().map(since).collect();
         self.0.values().any(|since| now.duration_since(*since) >= COMMIT_LIMIT)
     }
 }

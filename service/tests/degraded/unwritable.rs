@@ -132,6 +132,10 @@ async fn a_role_that_loses_rights() {
             "CREATE POLICY read ON key_package FOR SELECT USING (true)",
         ),
         (
+            "ALTER POLICY read ON key_package USING (false)",
+            "ALTER POLICY read ON key_package USING (true)",
+        ),
+        (
             "CREATE POLICY hide ON key_package AS RESTRICTIVE USING (false)",
             "DROP POLICY hide ON key_package",
         ),
@@ -144,21 +148,26 @@ async fn a_role_that_loses_rights() {
     serves_again(&rig).await;
 }
 
+/// Lets commits hang under traffic until the service says so, and go on.
+async fn hangs_for_a_while(rig: &Rig) {
+    let database = rig.server.database();
+    hang_commits(database, true).await;
+    let client = rig.client.clone();
+    let traffic = tokio::spawn(async move { call_each(&client, "traffic").await });
+    not_ready(rig, "commits hang").await;
+    hang_commits(database, false).await;
+    rig.becomes(true).await;
+    let _answers = traffic.await.unwrap();
+    serves_again(rig).await;
+}
+
 #[tokio::test]
 async fn commits_that_hang() {
     let cluster = TestCluster::durable().await;
     let database = TestDatabase::create_in(&cluster).await;
     let url = database.url();
     let rig = Rig::start_as(database, &url, |_| {}).await;
-    let database = rig.server.database();
-    hang_commits(database, true).await;
-    let client = rig.client.clone();
-    let traffic = tokio::spawn(async move { call_each(&client, "traffic").await });
-    not_ready(&rig, "commits hang").await;
-    hang_commits(database, false).await;
-    rig.becomes(true).await;
-    let _answers = traffic.await.unwrap();
-    serves_again(&rig).await;
+    hangs_for_a_while(&rig).await;
 }
 
 #[tokio::test]
@@ -205,13 +214,5 @@ async fn commits_that_hang_where_it_is_not_shown() {
     admin.query(terminate, &[&role]).await.unwrap();
     serves_again(&rig).await;
     rig.becomes(true).await;
-    let database = rig.server.database();
-    hang_commits(database, true).await;
-    let client = rig.client.clone();
-    let traffic = tokio::spawn(async move { call_each(&client, "traffic").await });
-    not_ready(&rig, "commits hang").await;
-    hang_commits(database, false).await;
-    rig.becomes(true).await;
-    let _answers = traffic.await.unwrap();
-    serves_again(&rig).await;
+    hangs_for_a_while(&rig).await;
 }

@@ -6,11 +6,16 @@ WHERE NOT CASE
     ELSE has_column_privilege(n.table_name, n.column_name, n.privilege)
 END
 UNION ALL
--- Row security without a policy that lets all rows through hides them.
+-- Row security hides rows, unless a policy for the role lets all be read and added, and there is one for each other command.
 SELECT 'rows, by row security, for ' || n.privilege || ' ON ' || n.table_name
 FROM (SELECT DISTINCT table_name, privilege FROM unnest($1::text[], $3::text[]) AS n (table_name, privilege)) n
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE p.polpermissive) AS permissive, count(*) FILTER (WHERE NOT p.polpermissive) AS restrictive
+    SELECT count(*) FILTER (WHERE NOT p.polpermissive) AS restrictive,
+           count(*) FILTER (WHERE p.polpermissive AND CASE n.privilege
+               WHEN 'SELECT' THEN pg_get_expr(p.polqual, p.polrelid) = 'true'
+               WHEN 'INSERT' THEN COALESCE(pg_get_expr(p.polwithcheck, p.polrelid), pg_get_expr(p.polqual, p.polrelid)) = 'true'
+               ELSE true
+           END) AS permissive
     FROM pg_policy p
     WHERE p.polrelid = n.table_name::regclass
       AND p.polcmd IN ('*', CASE n.privilege WHEN 'SELECT' THEN 'r' WHEN 'INSERT' THEN 'a' WHEN 'UPDATE' THEN 'w' ELSE 'd' END)
