@@ -12,8 +12,9 @@ use super::{
     },
 };
 use keypool_proto::v1::{ErrorReason, KeyPackageName, ReserveKeyPackagesRequest};
-use keypool_service::testing::{
-    database::TestDatabase, packages::PackageMaker, server::TestServer,
+use keypool_service::{
+    config::DatabaseUrl,
+    testing::{database::TestDatabase, packages::PackageMaker, server::TestServer},
 };
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::{Code, Status};
@@ -188,10 +189,21 @@ async fn a_device_whose_packages_stay_locked_is_missing_for_that_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_repeated_on_all_replicas_at_once_never_deadlock() {
     let database = TestDatabase::create().await;
+    let admin = connect(&database.config()).await;
     // Otherwise a statement gives up waiting for a lock before anybody looks for a deadlock.
     let soon = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 5', current_database()); END $$";
-    connect(&database.config()).await.batch_execute(soon).await.unwrap();
-    let server = TestServer::start_with_database(database, |_| {}).await;
+    admin.batch_execute(soon).await.unwrap();
+    let role = database.create_owner("secret").await;
+    let url = database.url_as(&role, "secret");
+    let server = TestServer::start_with_database(database, |config| {
+        config.database_url = Some(DatabaseUrl::new(url));
+    })
+    .await;
+    // Rows are locked one after the other, and slowly, so that statements which run at the same time get in each other's way.
+    let slowly = "CREATE FUNCTION slowly() RETURNS boolean LANGUAGE plpgsql AS
+                  $$ BEGIN PERFORM pg_sleep(0.001); RETURN true; END $$;
+                  ALTER TABLE one_time ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+                  CREATE POLICY slowly ON one_time USING (slowly())";
     let replicas = [server.replica().await, server.replica().await];
     let mut clients = vec![client(&server).await];
     for replica in &replicas {
@@ -201,6 +213,7 @@ async fn calls_repeated_on_all_replicas_at_once_never_deadlock() {
     for number in 0..DEVICES {
         fill(&mut clients[0], "bob", &format!("device-{number}"), 40).await;
     }
+    admin.batch_execute(slowly).await.unwrap();
     let mut calls = JoinSet::new();
     for caller in 0..20 {
         let clients = clients.clone();
