@@ -120,7 +120,7 @@ pub async fn migrate(
             {
                 tracing::warn!(
                     error = causes(&error),
-                    "triggers that notice restores stay disabled"
+                    "triggers that notice restores stay disabled: run `keypool migrate` as the role that owns the tables"
                 );
             }
             guarded => guarded?,

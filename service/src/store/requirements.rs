@@ -105,7 +105,8 @@ impl Fault {
             }
             Self::CommitsHang => "bring the standby back, or change synchronous_standby_names",
             Self::LacksRights => {
-                "set runtime_role, and run `keypool migrate` as the role that owns the tables"
+                "set runtime_role, and run `keypool migrate` as the role that owns the tables; where row security hides \
+                 rows, give the role a policy with USING (true), or disable it"
             }
             Self::Unguarded => "run `keypool migrate` as the role that owns the tables",
             Self::RefusesWrites => {

@@ -136,6 +136,19 @@ async fn a_role_that_loses_rights() {
             "ALTER POLICY read ON key_package USING (true)",
         ),
         (
+            "ALTER TABLE one_time FORCE ROW LEVEL SECURITY, ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY all_rows ON one_time USING (true);
+             CREATE POLICY hide ON one_time AS RESTRICTIVE FOR DELETE USING (false)",
+            "DROP POLICY hide ON one_time",
+        ),
+        (
+            "DROP POLICY all_rows ON one_time; CREATE POLICY read ON one_time FOR SELECT USING (true);
+             CREATE POLICY add ON one_time FOR INSERT WITH CHECK (true);
+             CREATE POLICY change ON one_time FOR UPDATE USING (false);
+             CREATE POLICY remove ON one_time FOR DELETE USING (true)",
+            "ALTER POLICY change ON one_time USING (true)",
+        ),
+        (
             "CREATE POLICY hide ON key_package AS RESTRICTIVE USING (false)",
             "DROP POLICY hide ON key_package",
         ),

@@ -161,7 +161,7 @@ async fn rights(
         findings.failed(
             "rights",
             format!("role {} lacks {}", examined.role, missing.join(", ")),
-            "set runtime_role, and run `keypool migrate` as the role that owns the tables",
+            Fault::LacksRights.advice(),
         );
     } else if examined.may_rewrite {
         findings.warning(
