@@ -140,8 +140,13 @@ async fn new_certificates_are_used_without_a_restart() {
         rig.files.write("me.key", &pair.key);
     };
     replace(&Authority::new("clients"));
-    rig.admin().await.execute(end, &[]).await.unwrap();
-    ready(503).await;
+    // Again and again: one that was being made with the certificate of before is not seen by the first.
+    let admin = rig.admin().await;
+    eventually("/readyz says 503", async || {
+        admin.execute(end, &[]).await.unwrap();
+        http::get(server.admin_address(), "/readyz").await.status == 503
+    })
+    .await;
     replace(&rig.clients);
     ready(200).await;
     server.stop().await.unwrap();
