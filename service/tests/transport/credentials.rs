@@ -132,22 +132,29 @@ async fn new_certificates_are_used_without_a_restart() {
     };
     ready(200).await;
 
-    let end =
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_addr IS NOT NULL";
+    let admin = rig.admin().await;
+    let serials = "SELECT client_serial::text FROM pg_stat_ssl WHERE client_serial IS NOT NULL";
+    let first: String = admin.query(serials, &[]).await.unwrap()[0].get(0);
     let replace = |from: &Authority| {
         let pair = from.issue_to_user(&user);
         rig.files.write("me.crt", &pair.certificate);
         rig.files.write("me.key", &pair.key);
     };
+    // Again and again: a connection that is being made with the first certificate may be there only after the first time.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_ssl WHERE client_serial::text = $1";
     replace(&Authority::new("clients"));
-    // Again and again: one that was being made with the certificate of before is not seen by the first.
-    let admin = rig.admin().await;
     eventually("/readyz says 503", async || {
-        admin.execute(end, &[]).await.unwrap();
+        admin.execute(end, &[&first]).await.unwrap();
         http::get(server.admin_address(), "/readyz").await.status == 503
     })
     .await;
     replace(&rig.clients);
     ready(200).await;
+    eventually("only the new certificate is shown", async || {
+        admin.execute(end, &[&first]).await.unwrap();
+        let shown = admin.query(serials, &[]).await.unwrap();
+        !shown.is_empty() && shown.iter().all(|row| row.get::<_, &str>(0) != first)
+    })
+    .await;
     server.stop().await.unwrap();
 }
