@@ -56,6 +56,10 @@ impl Config {
                 "limits.message_bytes: must be 65536 to 67108864",
             ),
             (
+                limits.memory_bytes >= 24 * limits.message_bytes.max(1024 * 1024),
+                "limits.memory_bytes: must be at least 25165824, and 24 times limits.message_bytes, so that one caller can send the largest message",
+            ),
+            (
                 self.telemetry.otlp_endpoint.as_ref().is_none_or(|endpoint| {
                     endpoint.starts_with("http://") || endpoint.starts_with("https://")
                 }),

@@ -21,6 +21,9 @@ pub struct LimitsConfig {
     pub header_bytes: u32,
     /// The most bytes of a request's message.
     pub message_bytes: usize,
+    /// The most bytes of all requests and answers in memory, each request counted three times. One user or service may have an
+    /// eighth, a back end half, and all callers that have not proven who they are an eighth together.
+    pub memory_bytes: usize,
     /// How long a call may take until its answer, or its first of several, begins; less if its caller wants it sooner.
     pub call_timeout: SignedDuration,
     /// How long a new connection may take to shake hands by TLS and to send its first bytes.
@@ -28,7 +31,9 @@ pub struct LimitsConfig {
     /// How long a connection may stay without a byte in either direction. On HTTP/2 the service pings, so that only
     /// peers that are gone are silent.
     pub idle_timeout: SignedDuration,
-    /// How long a connection may not take what there is to send.
+    /// How long a connection stays on which nobody has proven who calls and nothing is called, health checks included.
+    pub stranger_timeout: SignedDuration,
+    /// How long a connection may not take what there is to send, and how long one answer may wait to be sent.
     pub write_timeout: SignedDuration,
     /// After how long a connection is asked to end when its calls have, so that clients spread over replicas anew. Its
     /// watches end within 5 seconds from then. Without it, never.
@@ -60,11 +65,13 @@ impl Default for LimitsConfig {
             connections: 10_000,
             streams_per_connection: 256,
             header_bytes: 16 * 1024,
-            // 100 packages of the largest size, and what is around them.
-            message_bytes: 8 * 1024 * 1024,
+            // 100 packages that are large, and what is around them.
+            message_bytes: 4 * 1024 * 1024,
+            memory_bytes: 128 * 1024 * 1024,
             call_timeout: SignedDuration::from_secs(60),
             handshake_timeout: SignedDuration::from_secs(10),
             idle_timeout: SignedDuration::from_mins(5),
+            stranger_timeout: SignedDuration::from_secs(10),
             write_timeout: SignedDuration::from_secs(30),
             connection_age: None,
             calls_per_principal: 64,

@@ -1,9 +1,13 @@
 //! Says of every call who makes it, before anything else is done for it.
 
-use super::error::{RETRY_CALLS, issuer_unavailable, rate_limited, unauthenticated};
+use super::{
+    error::{RETRY_CALLS, issuer_unavailable, rate_limited, unauthenticated},
+    long_streams,
+    memory::CallMemory,
+};
 use crate::{
     auth::{AuthenticationError, Authenticator, CertificateNames, Method, Principal},
-    limits::{InFlight, Limit, Limited},
+    limits::{InFlight, InFlightPermit, Limit, Limited},
     security::{self, Event},
     transport::Peer,
 };
@@ -88,11 +92,9 @@ where
                 Ok(principal) => principal,
                 Err(status) => return Ok(status.into_http()),
             };
-            let Ok(_permit) = rules.in_flight.begin(&principal) else {
-                Limit::Calls.hit();
-                return Ok(
-                    rate_limited(Limited { limit: Limit::Calls, wait: RETRY_CALLS }).into_http()
-                );
+            let _permit = match rules.admit(&head, &principal) {
+                Ok(permit) => permit,
+                Err(status) => return Ok(status.into_http()),
             };
             head.extensions.insert(principal);
             inner.call(Request::from_parts(head, body)).await
@@ -101,6 +103,24 @@ where
 }
 
 impl AuthenticateLayer {
+    /// Lets a call in. A stream that goes on is under way until it begins to answer; any other call until its answer was sent.
+    fn admit(&self, head: &Parts, principal: &Principal) -> Result<Option<InFlightPermit>, Status> {
+        if let Some(peer) = head.extensions.get::<Peer>() {
+            peer.standing.prove(principal);
+        }
+        let permit = self.in_flight.begin(principal).map_err(|_too_many| {
+            Limit::Calls.hit();
+            rate_limited(Limited { limit: Limit::Calls, wait: RETRY_CALLS })
+        })?;
+        let Some(memory) = head.extensions.get::<CallMemory>() else { return Ok(Some(permit)) };
+        memory.belongs_to(principal)?;
+        if long_streams::METHODS.contains(&head.uri.path()) {
+            return Ok(Some(permit));
+        }
+        memory.keep(permit);
+        Ok(None)
+    }
+
     async fn principal(&self, head: &Parts) -> Result<Principal, Status> {
         let authenticator = match &self.callers {
             Callers::Known(authenticator) => authenticator,

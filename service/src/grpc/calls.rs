@@ -1,7 +1,7 @@
 //! What happens around every call: it gets a span with a request id, in which the call notes whom it is about; it ends at
 //! its deadline; and it is counted and timed by method and status code. It goes on with its caller's trace.
 
-use super::{deadline, error::code_of, malformed};
+use super::{deadline, error::code_of, malformed, memory::CallMemory};
 use crate::{
     auth::Method,
     telemetry::{catalogue, continue_trace, sampled},
@@ -18,6 +18,9 @@ use std::{
 use tonic::{Code, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
+
+/// The longest time of a call that is not one of the API's, as of a health check.
+const OTHERS: Duration = Duration::from_secs(10);
 
 /// Adds [`Calls`] to a service.
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +82,11 @@ where
         );
         continue_trace(&span, request.headers());
         let under_way = UnderWay::begin();
+        let memory = request.extensions().get::<CallMemory>().cloned();
         let started = Instant::now();
-        let waiting = deadline::begin(deadline::timeout(request.headers(), self.longest));
+        // Who need not prove anything has little time.
+        let longest = method.map_or(self.longest.min(OTHERS), |_| self.longest);
+        let waiting = deadline::begin(deadline::timeout(request.headers(), longest));
         let response = self.inner.call(request);
         let call = async move {
             let _under_way = under_way;
@@ -89,7 +95,11 @@ where
             if let Some(trace) = trace {
                 span.record("trace_id", field::display(trace));
             }
-            let response = malformed::translate(deadline::within(waiting, response).await?);
+            let response = deadline::within(waiting, response).await?;
+            let response = match memory.as_ref().and_then(CallMemory::refusal) {
+                Some(refusal) => refusal.clone().into_http(),
+                None => malformed::translate(response),
+            };
             let code = code_of(&response);
             observe(method, code, started);
             if trace.is_some() {

@@ -26,7 +26,7 @@ use tonic::{Status, body::Body, codegen::Bytes};
 use tower::{Layer, Service};
 
 /// The methods that answer by such a stream.
-const METHODS: [&str; 4] = [
+pub(super) const METHODS: [&str; 4] = [
     "/keypool.v1.KeyPackageService/WatchPool",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

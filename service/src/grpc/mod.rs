@@ -12,6 +12,7 @@ mod error;
 mod key_package_service;
 mod long_streams;
 mod malformed;
+mod memory;
 mod overload;
 mod pools;
 #[cfg(feature = "testing")]
@@ -22,5 +23,6 @@ pub use authenticate::{Authenticate, AuthenticateLayer};
 pub use calls::{CallLayer, Calls};
 pub use key_package_service::KeyPackageService;
 pub use long_streams::{LongStreamLayer, LongStreamLimits};
+pub use memory::{BoundedMemory, MemoryLayer};
 pub use overload::{Overload, OverloadLayer};
 pub use pools::{Pools, Statuses};

@@ -4,10 +4,12 @@
 //! live holds is the one limit that all replicas count together, in the database.
 
 mod buckets;
+mod budget;
 mod in_flight;
 mod rate;
 
 pub use buckets::{Buckets, CallTokens, Tokens};
+pub use budget::{Budget, Charge, Exceeded, Payer};
 pub use in_flight::{InFlight, InFlightPermit, TooMany};
 pub use rate::Rate;
 
@@ -71,6 +73,8 @@ pub enum Limit {
     Upload,
     /// The calls of a principal at the same time.
     Calls,
+    /// The memory of a principal's calls.
+    Memory,
     /// The watches at the same time.
     Watches(WatchLimit),
 }
@@ -114,6 +118,7 @@ impl Limit {
             Self::Holds => "holds",
             Self::Upload => "upload",
             Self::Calls => "calls",
+            Self::Memory => "memory",
             Self::Watches(WatchLimit::Replica) => "replica_watches",
             Self::Watches(WatchLimit::Principal) => "watches",
             Self::Watches(WatchLimit::Connection) => "connection_watches",

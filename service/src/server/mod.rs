@@ -20,9 +20,9 @@ use crate::{
     freeze,
     grpc::{
         AuditService, AuthenticateLayer, CallLayer, KeyPackageService, LongStreamLayer,
-        OverloadLayer,
+        MemoryLayer, OverloadLayer,
     },
-    limits::InFlight,
+    limits::{Budget, InFlight},
     pool::KeyPackagePool,
     store::Store,
     supervise::Supervisor,
@@ -128,6 +128,7 @@ impl Server {
         let drain = CancellationToken::new();
         let limits = &config.limits;
         let routes = http_server(limits)
+            .layer(MemoryLayer::new(Budget::new(limits.memory_bytes), limits.message_bytes))
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(OverloadLayer::new(pool.clone()))
             .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
@@ -327,6 +328,9 @@ fn once_open(
     }
 }
 
+/// How much a connection may send before it is read: less than the default of the library, since there are many.
+const WINDOW: u32 = 256 * 1024;
+
 /// What speaks HTTP with callers, within the limits.
 fn http_server(limits: &LimitsConfig) -> tonic::transport::Server {
     // Often enough that a peer which answers is never idle.
@@ -340,6 +344,8 @@ fn http_server(limits: &LimitsConfig) -> tonic::transport::Server {
         .http2_keepalive_interval(Some(ping_interval))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .max_concurrent_streams(limits.streams_per_connection)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .http2_max_header_list_size(limits.header_bytes)
         .http2_max_pending_accept_reset_streams(Some(resets));
     // Without tonic's grace, with which it would not ask the peer but only end the connection: see transport/long_streams.rs.

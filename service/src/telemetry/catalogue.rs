@@ -109,7 +109,7 @@ catalogue! {
     Gauge<0> CONNECTIONS = "keypool_connections" []:
         "Connections of callers that are open.";
     Counter<1> ACCEPTED_CONNECTIONS = "keypool_connections_total" ["result"]:
-        "Connections of callers, by how their beginning ended.";
+        "Connections of callers, by how their beginning ended; evicted counts those that were ended to make room.";
     Counter<1> TLS_RELOADS = "keypool_tls_reloads_total" ["result"]:
         "Changed certificate files that were read: result is ok or failed.";
     Gauge<0> TLS_FILES_UNREAD = "keypool_tls_files_unread" []:

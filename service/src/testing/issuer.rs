@@ -60,6 +60,16 @@ impl TestIssuer {
         }
     }
 
+    /// The same as a part of a configuration file.
+    #[must_use]
+    pub fn toml(&self) -> String {
+        let file = self.jwks_file();
+        let file = file.display();
+        format!(
+            "[auth.tokens]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks = \"{file}\""
+        )
+    }
+
     /// A token of a user with roles, bound to one device or to none. It is valid for an hour of the machine's clock.
     #[must_use]
     pub fn user(&self, user: &str, device: Option<&str>, roles: &[&str]) -> String {

@@ -1,17 +1,19 @@
 //! From a listener to connections that are ready to serve.
 
 use super::{
-    connection::{Connection, Place, Socket},
+    connection::{Connection, Socket},
     long_streams::LongStreams,
     patience::{Limits, Patience},
     peer::{ClientCertificate, Peer},
+    registry::Registry,
+    unsent::Unsent,
 };
 use crate::{config::LimitsConfig, supervise::Supervisor};
 use rustls::ServerConfig;
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
@@ -41,7 +43,7 @@ pub(crate) fn accept(
         limits: limits.into(),
         watches: limits.watches_per_connection(),
         age: limits.connection_age.map(|age| age.unsigned_abs()),
-        places: Arc::new(Semaphore::new(limits.connections)),
+        registry: Registry::new(limits.connections),
         ready,
     };
     tasks.spawn("accept loop", acceptor.run());
@@ -54,7 +56,7 @@ struct Acceptor {
     limits: Limits,
     watches: usize,
     age: Option<Duration>,
-    places: Arc<Semaphore>,
+    registry: Registry,
     ready: mpsc::Sender<Result<Connection, Infallible>>,
 }
 
@@ -83,24 +85,25 @@ impl Acceptor {
     }
 
     fn admit(&self, stream: TcpStream, address: SocketAddr, handshakes: &mut JoinSet<()>) {
-        let Ok(permit) = self.places.clone().try_acquire_owned() else {
+        let Some(place) = self.registry.admit(address.ip()) else {
             count("over_limit");
             return;
         };
-        let place = Place::new(permit);
         let (limits, watches, age) = (self.limits, self.watches, self.age);
         let ready = self.ready.clone();
         let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone()));
         handshakes.spawn(async move {
             let began = Instant::now();
             stream.set_nodelay(true).ok();
+            let ended = place.standing().ended();
             let established = match tls {
                 None => Ok((Socket::Plain(stream), None)),
                 Some(tls) => {
-                    let handshake = Box::pin(tls.accept(stream));
-                    match timeout_at(began + limits.handshake, handshake).await {
-                        Ok(Ok(stream)) => established(stream),
-                        Ok(Err(error)) => Err(error),
+                    let handshake = ended.run_until_cancelled(tls.accept(stream));
+                    match timeout_at(began + limits.handshake, Box::pin(handshake)).await {
+                        Ok(Some(Ok(stream))) => established(stream),
+                        Ok(Some(Err(error))) => Err(error),
+                        Ok(None) => Err(io::ErrorKind::TimedOut.into()),
                         Err(elapsed) => Err(elapsed.into()),
                     }
                 }
@@ -110,8 +113,9 @@ impl Acceptor {
                     count("accepted");
                     let old_at = age.map(|age| Instant::now() + age);
                     let long_streams = LongStreams::new(watches, old_at);
-                    let peer = Peer { address, certificate, long_streams };
-                    let patience = Patience::new(limits, began);
+                    let (standing, unsent) = (place.standing().clone(), Unsent::default());
+                    let patience = Patience::new(limits, began, standing.clone(), unsent.clone());
+                    let peer = Peer { address, certificate, long_streams, standing, unsent };
                     let connection = Connection::new(socket, patience, peer, place);
                     // Nobody takes it when the service stops.
                     ready.send(Ok(connection)).await.ok();

@@ -1,5 +1,4 @@
-use super::{patience::Patience, peer::Peer};
-use crate::telemetry::catalogue;
+use super::{patience::Patience, peer::Peer, registry::Place};
 use std::{
     fmt, io,
     pin::Pin,
@@ -8,7 +7,6 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -25,24 +23,6 @@ pub struct Connection {
 pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// One of the connections that there may be.
-pub(super) struct Place {
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Place {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
-        catalogue::CONNECTIONS.with([]).increment(1.0);
-        Self { _permit: permit }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        catalogue::CONNECTIONS.with([]).decrement(1.0);
-    }
 }
 
 impl Connection {

@@ -7,13 +7,18 @@ mod connection;
 mod long_streams;
 mod patience;
 mod peer;
+mod registry;
 mod reload;
 mod tls;
+mod unsent;
 
 pub use connection::Connection;
 pub use long_streams::{LongStream, LongStreams};
 pub use peer::{ClientCertificate, Peer};
+pub use registry::Standing;
+pub use unsent::Unsent;
 
 pub(crate) use accept::accept;
+pub(crate) use registry::OpenCall;
 pub(crate) use reload::Reloader;
 pub(crate) use tls::certificate_expiry;

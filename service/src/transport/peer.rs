@@ -1,4 +1,4 @@
-use super::LongStreams;
+use super::{LongStreams, Standing, Unsent};
 use rustls::pki_types::CertificateDer;
 use std::{net::SocketAddr, sync::Arc};
 use x509_parser::{error::X509Error, extensions::GeneralName, parse_x509_certificate};
@@ -12,6 +12,10 @@ pub struct Peer {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The streams of the connection that go on until somebody ends them.
     pub long_streams: LongStreams,
+    /// Whether somebody has proven who calls.
+    pub(crate) standing: Standing,
+    /// What it was given to send.
+    pub(crate) unsent: Unsent,
 }
 
 /// The names in a client certificate that was verified up to a root in `tls.client_ca`.

@@ -60,11 +60,15 @@ impl Keypool {
         Client::connect(self.endpoint.clone()).await.unwrap()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("keypool runs")
+    }
+
     /// Stops all of its threads until it gets a SIGCONT.
     pub async fn freeze(&self) {
         self.signal(Signal::STOP);
         // Each thread goes on until it notices.
-        let tasks = format!("/proc/{}/task", self.child.id().expect("keypool runs"));
+        let tasks = format!("/proc/{}/task", self.pid());
         eventually("all threads have stopped", async || {
             fs::read_dir(&tasks).unwrap().all(|task| {
                 let stat = fs::read_to_string(task.unwrap().path().join("stat"));
@@ -76,7 +80,7 @@ impl Keypool {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("keypool runs");
+        let pid = self.pid();
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
     }
 

@@ -94,25 +94,56 @@ async fn idle_connections_are_dropped_and_pings_keep_those_that_answer() {
 async fn there_are_no_more_connections_than_allowed() {
     let few = |config: &mut Config| config.limits.connections = 2;
     let server = TestServer::start_with(few).await;
-    let mut connections = [connect(&server).await, connect(&server).await];
-    for connection in &mut connections {
-        request(connection).await;
+    // Those that call nothing of the API make room, the oldest first.
+    let mut strangers = [connect(&server).await, connect(&server).await];
+    for stranger in &mut strangers {
+        request(stranger).await;
     }
+    let mut next = connect(&server).await;
+    request(&mut next).await;
+    closed(&mut strangers[0]).await;
+    request(&mut strangers[1]).await;
+
+    // Those of callers stay.
+    let mut callers = Vec::new();
+    for _ in 0..2 {
+        let mut caller = client(&server).await;
+        fill(&mut caller, "bob", "phone", 1).await;
+        callers.push(caller);
+    }
+    closed(&mut next).await;
     closed(&mut connect(&server).await).await;
-    for connection in &mut connections {
-        request(connection).await;
+    for caller in &mut callers {
+        fill(caller, "bob", "phone", 1).await;
     }
     let metrics = http::get(server.server().admin_address(), "/metrics").await;
-    assert!(metrics.text().contains("keypool_connections_total{result=\"over_limit\"}"));
+    for result in ["evicted", "over_limit"] {
+        let count = format!("keypool_connections_total{{result=\"{result}\"}}");
+        assert!(metrics.text().contains(&count), "{result}");
+    }
     assert!(metrics.text().contains("keypool_connections "));
 
-    drop(connections);
+    drop(callers);
     eventually("there is room again", async || {
         let mut stream = connect(&server).await;
         let begun = stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.is_ok();
         begun && matches!(stream.read(&mut [0; 12]).await, Ok(1..))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_calls_nothing_is_dropped_and_one_that_calls_is_not() {
+    let hasty = |config: &mut Config| config.limits.stranger_timeout = SignedDuration::from_secs(2);
+    let server = TestServer::start_with(hasty).await;
+    let mut caller = client(&server).await;
+    fill(&mut caller, "bob", "phone", 1).await;
+    for _ in 0..2 {
+        let mut stranger = connect(&server).await;
+        request(&mut stranger).await;
+        closed(&mut stranger).await;
+    }
+    fill(&mut caller, "bob", "phone", 1).await;
 }
 
 #[tokio::test]
