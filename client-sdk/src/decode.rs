@@ -51,6 +51,7 @@ pub(crate) fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
         ErrorReason::ReservationIdReused => Error::ReservationIdReused,
         ErrorReason::NotTheHolder => Error::NotTheHolder,
         ErrorReason::RateLimited | ErrorReason::TooManyWatches => Error::RateLimited,
+        ErrorReason::TooManyDevices => Error::TooManyDevices,
         ErrorReason::Overloaded => Error::Overloaded,
         ErrorReason::Contended => Error::Contended,
         ErrorReason::DatabaseUnavailable
@@ -193,7 +194,7 @@ mod tests {
             message: "none left".into(),
             ..Default::default()
         };
-        let details = v1::ReserveErrorDetails { missing: vec![missing] };
+        let details = v1::ReserveErrorDetails { missing: vec![missing], omitted_count: 0 };
         let details = detail("keypool.v1.ReserveErrorDetails", &details);
         let status = status_with(Code::FailedPrecondition, vec![reason("POOL_EXHAUSTED"), details]);
 

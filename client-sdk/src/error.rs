@@ -34,6 +34,9 @@ pub enum Error {
     /// This device of the user never uploaded a package.
     #[error("{0}")]
     UnknownDevice(Box<Failure>),
+    /// The device has never uploaded, and its user has as many devices as it may: nothing was stored.
+    #[error("{0}")]
+    TooManyDevices(Box<Failure>),
 
     /// Another reservation spent the package: a Welcome made from it must not be sent.
     #[error("{0}")]
@@ -177,6 +180,7 @@ impl Error {
             | Self::NoCompatiblePackage(failure)
             | Self::UnknownUser(failure)
             | Self::UnknownDevice(failure)
+            | Self::TooManyDevices(failure)
             | Self::KeyPackageAlreadySpent(failure)
             | Self::KeyPackageExpired(failure)
             | Self::KeyPackageRevoked(failure)
@@ -207,6 +211,7 @@ impl Error {
             Self::NoCompatiblePackage(_) => "no_compatible_package",
             Self::UnknownUser(_) => "unknown_user",
             Self::UnknownDevice(_) => "unknown_device",
+            Self::TooManyDevices(_) => "too_many_devices",
             Self::KeyPackageAlreadySpent(_) => "key_package_already_spent",
             Self::KeyPackageExpired(_) => "key_package_expired",
             Self::KeyPackageRevoked(_) => "key_package_revoked",

@@ -132,8 +132,10 @@ async fn more_targets_than_a_call_takes_are_one_reservation() {
     };
     let names = names(150);
     let missing = MissingTarget { user_id: "carol".into(), ..Default::default() };
-    let missing =
-        detail("keypool.v1.ReserveErrorDetails", &ReserveErrorDetails { missing: vec![missing] });
+    let missing = detail(
+        "keypool.v1.ReserveErrorDetails",
+        &ReserveErrorDetails { missing: vec![missing], omitted_count: 0 },
+    );
     let nothing = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, vec![missing]);
     let (first, second) = (held(&names[..100]), held(&names[100..]));
     fake.reserve.answer(Ok(first)).answer(Ok(second)).answer(Err(nothing));

@@ -72,6 +72,7 @@ impl Config {
             (self.database_connections > 0, "database_connections: must be at least 1"),
             (pool.low_watermark <= pool.target, "pool.low_watermark: must be at most pool.target"),
             (pool.target <= pool.cap, "pool.target: must be at most pool.cap"),
+            ((1..=10_000).contains(&pool.max_devices), "pool.max_devices: must be 1 to 10000"),
             (
                 rates.iter().all(Rate::is_valid),
                 "limits.rates: burst must be 1 to 1000000, every 1 microsecond to 24 hours or, for no limit, 0s",

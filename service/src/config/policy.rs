@@ -18,6 +18,7 @@ impl Config {
             target: self.pool.target,
             low_watermark: self.pool.low_watermark,
             cap: self.pool.cap,
+            max_devices: self.pool.max_devices,
             default_hold: self.pool.default_hold,
             min_hold: self.pool.min_hold,
             max_hold: self.pool.max_hold,

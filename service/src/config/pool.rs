@@ -12,6 +12,9 @@ pub struct PoolConfig {
     pub low_watermark: u32,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many devices a user may have, of those that have uploaded within `validation.max_lifetime`. Uploads at the same moment
+    /// may exceed it by a few.
+    pub max_devices: u32,
     /// How long a hold lasts if the request doesn't say.
     pub default_hold: SignedDuration,
     /// The shortest hold that a request may ask for.
@@ -35,6 +38,7 @@ impl Default for PoolConfig {
             target: policy.target,
             low_watermark: policy.low_watermark,
             cap: policy.cap,
+            max_devices: policy.max_devices,
             default_hold: policy.default_hold,
             min_hold: policy.min_hold,
             max_hold: policy.max_hold,

@@ -15,7 +15,7 @@ use http::Response;
 use jiff::SignedDuration;
 use keypool_proto::{
     ERROR_DOMAIN,
-    v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
+    v1::{self, ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
 };
 use prost::{Message, Name};
 use std::{cmp::Reverse, collections::HashMap, sync::LazyLock, time::Duration};
@@ -37,6 +37,10 @@ const WATCH_AGAIN_SPREAD: Duration = Duration::from_secs(30);
 /// headers, which clients take few of.
 const MAX_VIOLATIONS: usize = 8;
 
+/// How many bytes of [`ReserveErrorDetails`] there may be. They travel in trailers, a third longer there, of which many clients take
+/// 16 KiB.
+const MAX_MISSING_BYTES: usize = 5 * 1024;
+
 /// The status code of each reason.
 fn code(reason: ErrorReason) -> Code {
     match reason {
@@ -53,7 +57,9 @@ fn code(reason: ErrorReason) -> Code {
         }
         ErrorReason::ReservationLost => Code::Aborted,
         ErrorReason::NotTheHolder | ErrorReason::PermissionDenied => Code::PermissionDenied,
-        ErrorReason::RateLimited | ErrorReason::TooManyWatches => Code::ResourceExhausted,
+        ErrorReason::RateLimited | ErrorReason::TooManyWatches | ErrorReason::TooManyDevices => {
+            Code::ResourceExhausted
+        }
         ErrorReason::Overloaded
         | ErrorReason::DatabaseUnavailable
         | ErrorReason::IssuerUnavailable
@@ -165,6 +171,11 @@ pub(super) fn pool_status(error: PoolError) -> Status {
             [("reservation_id", reservation.to_string())],
         ),
         PoolError::Packages(reservation, packages) => packages_failed(&reservation, &packages),
+        PoolError::TooManyDevices(user) => status(
+            ErrorReason::TooManyDevices,
+            "The user has as many devices as it may: this one is new, and its upload was refused",
+            [("user_id", user.to_string())],
+        ),
         PoolError::UnknownUser(user) => status(
             ErrorReason::UnknownUser,
             encode::missing_message(MissingReason::UnknownUser),
@@ -266,8 +277,20 @@ fn nothing_reserved(missing: &[MissingTarget]) -> Status {
             encode::missing_message(target.reason),
         );
     }
-    let own = ReserveErrorDetails { missing: missing.iter().map(encode::missing).collect() };
+    let own = reserve_details(missing);
     with_details(code(reason), encode::missing_message(first.reason), details, &own)
+}
+
+/// As much of what is missing as trailers should hold.
+fn reserve_details(missing: &[MissingTarget]) -> ReserveErrorDetails {
+    let mut bytes = 0;
+    let fits = |target: &v1::MissingTarget| {
+        bytes += target.encoded_len();
+        bytes <= MAX_MISSING_BYTES
+    };
+    let told: Vec<_> = missing.iter().map(encode::missing).take_while(fits).collect();
+    let omitted_count = u32::try_from(missing.len() - told.len()).unwrap_or(u32::MAX);
+    ReserveErrorDetails { missing: told, omitted_count }
 }
 
 fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> Status {

@@ -84,6 +84,10 @@ pub struct LaneRules {
     pub revocation_grace: SignedDuration,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many devices a user may have.
+    pub max_devices: u32,
+    /// The longest lifetime of a package: a device that has not uploaded for so long has none.
+    pub max_lifetime: SignedDuration,
     /// How much of its lifetime a package must have left when it is stored.
     pub min_remaining: SignedDuration,
     /// What holders have used of their limits.

@@ -58,6 +58,8 @@ impl Work for Upload {
             let now = self.rules.clock.now();
             let terms = UploadTerms {
                 cap: self.rules.cap,
+                max_devices: self.rules.max_devices,
+                devices_since: now - self.rules.max_lifetime,
                 now,
                 min_not_after: now + self.rules.min_remaining,
             };

@@ -27,6 +27,9 @@ pub enum PoolError {
     /// This device of the user never uploaded.
     #[error("unknown device")]
     UnknownDevice(UserId, DeviceId),
+    /// The device is new, and its user has as many devices as it may.
+    #[error("too many devices")]
+    TooManyDevices(UserId),
     /// A fault of this service.
     #[error("internal fault")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -71,7 +74,8 @@ impl PoolError {
             | Self::NotTheHolder(_)
             | Self::Packages(..)
             | Self::UnknownUser(_)
-            | Self::UnknownDevice(..) => true,
+            | Self::UnknownDevice(..)
+            | Self::TooManyDevices(_) => true,
             Self::Internal(_)
             | Self::Overloaded
             | Self::RateLimited(_)

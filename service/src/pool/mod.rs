@@ -85,6 +85,8 @@ impl KeyPackagePool {
             clock: clock.clone(),
             revocation_grace: policy.revocation_grace,
             cap: policy.cap,
+            max_devices: policy.max_devices,
+            max_lifetime: policy.validation.max_lifetime,
             min_remaining: policy.validation.min_remaining,
             limits: limits.clone(),
             fence: fence.clone(),

@@ -11,6 +11,8 @@ pub struct Policy {
     pub low_watermark: u32,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many devices a user may have, of those that have uploaded within the longest lifetime of a package.
+    pub max_devices: u32,
     /// How long a hold lasts if the request doesn't say.
     pub default_hold: SignedDuration,
     /// The shortest hold that a request may ask for.
@@ -47,6 +49,7 @@ impl Default for Policy {
             target: 32,
             low_watermark: 8,
             cap: 64,
+            max_devices: 100,
             default_hold: SignedDuration::from_secs(60),
             min_hold: SignedDuration::from_secs(1),
             max_hold: SignedDuration::from_mins(10),

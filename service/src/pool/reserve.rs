@@ -7,7 +7,10 @@ use crate::{
     types::{CipherSuite, DeviceId, GroupId, ReservationId, Target, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
+
+/// How many of a call's deferred devices are asked for at once: as many as a call may have targets.
+const DEFERRED_AT_ONCE: usize = 100;
 
 /// What to reserve.
 #[derive(Debug, Clone)]
@@ -136,7 +139,9 @@ impl KeyPackagePool {
         let mut contention = Contention::new();
         let mut granted: Option<Granted> = None;
         let mut has_effects = false;
-        let mut open = targets;
+        let named: HashSet<_> = targets.iter().filter_map(device_of).collect();
+        let mut open = targets.clone();
+        let mut later = Vec::new();
         loop {
             match self.lanes().reserve(call.clone(), open.clone()).await {
                 Ok(more) => {
@@ -148,6 +153,10 @@ impl KeyPackagePool {
                         None => granted.insert(more),
                     };
                     open = granted.take_open(self.now());
+                    let mut deferred = granted.take_deferred();
+                    // A device may be a target beside its user.
+                    deferred.retain(|one| device_of(one).is_some_and(|one| !named.contains(&one)));
+                    later.extend(self.charge_deferred(&call, deferred, granted));
                 }
                 Err(LaneError::Store(StoreError::Locked(_))) if contention.back_off().await => {
                     has_effects = true; // in another lane, maybe
@@ -157,14 +166,45 @@ impl KeyPackagePool {
                 Err(error) => return Err(error.into()),
             }
             has_effects = true;
-            if (open.is_empty() || !contention.wait().await)
-                && let Some(mut granted) = granted.take()
-            {
+            if open.is_empty() {
+                let next = later.len().saturating_sub(DEFERRED_AT_ONCE);
+                open = later.split_off(next);
+                if !open.is_empty() {
+                    continue;
+                }
+            } else if contention.wait().await {
+                continue;
+            }
+            if let Some(mut granted) = granted.take() {
                 granted.add_contended(open);
+                granted.add_contended(later);
                 return Ok(granted);
             }
         }
     }
+
+    /// The devices that are still to be asked for: each counts as a target from now on.
+    fn charge_deferred(
+        &self,
+        call: &ReserveCall,
+        deferred: Vec<Target>,
+        granted: &mut Granted,
+    ) -> Vec<Target> {
+        let is_limited = call.max_holds.is_some() && !deferred.is_empty();
+        let charge =
+            is_limited.then(|| self.limits().reserve(&call.holder, deferred.len(), self.now()));
+        match charge {
+            Some(Err(limited)) => {
+                granted.add_limited(deferred, limited);
+                Vec::new()
+            }
+            _ => deferred,
+        }
+    }
+}
+
+fn device_of(target: &Target) -> Option<(&UserId, &DeviceId)> {
+    Some((&target.user, target.device.as_ref()?))
 }
 
 /// Gives back what was reserved, and returns the error that is the reason; another one if that fails.
@@ -179,7 +219,7 @@ fn missing_targets(outcomes: &[DeviceOutcome], asked_for_more: bool) -> Vec<Miss
     let missing = outcomes.iter().filter_map(|DeviceOutcome { user, device, outcome, .. }| {
         let (reason, limited) = match outcome {
             Outcome::Missing(found) => (missing_reason(found, asked_for_more), None),
-            Outcome::Contended => (MissingReason::Contended, None),
+            Outcome::Contended | Outcome::Deferred => (MissingReason::Contended, None),
             Outcome::Limited(limited) => (MissingReason::RateLimited, Some(*limited)),
             Outcome::OtherSuite => (MissingReason::NoCompatiblePackage, None),
             Outcome::Reserved(_) | Outcome::OtherGroup | Outcome::OtherHolder => return None,

@@ -35,7 +35,7 @@ impl KeyPackagePool {
     /// Adds packages to a device's pool. Each is judged for itself; all the accepted ones are stored in one transaction.
     ///
     /// # Errors
-    /// If the device uploads too often, the service is overloaded, or the database fails: then repeating the upload is safe.
+    /// If the device uploads too often, or is new and one too many of its user; if the service is overloaded, or the database fails: then repeating the upload is safe.
     pub async fn upload(
         &self,
         user: &UserId,
@@ -103,6 +103,9 @@ impl KeyPackagePool {
         loop {
             let call = UploadCall { device: device.clone(), packages: packages.clone() };
             match self.lanes().upload(call).await {
+                Ok(outcomes) if outcomes.contains(&StoredOutcome::TooManyDevices) => {
+                    return Err(PoolError::TooManyDevices(device.user.clone()));
+                }
                 Ok(outcomes) if !outcomes.contains(&StoredOutcome::Contended) => {
                     return Ok(outcomes);
                 }
@@ -147,7 +150,9 @@ fn stored(reference: KeyPackageRef, outcome: Option<StoredOutcome>) -> UploadRes
         Some(StoredOutcome::Full) => RejectionReason::PoolFull,
         Some(StoredOutcome::Expired) => RejectionReason::Expired,
         Some(StoredOutcome::NotYetValid) => RejectionReason::NotYetValid,
-        Some(StoredOutcome::Contended) | None => RejectionReason::Invalid,
+        Some(StoredOutcome::Contended | StoredOutcome::TooManyDevices) | None => {
+            RejectionReason::Invalid
+        }
     };
     UploadResult::Rejected(rejection(reason, reference))
 }

@@ -24,6 +24,10 @@ pub struct UploadItem {
 pub struct UploadTerms {
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many devices that have uploaded since a time a user may have.
+    pub max_devices: u32,
+    /// That time: no package of an earlier upload is valid any more.
+    pub devices_since: Timestamp,
     /// The time.
     pub now: Timestamp,
     /// When the lifetime of each package must end at the earliest.
@@ -47,6 +51,8 @@ pub enum StoredOutcome {
     InitKeyReused,
     /// The pool is full.
     Full,
+    /// The device is new, and its user has as many as it may.
+    TooManyDevices,
     /// Another transaction has locked the device: nothing is known yet.
     Contended,
     /// By now, too little is left of its lifetime.
@@ -59,11 +65,17 @@ impl StoredOutcome {
     fn is_success(self) -> bool {
         matches!(self, Self::Accepted | Self::Present)
     }
+
+    /// Whether the device was passed over, whatever the package is.
+    fn is_of_the_device(self) -> bool {
+        matches!(self, Self::TooManyDevices | Self::Contended)
+    }
 }
 
 impl Session {
     /// Stores packages within the terms, in one transaction. Outcomes are in the items' order. No two items may have the same ref
-    /// or the same init key. Devices that another transaction has locked are passed over.
+    /// or the same init key. Devices that another transaction has locked are passed over, and
+    /// new devices of a user that has too many.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe: what was stored is [`StoredOutcome::Present`] then.
@@ -102,8 +114,8 @@ impl Session {
         let user: Vec<_> = devices.iter().map(|device| device.user.as_str()).collect();
         let device: Vec<_> = devices.iter().map(|device| device.device.as_str()).collect();
         let columns = Columns::of(items);
-        let UploadTerms { cap, now, min_not_after } = terms;
-        let cap = i64::from(cap);
+        let UploadTerms { cap, max_devices, devices_since, now, min_not_after } = terms;
+        let (cap, max_devices) = (i64::from(cap), i64::from(max_devices));
 
         let judge = |rows: Vec<Row>| {
             let mut outcomes = rows
@@ -119,9 +131,9 @@ impl Session {
                 outcomes.map(|(item, _)| &items[*item].device).collect()
             };
             let served = devices_with(StoredOutcome::is_success);
-            let contended = devices_with(|outcome| outcome == StoredOutcome::Contended);
+            let passed_over = devices_with(StoredOutcome::is_of_the_device);
             // A device of which nothing was taken has not uploaded: it must not become known. The others try without it.
-            let keep = served.len() + contended.len() == devices.len();
+            let keep = served.len() + passed_over.len() == devices.len();
             if !keep {
                 outcomes.retain(|(item, _)| !served.contains(&items[*item].device));
             }
@@ -129,7 +141,7 @@ impl Session {
         };
         // Two statements, so that the second sees what the upload before it has added.
         self.transaction(
-            (LOCK_DEVICES, &[&bucket, &user, &device, &now]),
+            (LOCK_DEVICES, &[&bucket, &user, &device, &now, &max_devices, &devices_since]),
             (UPLOAD, &columns.params(&now, &cap, &min_not_after)),
             judge,
         )
@@ -146,6 +158,7 @@ fn outcome(row: &Row) -> Result<Option<StoredOutcome>, StoreError> {
         "other_device" => StoredOutcome::OtherDevice,
         "init_key_reused" => StoredOutcome::InitKeyReused,
         "full" => StoredOutcome::Full,
+        "too_many_devices" => StoredOutcome::TooManyDevices,
         "locked" => StoredOutcome::Contended,
         "expired" => StoredOutcome::Expired,
         "not_yet_valid" => StoredOutcome::NotYetValid,

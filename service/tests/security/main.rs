@@ -5,6 +5,7 @@
 mod charges;
 mod draining;
 mod holders;
+mod many_devices;
 mod matrix;
 mod rights;
 #[path = "../support/mod.rs"]

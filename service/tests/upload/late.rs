@@ -31,7 +31,7 @@ async fn waiting(database: &TestDatabase) -> (Store, UploadItem, Timestamp) {
 
 async fn stored(store: &Store, item: &UploadItem, now: Timestamp) -> StoredOutcome {
     let min_not_after = now + 10 * SECOND;
-    let terms = UploadTerms { cap: 64, now, min_not_after };
+    let terms = UploadTerms { cap: 64, max_devices: 100, devices_since: now, now, min_not_after };
     let mut session = store.session().await.unwrap();
     session.upload(std::slice::from_ref(item), terms).await.unwrap()[0]
 }

@@ -2,7 +2,7 @@
 
 use crate::grpc::error::invalid_argument;
 use jiff::{SignedDuration, Timestamp};
-use std::{fmt::Display, ops::RangeInclusive};
+use std::{collections::HashSet, fmt::Display, hash::Hash, ops::RangeInclusive};
 use tonic::Status;
 
 /// Where google.protobuf.Timestamp begins: the year 1. Earlier ones could be times that PostgreSQL doesn't know.
@@ -67,12 +67,12 @@ impl Fields {
     }
 
     /// Each element of a list, with its path; none if any is wrong or the list has too few or too many.
-    pub(super) fn list<R, T>(
+    pub(super) fn list<'r, R, T>(
         &mut self,
         path: &str,
-        raw: &[R],
+        raw: &'r [R],
         lengths: RangeInclusive<usize>,
-        mut read: impl FnMut(&mut Self, &str, &R) -> Option<T>,
+        mut read: impl FnMut(&mut Self, &str, &'r R) -> Option<T>,
     ) -> Option<Vec<T>> {
         if !lengths.contains(&raw.len()) {
             let (least, most) = (lengths.start(), lengths.end());
@@ -89,6 +89,21 @@ impl Fields {
             .map(|(n, element)| read(self, &format!("{path}[{n}]"), element))
             .collect();
         read.into_iter().collect()
+    }
+
+    /// None, with the error noted, for an element that names the same as one before it.
+    pub(super) fn distinct<K: Eq + Hash>(
+        &mut self,
+        path: &str,
+        seen: &mut HashSet<K>,
+        named: K,
+        what: &str,
+    ) -> Option<()> {
+        if seen.insert(named) {
+            return Some(());
+        }
+        self.violation(path, format!("names the same {what} as an element before it"));
+        None
     }
 
     /// The value of an optional duration; `Some(None)` if it is absent.

@@ -25,7 +25,11 @@ pub(in crate::grpc) fn reserve(
     let caller = access.reservations(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let group = fields.check("group_id", GroupId::new(&request.group_id));
-    let targets = fields.list("targets", &request.targets, ITEMS, target);
+    let mut seen = HashSet::new();
+    let targets = fields.list("targets", &request.targets, ITEMS, |fields, path, raw| {
+        fields.distinct(path, &mut seen, (&raw.user_id, &raw.device_id), "user or device")?;
+        target(fields, path, raw)
+    });
     let suites = &request.cipher_suites;
     let cipher_suites =
         fields.list("cipher_suites", suites, 0..=MAX_CIPHER_SUITES, |fields, path, &raw| {
@@ -61,8 +65,10 @@ fn target(fields: &mut Fields, path: &str, raw: &v1::Target) -> Option<Target> {
         fields.violation(path, "must be empty where device_id is set");
         return None;
     }
+    let mut seen = HashSet::new();
     let excluded =
         fields.list(&path, &raw.excluded_device_ids, 0..=MAX_EXCLUDED, |fields, path, raw| {
+            fields.distinct(path, &mut seen, raw, "device")?;
             fields.check(path, DeviceId::new(raw))
         });
     Some(Target { user: user?, device: device?, excluded: excluded? })
@@ -147,9 +153,6 @@ fn name(
     let reference =
         fields.check(format!("{path}.key_package_ref"), KeyPackageRef::new(&raw.key_package_ref));
     let name = PackageName { user: user?, device: device?, reference: reference? };
-    if !seen.insert(name.clone()) {
-        fields.violation(path, "names the same package as an element before it");
-        return None;
-    }
+    fields.distinct(path, seen, name.clone(), "package")?;
     Some(name)
 }

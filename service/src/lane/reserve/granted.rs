@@ -3,6 +3,7 @@
 use super::{DeviceOutcome, Outcome, ReserveCall, new_holds::NewHolds};
 use crate::{
     lane::{Family, LaneError, hold::Hold},
+    limits::Limited,
     store::{DeviceKey, ReservedRow},
     types::Target,
 };
@@ -54,17 +55,30 @@ impl Granted {
     /// hold, or the package's lifetime, has ended by now.
     pub fn take_open(&mut self, now: Timestamp) -> Vec<Target> {
         let is_open = |one: &mut DeviceOutcome| one.device.is_some() && one.is_open(now);
-        let open = self.outcomes.extract_if(.., is_open);
-        open.map(|one| Target { user: one.user, device: one.device, excluded: Vec::new() })
-            .collect()
+        self.outcomes.extract_if(.., is_open).map(target).collect()
+    }
+
+    /// Takes out the devices that were not asked for yet.
+    pub fn take_deferred(&mut self) -> Vec<Target> {
+        let is_deferred = |one: &mut DeviceOutcome| matches!(one.outcome, Outcome::Deferred);
+        self.outcomes.extract_if(.., is_deferred).map(target).collect()
     }
 
     /// Notes that devices stayed contended.
     pub fn add_contended(&mut self, targets: Vec<Target>) {
+        self.add_all(targets, || Outcome::Contended);
+    }
+
+    /// Notes that a limit keeps devices from being asked for.
+    pub fn add_limited(&mut self, targets: Vec<Target>, limited: Limited) {
+        self.add_all(targets, || Outcome::Limited(limited));
+    }
+
+    fn add_all(&mut self, targets: Vec<Target>, outcome: impl Fn() -> Outcome) {
         self.outcomes.extend(targets.into_iter().map(|target| DeviceOutcome {
             user: target.user,
             device: target.device,
-            outcome: Outcome::Contended,
+            outcome: outcome(),
             charge: None,
         }));
     }
@@ -111,4 +125,9 @@ impl Drop for Granted {
         // Last-resort packages are shared: a hold on one keeps nobody waiting.
         drop(self.holds(|row| row.asked_at.is_some() && !row.found));
     }
+}
+
+/// The target that asks for a device by itself.
+fn target(one: DeviceOutcome) -> Target {
+    Target { user: one.user, device: one.device, excluded: Vec::new() }
 }

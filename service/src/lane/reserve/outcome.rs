@@ -30,6 +30,8 @@ pub enum Outcome {
     Missing(Missing),
     /// There is a package, but another transaction has locked it: nothing is known yet.
     Contended,
+    /// It is one of many devices of a user, and was not asked for yet.
+    Deferred,
     /// A limit of the holder's was hit.
     Limited(Limited),
     /// The reservation holds a package of a cipher suite that is not acceptable now.

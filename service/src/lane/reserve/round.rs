@@ -42,9 +42,8 @@ impl<'a> Round<'a> {
         granted: &'a mut [Granted],
         hold: Arc<Family<Hold>>,
     ) -> Result<Self, StoreError> {
-        let Wants { wants, without_device } =
-            Wants::of(session, parts, numbers, filter.now).await?;
-        for (part, outcome) in without_device {
+        let Wants { wants, settled } = Wants::of(session, parts, numbers, filter.now).await?;
+        for (part, outcome) in settled {
             granted[part].push(outcome);
         }
         let budget = Budget::of(session, limits, &wants, filter.now).await?;

@@ -7,6 +7,10 @@ use crate::{
 };
 use jiff::Timestamp;
 
+/// How many devices of a user one target stands for. A part is weighed before it is known how many there are: what is more has to
+/// be asked for by itself.
+const DEVICES_AT_ONCE: usize = 8;
+
 /// A want, and the number of the part that it belongs to.
 pub(super) struct PartWant {
     pub(super) want: Want,
@@ -18,8 +22,8 @@ pub(super) struct PartWant {
 pub(super) struct Wants {
     /// Ordered by device.
     pub(super) wants: Vec<PartWant>,
-    /// Users who have no device to want a package of, with the numbers of the parts.
-    pub(super) without_device: Vec<(usize, DeviceOutcome)>,
+    /// Users who have no device to want a package of, and devices that are asked for later, with the numbers of the parts.
+    pub(super) settled: Vec<(usize, DeviceOutcome)>,
 }
 
 impl Wants {
@@ -30,8 +34,7 @@ impl Wants {
         numbers: &[usize],
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let mut this =
-            Self { wants: Vec::with_capacity(numbers.len()), without_device: Vec::new() };
+        let mut this = Self { wants: Vec::with_capacity(numbers.len()), settled: Vec::new() };
         let mut users: Vec<(usize, &Target)> = Vec::new();
         for &number in numbers {
             for target in &parts[number].targets {
@@ -47,16 +50,15 @@ impl Wants {
             let ids: Vec<&UserId> = users.iter().map(|(_, target)| &target.user).collect();
             for ((number, target), devices) in users.iter().zip(session.devices_of(&ids).await?) {
                 if devices.is_empty() {
-                    let outcome = DeviceOutcome {
-                        user: target.user.clone(),
-                        device: None,
-                        outcome: Outcome::Missing(Missing::default()),
-                        charge: None,
-                    };
-                    this.without_device.push((*number, outcome));
+                    this.settle(*number, target, None, Outcome::Missing(Missing::default()));
                 }
-                for device in devices.iter().filter(|&device| !target.excluded.contains(device)) {
-                    this.add(&parts[*number].call, *number, &target.user, device, now);
+                let wanted = devices.into_iter().filter(|device| !target.excluded.contains(device));
+                for (nth, device) in wanted.enumerate() {
+                    if nth < DEVICES_AT_ONCE {
+                        this.add(&parts[*number].call, *number, &target.user, &device, now);
+                    } else {
+                        this.settle(*number, target, Some(device), Outcome::Deferred);
+                    }
                 }
             }
         }
@@ -64,6 +66,11 @@ impl Wants {
         // A user and one of its devices may both be targets of a call.
         this.wants.dedup_by(|a, b| a.part == b.part && a.want.device == b.want.device);
         Ok(this)
+    }
+
+    fn settle(&mut self, part: usize, target: &Target, device: Option<DeviceId>, outcome: Outcome) {
+        let user = target.user.clone();
+        self.settled.push((part, DeviceOutcome { user, device, outcome, charge: None }));
     }
 
     fn add(

@@ -143,6 +143,11 @@ booked AS (
 SELECT
     i.item,
     CASE
+        WHEN l.item IS NULL AND NOT EXISTS (
+            SELECT FROM device d
+            WHERE d.bucket = i.bucket AND d.user_id = i.user_id AND d.device_id = i.device_id
+            OFFSET 0
+        ) THEN 'too_many_devices'
         WHEN l.item IS NULL THEN 'locked'
         WHEN a.item IS NOT NULL THEN 'accepted'
         WHEN p.item IS NOT NULL THEN p.outcome
