@@ -7,7 +7,7 @@ mod support;
 use keypool_proto::v1::{ErrorReason, WatchPoolRequest};
 use keypool_service::{
     telemetry::{Description, catalogue},
-    testing::server::TestServer,
+    testing::{packages::PackageMaker, server::TestServer},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use support::{
@@ -59,8 +59,9 @@ async fn metrics_tell_what_happened() {
     let mut client = client(&server).await;
     fill(&mut client, "bob", "phone", 3).await;
     fill_last_resort(&mut client, "carol", "phone").await;
-    let [bad, much] = [1, 6].map(|count| upload_request("bob", "phone", vec![vec![0; 40]; count]));
+    let bad = upload_request("bob", "phone", vec![vec![0; 40]]);
     client.upload_key_packages(bad).await.unwrap();
+    let much = upload_request("bob", "phone", PackageMaker::new("bob", "phone").make_many(6));
     let refused = client.upload_key_packages(much).await.unwrap_err();
     assert_eq!(reason(&refused), ErrorReason::RateLimited);
 

@@ -11,7 +11,8 @@ impl Config {
         let database_tls = self.database_tls()?;
         let pool = &self.pool;
         let rates = &self.limits.rates;
-        let rates = [rates.holder, rates.holder_and_device, rates.device, rates.upload];
+        let rates =
+            [rates.holder, rates.holder_and_device, rates.device, rates.upload, rates.validation];
         let limits = &self.limits;
         let rules = [
             (

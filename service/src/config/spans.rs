@@ -131,6 +131,7 @@ impl Config {
             a_while("limits.call_timeout", limits.call_timeout, "every call must end"),
             a_while("limits.handshake_timeout", limits.handshake_timeout, peers),
             a_while("limits.idle_timeout", limits.idle_timeout, peers),
+            a_while("limits.stranger_timeout", limits.stranger_timeout, peers),
             a_while("limits.write_timeout", limits.write_timeout, peers),
         ]);
         spans.extend(limits.connection_age.map(|age| {
@@ -152,7 +153,7 @@ mod tests {
     /// A change of one setting.
     type Set = fn(&mut Config, SignedDuration);
 
-    const SETTINGS: [(&str, Set); 17] = [
+    const SETTINGS: [(&str, Set); 18] = [
         ("drain_timeout", |config, span| config.drain_timeout = span),
         ("sweep_interval", |config, span| config.sweep_interval = span),
         ("pool.min_hold", |config, span| config.pool.min_hold = span),
@@ -167,6 +168,7 @@ mod tests {
         ("limits.call_timeout", |config, span| config.limits.call_timeout = span),
         ("limits.handshake_timeout", |config, span| config.limits.handshake_timeout = span),
         ("limits.idle_timeout", |config, span| config.limits.idle_timeout = span),
+        ("limits.stranger_timeout", |config, span| config.limits.stranger_timeout = span),
         ("limits.write_timeout", |config, span| config.limits.write_timeout = span),
         ("limits.connection_age", |config, span| config.limits.connection_age = Some(span)),
         ("limits.rates", |config, span| config.limits.rates.upload.every = span),

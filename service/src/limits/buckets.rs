@@ -58,6 +58,15 @@ impl CallTokens {
     pub fn put_back(mut self) {
         drop(self.0.take());
     }
+
+    /// Keeps so many tokens, and puts the others back: the call took less than it might have.
+    pub fn keep(mut self, used: usize) {
+        if let Some(tokens) = &mut self.0 {
+            let unused = tokens.count.saturating_sub(used);
+            tokens.count = tokens.count.min(used);
+            tokens.buckets.put_back(tokens.key, unused);
+        }
+    }
 }
 
 impl From<Tokens> for CallTokens {

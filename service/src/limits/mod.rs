@@ -13,7 +13,12 @@ pub use budget::{Budget, Charge, Exceeded, Payer};
 pub use in_flight::{InFlight, InFlightPermit, TooMany};
 pub use rate::Rate;
 
-use crate::{security::Event, store::DeviceKey, telemetry::catalogue, types::Holder};
+use crate::{
+    security::Event,
+    store::DeviceKey,
+    telemetry::catalogue,
+    types::{Holder, UserId},
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::hash::Hash;
@@ -33,8 +38,10 @@ pub struct Rates {
     /// One-time packages of one device that all limited holders together may be handed. Beyond it they get its last-resort
     /// package.
     pub device: Rate,
-    /// Packages that may be uploaded for one device.
+    /// Packages that may be added for one device.
     pub upload: Rate,
+    /// What may be validated for one user, whatever comes of it: each package counts one, and one more for each 4 KiB.
+    pub validation: Rate,
 }
 
 impl Rates {
@@ -44,6 +51,7 @@ impl Rates {
         holder_and_device: Rate::UNLIMITED,
         device: Rate::UNLIMITED,
         upload: Rate::UNLIMITED,
+        validation: Rate::UNLIMITED,
     };
 }
 
@@ -54,6 +62,7 @@ impl Default for Rates {
             holder_and_device: Rate::new(16, SignedDuration::from_secs(30)),
             device: Rate::new(24, SignedDuration::from_secs(10)),
             upload: Rate::new(400, SignedDuration::from_secs(5)),
+            validation: Rate::new(2000, SignedDuration::from_millis(500)),
         }
     }
 }
@@ -71,6 +80,8 @@ pub enum Limit {
     Holds,
     /// The rate of uploads for a device.
     Upload,
+    /// The rate of validations for a user.
+    Validation,
     /// The calls of a principal at the same time.
     Calls,
     /// The memory of a principal's calls.
@@ -117,6 +128,7 @@ impl Limit {
             Self::Device => "device",
             Self::Holds => "holds",
             Self::Upload => "upload",
+            Self::Validation => "validation",
             Self::Calls => "calls",
             Self::Memory => "memory",
             Self::Watches(WatchLimit::Replica) => "replica_watches",
@@ -139,6 +151,7 @@ pub struct Limits {
     holder_and_device: Buckets,
     device: Buckets,
     upload: Buckets,
+    validation: Buckets,
 }
 
 impl Limits {
@@ -151,6 +164,7 @@ impl Limits {
             holder_and_device: buckets(rates.holder_and_device),
             device: buckets(rates.device),
             upload: buckets(rates.upload),
+            validation: buckets(rates.validation),
         }
     }
 
@@ -169,7 +183,22 @@ impl Limits {
             .inspect_err(|limited| limited.limit.hit())
     }
 
-    /// Lets so many packages be uploaded for a device.
+    /// Lets packages of a user be validated, which costs so much.
+    ///
+    /// # Errors
+    /// If there were too many.
+    pub fn validation(
+        &self,
+        user: &UserId,
+        cost: usize,
+        now: Timestamp,
+    ) -> Result<CallTokens, Limited> {
+        take(&self.validation, Limit::Validation, user, cost, now)
+            .map(CallTokens::from)
+            .inspect_err(|limited| limited.limit.hit())
+    }
+
+    /// Lets so many packages be added for a device.
     ///
     /// # Errors
     /// If there were too many.

@@ -46,12 +46,14 @@ impl KeyPackagePool {
         let key = DeviceKey::new(user.clone(), device.clone());
         let charge = self
             .limits()
-            .upload(&key, packages.len(), self.now())
+            .validation(user, cost(&packages), self.now())
             .map_err(PoolError::RateLimited)?;
         let results = match self.judge_and_store(&key, packages).await {
             Ok(results) => results,
             Err(error) => {
-                charge.put_back();
+                if !error.is_verdict() && !matches!(error, PoolError::RateLimited(_)) {
+                    charge.put_back();
+                }
                 return Err(error);
             }
         };
@@ -71,7 +73,7 @@ impl KeyPackagePool {
         let repeats = repeats(&mut verdicts);
         let valid: Vec<_> =
             verdicts.iter().filter_map(|verdict| verdict.as_ref().ok().cloned()).collect();
-        let mut outcomes = self.store_valid(device, valid).await?.into_iter();
+        let mut outcomes = self.store_within_limit(device, valid).await?.into_iter();
         let mut results: Vec<UploadResult> = verdicts
             .into_iter()
             .map(|verdict| match verdict {
@@ -90,8 +92,8 @@ impl KeyPackagePool {
         Ok(results)
     }
 
-    /// Stores valid packages, and waits for a while if another transaction has the device locked.
-    async fn store_valid(
+    /// Stores valid packages. Those that are added count, and no others.
+    async fn store_within_limit(
         &self,
         device: &DeviceKey,
         packages: Vec<Arc<ValidKeyPackage>>,
@@ -99,6 +101,22 @@ impl KeyPackagePool {
         if packages.is_empty() {
             return Ok(Vec::new());
         }
+        let charge = self
+            .limits()
+            .upload(device, packages.len(), self.now())
+            .map_err(PoolError::RateLimited)?;
+        let stored = self.store_valid(device, packages).await;
+        let is_added = |outcome: &&StoredOutcome| **outcome == StoredOutcome::Accepted;
+        charge.keep(stored.as_ref().map_or(0, |outcomes| outcomes.iter().filter(is_added).count()));
+        stored
+    }
+
+    /// Stores valid packages, and waits for a while if another transaction has the device locked.
+    async fn store_valid(
+        &self,
+        device: &DeviceKey,
+        packages: Vec<Arc<ValidKeyPackage>>,
+    ) -> Result<Vec<StoredOutcome>, PoolError> {
         let mut contention = Contention::new();
         loop {
             let call = UploadCall { device: device.clone(), packages: packages.clone() };
@@ -116,6 +134,11 @@ impl KeyPackagePool {
             }
         }
     }
+}
+
+/// What it costs to validate packages: two signatures each, and the reading of their bytes.
+fn cost(packages: &[Vec<u8>]) -> usize {
+    packages.iter().map(|package| 1 + package.len() / 4096).sum()
 }
 
 /// Finds packages that come more than once in an upload, so that each is stored once: the same bytes get the result of the

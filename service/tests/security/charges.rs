@@ -5,7 +5,7 @@ use super::support::{
     upload_request,
 };
 use jiff::SignedDuration;
-use keypool_proto::v1::{ErrorReason, ReserveKeyPackagesRequest};
+use keypool_proto::v1::{ErrorReason, RejectionReason, ReserveKeyPackagesRequest, UploadOutcome};
 use keypool_service::{
     config::Config,
     limits::Rate,
@@ -52,6 +52,11 @@ const CASES: [Case; 5] = [
     },
 ];
 
+/// The limit that a refusal names.
+fn limit(refused: &Status) -> String {
+    refused.get_error_details().error_info().unwrap().metadata["limit"].clone()
+}
+
 /// The server that a case is tried on.
 struct Tried {
     server: TestServer,
@@ -87,6 +92,36 @@ impl Tried {
         };
         self.client.reserve_key_packages(request).await.map(drop)
     }
+}
+
+#[tokio::test]
+async fn what_is_rejected_tells_why_and_is_not_charged_as_added() {
+    let server = TestServer::start_with(|config| {
+        config.limits.rates.upload = Rate::new(2, HOUR);
+        config.limits.rates.validation = Rate::new(8, HOUR);
+    })
+    .await;
+    let mut client = client(&server).await;
+    let maker = PackageMaker::new("bob", "phone");
+    let good = maker.make();
+    let mut upload =
+        async |packages| client.upload_key_packages(upload_request("bob", "phone", packages)).await;
+    for _ in 0..3 {
+        let results = upload(vec![vec![7; 40]]).await.unwrap().into_inner().results;
+        assert_eq!(results[0].outcome(), UploadOutcome::Rejected);
+        assert_eq!(results[0].rejection_reason(), RejectionReason::UnsupportedProtocolVersion);
+    }
+    for outcome in [UploadOutcome::Accepted, UploadOutcome::AlreadyPresent] {
+        let results = upload(vec![good.clone()]).await.unwrap().into_inner().results;
+        assert_eq!(results[0].outcome(), outcome);
+    }
+    // One of the two is left, and three of what may be validated.
+    upload(maker.make_many(1)).await.unwrap();
+    let refused = upload(maker.make_many(1)).await.unwrap_err();
+    assert_eq!(limit(&refused), "upload");
+    // A package that is large costs more than one.
+    let refused = upload(vec![vec![7; 5000]]).await.unwrap_err();
+    assert_eq!(limit(&refused), "validation");
 }
 
 #[tokio::test]
