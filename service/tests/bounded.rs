@@ -39,7 +39,8 @@ const FLOOR: usize = 32 * 1024;
 /// The bytes that validating a package allocates.
 fn allocated(package: &[u8]) -> usize {
     let (user, device) = (UserId::new("alice").unwrap(), DeviceId::new("phone").unwrap());
-    let (policy, now) = (ValidationPolicy::default(), SystemClock.now());
+    let policy = ValidationPolicy { max_bytes: 64 * 1024, ..ValidationPolicy::default() };
+    let now = SystemClock.now();
     let region = Region::new(ALLOCATOR);
     let _verdict = validate(package, &user, &device, &policy, now);
     region.change().bytes_allocated

@@ -18,6 +18,7 @@ static PHONE: LazyLock<DeviceId> = LazyLock::new(|| DeviceId::new("phone").expec
 
 /// The seeds live long, so that they stay good.
 static POLICY: LazyLock<ValidationPolicy> = LazyLock::new(|| ValidationPolicy {
+    max_bytes: 64 * 1024,
     max_lifetime: SignedDuration::from_hours(200 * 365 * 24),
     ..ValidationPolicy::default()
 });

@@ -25,7 +25,11 @@ const UPLOAD: usize = 100;
 
 #[tokio::test]
 async fn each_alone_is_rejected_for_its_reason() {
-    let server = TestServer::start_with(|config| config.limits.rates = Rates::UNLIMITED).await;
+    let server = TestServer::start_with(|config| {
+        config.limits.rates = Rates::UNLIMITED;
+        config.validation.max_bytes = 64 * 1024;
+    })
+    .await;
     let mut client = client(&server).await;
     for hostile in hostile("bob", "phone") {
         let response = send_bobs(&mut client, vec![hostile.bytes]).await;
@@ -59,6 +63,7 @@ async fn together_they_leave_their_good_neighbours_stored_each_in_its_place() {
     let server = TestServer::start_with(|config| {
         config.pool.cap = 1000;
         config.limits.rates = Rates::UNLIMITED;
+        config.validation.max_bytes = 64 * 1024;
     })
     .await;
     let mut client = client(&server).await;
@@ -90,7 +95,7 @@ async fn together_they_leave_their_good_neighbours_stored_each_in_its_place() {
 
 #[tokio::test]
 async fn odd_packages_are_stored_and_handed_out_as_they_are() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(|config| config.validation.max_bytes = 64 * 1024).await;
     let mut client = client(&server).await;
     let packages: Vec<_> = odd("bob", "phone").into_iter().map(|(_, package)| package).collect();
     upload(&mut client, "bob", "phone", packages.clone()).await;

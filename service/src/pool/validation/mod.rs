@@ -39,7 +39,7 @@ pub struct ValidationPolicy {
 impl Default for ValidationPolicy {
     fn default() -> Self {
         Self {
-            max_bytes: 64 * 1024,
+            max_bytes: 16 * 1024,
             max_lifetime: SignedDuration::from_hours(90 * 24),
             min_remaining: SignedDuration::from_mins(10),
             identity: IdentityTemplate::default(),

@@ -26,7 +26,9 @@ fn now() -> Timestamp {
 
 fn check_at(bytes: &[u8], now: Timestamp) -> Result<ValidKeyPackage, Rejection> {
     let (user, device) = (UserId::new("alice").unwrap(), DeviceId::new("phone").unwrap());
-    validate(bytes, &user, &device, &ValidationPolicy::default(), now)
+    // The largest that can be configured: the tables have packages of that size.
+    let policy = ValidationPolicy { max_bytes: 64 * 1024, ..ValidationPolicy::default() };
+    validate(bytes, &user, &device, &policy, now)
 }
 
 fn check(bytes: &[u8]) -> Result<ValidKeyPackage, Rejection> {
