@@ -192,8 +192,8 @@ pub use keep_alive::KeepAlive;
 #[cfg(feature = "openmls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
 pub use mls::{
-    BasicIdentity, CredentialVerifier, InviteError, Invited, Inviter, PackageFault, PoolKeeper,
-    PoolKeeperBuilder, PoolStore, PublishError, Recovered,
+    AmbiguousIdentity, BasicIdentity, CredentialVerifier, InvalidTemplate, InviteError, Invited,
+    Inviter, PackageFault, PoolKeeper, PoolKeeperBuilder, PoolStore, PublishError, Recovered,
 };
 pub use package::ReservedPackage;
 pub use reservation::{Reservation, ReservationParts};

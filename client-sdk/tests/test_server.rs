@@ -16,7 +16,7 @@ async fn a_package_is_reserved_once_and_returns_when_its_hold_lapses() {
     let client = server.client();
     let provider = OpenMlsRustCrypto::default();
     let signer = SignatureKeyPair::new(SUITE.signature_algorithm()).unwrap();
-    let identity = BasicIdentity::default().identity("bob", "phone");
+    let identity = BasicIdentity::default().identity("bob", "phone").unwrap();
     let credential = CredentialWithKey {
         credential: BasicCredential::new(identity.into()).into(),
         signature_key: signer.public().into(),

@@ -27,7 +27,7 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn new(user_id: &str, device_id: &str) -> Result<Self> {
         let signer = SignatureKeyPair::new(SUITE.signature_algorithm())?;
-        let identity = BasicIdentity::default().identity(user_id, device_id);
+        let identity = BasicIdentity::default().identity(user_id, device_id)?;
         let credential = CredentialWithKey {
             credential: BasicCredential::new(identity.into_bytes()).into(),
             signature_key: signer.public().into(),

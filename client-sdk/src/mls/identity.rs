@@ -31,33 +31,117 @@ pub struct WrongIdentity(pub String);
 /// signature key with what your own directory knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BasicIdentity {
-    template: String,
+    before: String,
+    ids: Ids,
+    after: String,
 }
+
+/// Which ids an identity spells, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ids {
+    User,
+    UserThenDevice { separator: String },
+    DeviceThenUser { separator: String },
+}
+
+/// Why a text is not a template for [`BasicIdentity`]. Says what to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidTemplate {
+    /// No `{user_id}`: every user would have the same identity.
+    #[error("the placeholder {{user_id}} is missing")]
+    NoUserId,
+    /// A placeholder more than once.
+    #[error("a placeholder may appear only once")]
+    Repeated,
+    /// Nothing between the placeholders: `ab` and `c` would have the identity of `a` and `bc`.
+    #[error("{{user_id}} and {{device_id}} need a separator between them, such as /")]
+    NoSeparator,
+}
+
+/// The identity of a user and device also spells another user and device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the identity {identity:?} also spells another user and device; use ids without {separator:?}"
+)]
+pub struct AmbiguousIdentity {
+    /// The identity.
+    pub identity: String,
+    /// The separator of the template.
+    pub separator: String,
+}
+
+const USER_ID: &str = "{user_id}";
+const DEVICE_ID: &str = "{device_id}";
+
+/// The most bytes of an id (keypool.v1).
+const MAX_ID_BYTES: usize = 255;
 
 impl Default for BasicIdentity {
     /// The service's default: `{user_id}/{device_id}`.
     fn default() -> Self {
-        Self::new("{user_id}/{device_id}")
+        let ids = Ids::UserThenDevice { separator: "/".to_owned() };
+        Self { before: String::new(), ids, after: String::new() }
     }
 }
 
 impl BasicIdentity {
-    /// Identities after this template, in which `{user_id}` and `{device_id}` are replaced.
+    /// Identities after this template, in which `{user_id}` and `{device_id}` are replaced: the
+    /// one that the service has as `validation.credential_identity`.
     ///
-    /// Choose one in which no two devices have the same identity: with the default one, user ids
-    /// must not contain a slash.
-    pub fn new(template: impl Into<String>) -> Self {
-        Self { template: template.into() }
+    /// # Errors
+    ///
+    /// If it does not tell users, or devices, apart.
+    pub fn new(template: &str) -> Result<Self, InvalidTemplate> {
+        let is_repeated = |placeholder| template.matches(placeholder).count() > 1;
+        if is_repeated(USER_ID) || is_repeated(DEVICE_ID) {
+            return Err(InvalidTemplate::Repeated);
+        }
+        let (before, after) = template.split_once(USER_ID).ok_or(InvalidTemplate::NoUserId)?;
+        let (before, ids, after) = match (before.split_once(DEVICE_ID), after.split_once(DEVICE_ID))
+        {
+            (None, None) => (before, Ids::User, after),
+            (None, Some(("", _))) | (Some((_, "")), _) => {
+                return Err(InvalidTemplate::NoSeparator);
+            }
+            (None, Some((separator, after))) => {
+                (before, Ids::UserThenDevice { separator: separator.to_owned() }, after)
+            }
+            (Some((before, separator)), _) => {
+                (before, Ids::DeviceThenUser { separator: separator.to_owned() }, after)
+            }
+        };
+        Ok(Self { before: before.to_owned(), ids, after: after.to_owned() })
     }
 
     /// The identity of a device.
-    #[must_use]
-    pub fn identity(&self, user_id: &str, device_id: &str) -> String {
-        let around_user = self.template.split("{user_id}");
-        let parts: Vec<_> =
-            around_user.map(|part| part.replace("{device_id}", device_id)).collect();
-        parts.join(user_id)
+    ///
+    /// # Errors
+    ///
+    /// If another user and device have the same identity, as `alice/x` and `phone` have that of
+    /// `alice` and `x/phone` with the default template.
+    pub fn identity(&self, user_id: &str, device_id: &str) -> Result<String, AmbiguousIdentity> {
+        let (first, separator, second) = match &self.ids {
+            Ids::User => return Ok(format!("{}{user_id}{}", self.before, self.after)),
+            Ids::UserThenDevice { separator } => (user_id, separator, device_id),
+            Ids::DeviceThenUser { separator } => (device_id, separator, user_id),
+        };
+        let ids = format!("{first}{separator}{second}");
+        let is_ambiguous = splits(&ids, separator).any(|(other, _)| other != first);
+        let identity = format!("{}{ids}{}", self.before, self.after);
+        if is_ambiguous {
+            return Err(AmbiguousIdentity { identity, separator: separator.clone() });
+        }
+        Ok(identity)
     }
+}
+
+/// All pairs of ids that give this text with the separator between them.
+fn splits<'a>(text: &'a str, separator: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let is_id = |id: &str| (1..=MAX_ID_BYTES).contains(&id.len());
+    text.char_indices()
+        .filter_map(move |(at, _)| Some((&text[..at], text[at..].strip_prefix(separator)?)))
+        .filter(move |(first, second)| is_id(first) && is_id(second))
 }
 
 impl CredentialVerifier for BasicIdentity {
@@ -70,7 +154,8 @@ impl CredentialVerifier for BasicIdentity {
     ) -> Result<(), WrongIdentity> {
         let credential = BasicCredential::try_from(credential.clone())
             .map_err(|_| WrongIdentity("not a basic credential".into()))?;
-        let expected = self.identity(user_id, device_id);
+        let expected =
+            self.identity(user_id, device_id).map_err(|error| WrongIdentity(error.to_string()))?;
         if credential.identity() == expected.as_bytes() {
             return Ok(());
         }
@@ -100,7 +185,35 @@ mod tests {
     #[test]
     fn ids_are_not_taken_for_placeholders() {
         let template = BasicIdentity::default();
-        assert_eq!(template.identity("{device_id}", "{user_id}"), "{device_id}/{user_id}");
-        assert_eq!(BasicIdentity::new("{device_id}@{user_id}").identity("a", "b"), "b@a");
+        let identity = template.identity("{device_id}", "{user_id}");
+        assert_eq!(identity.unwrap(), "{device_id}/{user_id}");
+        let template = BasicIdentity::new("{device_id}@{user_id}").unwrap();
+        assert_eq!(template.identity("a", "b").unwrap(), "b@a");
+    }
+
+    #[test]
+    fn a_credential_of_two_devices_proves_neither() {
+        for (user_id, device_id) in [("alice/x", "phone"), ("alice", "x/phone")] {
+            let error = verify(user_id, device_id, "alice/x/phone").unwrap_err();
+            assert!(error.to_string().contains("another user and device"), "{error}");
+        }
+        let template = BasicIdentity::new("{device_id}::{user_id}").unwrap();
+        assert!(template.identity(":a", "b").is_err());
+        assert_eq!(template.identity("a:", "b/c").unwrap(), "b/c::a:");
+        let users = BasicIdentity::new("{user_id}").unwrap();
+        assert_eq!(users.identity("a/b", "c").unwrap(), "a/b");
+    }
+
+    #[test]
+    fn a_template_tells_users_and_devices_apart() {
+        for (template, error) in [
+            ("", InvalidTemplate::NoUserId),
+            ("{device_id}", InvalidTemplate::NoUserId),
+            ("{user_id}{device_id}", InvalidTemplate::NoSeparator),
+            ("{device_id}{user_id}!", InvalidTemplate::NoSeparator),
+            ("{user_id}/{user_id}", InvalidTemplate::Repeated),
+        ] {
+            assert_eq!(BasicIdentity::new(template), Err(error), "{template}");
+        }
     }
 }

@@ -11,7 +11,9 @@ mod keeper;
 mod sqlite;
 mod store;
 
-pub use identity::{BasicIdentity, CredentialVerifier, WrongIdentity};
+pub use identity::{
+    AmbiguousIdentity, BasicIdentity, CredentialVerifier, InvalidTemplate, WrongIdentity,
+};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use inviter::SqliteInviteJournal;

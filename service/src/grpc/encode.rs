@@ -89,6 +89,7 @@ impl From<RejectionReason> for v1::RejectionReason {
             Reason::CipherSuiteNotInCapabilities => Api::CipherSuiteNotInCapabilities,
             Reason::UnsupportedCredentialType => Api::UnsupportedCredentialType,
             Reason::WrongIdentity => Api::WrongIdentity,
+            Reason::AmbiguousIdentity => Api::AmbiguousIdentity,
             Reason::InitKeyReused => Api::InitKeyReused,
             Reason::BelongsToOtherDevice => Api::BelongsToOtherDevice,
             Reason::AlreadySpent => Api::AlreadySpent,

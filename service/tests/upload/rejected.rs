@@ -86,3 +86,19 @@ async fn expired_packages_take_no_room() {
     let full = send_bobs(&mut client, vec![bob().make()]).await;
     assert_eq!(rejection(&full), Reason::PoolFull);
 }
+
+#[tokio::test]
+async fn an_identity_that_two_devices_share_fills_neither_pool() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let maker = PackageMaker::for_identity("alice/x/phone");
+    for (user, device) in [("alice/x", "phone"), ("alice", "x/phone")] {
+        let response = send(&mut client, user, device, vec![maker.make()]).await;
+        assert_eq!(rejection(&response), Reason::AmbiguousIdentity, "{user}, {device}");
+        assert!(response.results[0].message.contains("without \"/\""), "{response:?}");
+    }
+    // No other user and device have this one.
+    let maker = PackageMaker::for_identity("/alice/phone");
+    let response = send(&mut client, "/alice", "phone", vec![maker.make()]).await;
+    assert_eq!(outcomes(&response), [Accepted], "{response:?}");
+}

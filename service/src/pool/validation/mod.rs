@@ -12,7 +12,7 @@ mod rules;
 mod tests;
 pub(crate) mod wire;
 
-pub use identity::{IdentityTemplate, InvalidTemplate};
+pub use identity::{AmbiguousIdentity, IdentityTemplate, InvalidTemplate};
 pub use rejection::{Rejection, RejectionReason};
 
 use crate::types::{CipherSuite, DeviceId, KeyPackageRef, UserId};
@@ -103,8 +103,9 @@ pub fn validate(
         let suite = rules::header(bytes)?;
         let package = rules::decode(bytes)?;
         let reference = rules::reference(bytes, suite)?;
-        let identity = policy.identity.identity_of(user, device);
-        let (not_before, not_after) = rules::check(&package, suite, &identity, policy, now)
+        let identity = policy.identity.identity_of(user, device).map_err(Rejection::from);
+        let (not_before, not_after) = identity
+            .and_then(|identity| rules::check(&package, suite, &identity, policy, now))
             .and_then(|lifetime| openmls_checks::verify(bytes).map(|()| lifetime))
             .map_err(|rejection| rejection.of(reference.clone()))?;
         Ok(ValidKeyPackage {

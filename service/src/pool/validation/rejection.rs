@@ -1,5 +1,6 @@
 //! Why a KeyPackage is not taken into a pool.
 
+use super::AmbiguousIdentity;
 use crate::types::KeyPackageRef;
 use std::fmt;
 
@@ -52,6 +53,9 @@ pub enum RejectionReason {
     /// A credential of another user or device (RFC 9420, section 5.3.1).
     #[error("has a credential of another user or device; upload it for its own")]
     WrongIdentity,
+    /// Ids whose identity another user and device have too (RFC 9420, section 5.3.1).
+    #[error("is for ids whose identity another user and device have too; use other ids")]
+    AmbiguousIdentity,
     /// An init key that another package of the user has (RFC 9420, section 10).
     #[error("has an init key that was used before; generate a new one for each KeyPackage")]
     InitKeyReused,
@@ -102,6 +106,12 @@ impl Rejection {
 impl From<RejectionReason> for Rejection {
     fn from(reason: RejectionReason) -> Self {
         reason.because(reason.to_string())
+    }
+}
+
+impl From<AmbiguousIdentity> for Rejection {
+    fn from(error: AmbiguousIdentity) -> Self {
+        RejectionReason::AmbiguousIdentity.because(format!("can't be told from others': {error}"))
     }
 }
 

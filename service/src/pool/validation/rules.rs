@@ -67,7 +67,7 @@ pub(super) fn reference(bytes: &[u8], suite: Ciphersuite) -> Result<KeyPackageRe
 pub(super) fn check(
     package: &wire::KeyPackage,
     suite: Ciphersuite,
-    identity: &[u8],
+    identity: &str,
     policy: &ValidationPolicy,
     now: Timestamp,
 ) -> Result<Lifetime, Rejection> {
@@ -123,12 +123,11 @@ fn is_default_extension(extension_type: u16) -> bool {
 }
 
 /// The credential must be that of the user and device (RFC 9420, section 5.3.1).
-fn credential(credential: &wire::Credential, identity: &[u8]) -> Result<(), Rejection> {
+fn credential(credential: &wire::Credential, identity: &str) -> Result<(), Rejection> {
     if credential.credential_type != wire::BASIC {
         return Err(RejectionReason::UnsupportedCredentialType.into());
     }
-    if credential.content.as_slice() != identity {
-        let identity = String::from_utf8_lossy(identity);
+    if credential.content.as_slice() != identity.as_bytes() {
         let message = format!("has a credential of another user or device, not of {identity:?}");
         return Err(RejectionReason::WrongIdentity.because(message));
     }
