@@ -1,10 +1,12 @@
 mod certificates;
 mod check;
 mod jwks_location;
+mod token_type;
 mod tokens;
 
 pub use certificates::{CertificateConfig, CertificatePattern};
 pub use jwks_location::JwksLocation;
+pub use token_type::TokenType;
 pub use tokens::{Audience, TokensConfig};
 
 use serde::{Deserialize, Serialize};

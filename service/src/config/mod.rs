@@ -15,7 +15,8 @@ mod tls;
 mod validation;
 
 pub use auth::{
-    Audience, AuthConfig, CertificateConfig, CertificatePattern, JwksLocation, TokensConfig,
+    Audience, AuthConfig, CertificateConfig, CertificatePattern, JwksLocation, TokenType,
+    TokensConfig,
 };
 pub use database_tls::DatabaseTlsConfig;
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
@@ -159,7 +160,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::{io::Write, time::Duration};
 
     #[derive(Serialize)]
     struct NoFlags {}
@@ -245,11 +246,19 @@ mod tests {
             "handshake_timeout = '0s'",
             "idle_timeout = '2d'",
             "write_timeout = '-1s'",
-            "connection_age = '0s'",
+            "connection_age = '2d'",
         ] {
             let error = load(&format!("[limits]\n{toml}")).unwrap_err().to_string();
             assert!(error.contains(toml.split(' ').next().unwrap()), "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn connections_end_unless_they_may_stay() {
+        let age = |toml: &str| load(toml).unwrap().limits.oldest_connection();
+        assert_eq!(age(""), Some(Duration::from_secs(60 * 60)));
+        assert_eq!(age("[limits]\nconnection_age = '30m'"), Some(Duration::from_secs(30 * 60)));
+        assert_eq!(age("[limits]\nconnection_age = '0s'"), None);
     }
 
     #[test]

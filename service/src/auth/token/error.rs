@@ -15,6 +15,9 @@ pub enum TokenError {
     /// The header says `crit` (RFC 7515, section 4.1.11).
     #[error("the token demands an extension that is not known")]
     CriticalExtension,
+    /// The header's `typ` is another than the configuration demands, or missing.
+    #[error("the token is of another type")]
+    WrongType,
     /// The header has no `kid`, and the issuer has more than one key.
     #[error("the token does not name its key")]
     NoKeyId,
@@ -70,6 +73,7 @@ impl TokenError {
             Self::TooLong => "too_long",
             Self::Malformed => "malformed",
             Self::CriticalExtension => "critical_extension",
+            Self::WrongType => "wrong_type",
             Self::NoKeyId => "no_key_id",
             Self::UnknownKey => "unknown_key",
             Self::WrongAlgorithm => "wrong_algorithm",

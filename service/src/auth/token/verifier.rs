@@ -82,6 +82,10 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return Err(TokenError::CriticalExtension.into());
         }
+        let typ = header.typ.as_deref().unwrap_or_default();
+        if self.config.typ.as_ref().is_some_and(|required| !required.matches(typ)) {
+            return Err(TokenError::WrongType.into());
+        }
         let keys = self.keys_for(&header, keys).await?;
         let key = keys.find(header.kid.as_deref())?;
         let claims = verified_claims(token, &header, key)?;

@@ -1,4 +1,4 @@
-use super::JwksLocation;
+use super::{JwksLocation, TokenType};
 use crate::auth::Role;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,10 @@ pub struct TokensConfig {
     pub issuer: String,
     /// What `aud` must contain: one of these.
     pub audience: Audience,
+    /// What the header `typ` must be, such as `at+jwt` for access tokens (RFC 9068). Without it, any: then tokens that the issuer
+    /// makes for other ends, such as ID tokens, are told apart by `aud` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typ: Option<TokenType>,
     /// Where the issuer's keys are (RFC 7517): an `https` address, or a file.
     pub jwks: JwksLocation,
     /// A PEM file with the certificates that are trusted for that address, instead of the system's.
@@ -97,6 +101,7 @@ impl TokensConfig {
         Self {
             issuer: issuer.to_owned(),
             audience: Audience::One(audience.to_owned()),
+            typ: None,
             jwks,
             jwks_ca: None,
             leeway: default_leeway(),

@@ -198,3 +198,22 @@ async fn the_leeway_is_as_configured() {
     let to_come = claims_with(json!({ "nbf": now() + 60 }));
     refuse(&strict, &signer.sign(&to_come), TokenError::NotYetValid, "to come").await;
 }
+
+#[tokio::test]
+async fn another_type_than_the_configuration_demands() {
+    let signer = Signer::ec("ec");
+    let typed = |typ: Option<&str>| {
+        signer.sign_with(&Header { typ: typ.map(str::to_owned), ..signer.header() }, &claims())
+    };
+    let demanding = Verifier::with(&[&signer], |config| {
+        config.typ = Some("at+jwt".to_owned().try_into().unwrap());
+    });
+    let any = Verifier::new(&[&signer]);
+    for typ in [None, Some("JWT"), Some(""), Some("at"), Some("text/at+jwt")] {
+        refuse(&demanding, &typed(typ), TokenError::WrongType, &format!("{typ:?}")).await;
+        assert!(any.tokens.verify(&typed(typ)).await.is_ok(), "{typ:?}");
+    }
+    for typ in ["at+jwt", "AT+JWT", "application/at+jwt"] {
+        assert!(demanding.tokens.verify(&typed(Some(typ))).await.is_ok(), "{typ}");
+    }
+}
