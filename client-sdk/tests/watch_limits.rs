@@ -163,7 +163,7 @@ async fn a_connection_that_allows_no_watch_at_all_has_the_pool_polled() {
 #[tokio::test]
 async fn a_watch_outlives_its_connections_and_tells_each_change_once() {
     let server = TestServer::start_with(|config| {
-        config.limits.connection_age = Some(SignedDuration::from_secs(1));
+        config.limits.connection_age = SignedDuration::from_secs(1);
     })
     .await;
     let relay = Relay::start(&server.endpoint()).await;

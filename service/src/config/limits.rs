@@ -1,6 +1,7 @@
 use crate::{limits::Rates, pool::Policy};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How much one caller, and all of them, may ask for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,8 +37,8 @@ pub struct LimitsConfig {
     /// How long a connection may not take what there is to send, and how long one answer may wait to be sent.
     pub write_timeout: SignedDuration,
     /// After how long a connection is asked to end when its calls have, so that clients spread over replicas anew. Its
-    /// watches end within 5 seconds from then. Without it, never.
-    pub connection_age: Option<SignedDuration>,
+    /// watches end within 5 seconds from then. With 0, never: then a client certificate that has expired since still counts.
+    pub connection_age: SignedDuration,
     /// How many calls one principal may have under way at the same time. Back ends, which stand for many, may have any
     /// number.
     pub calls_per_principal: usize,
@@ -48,6 +49,11 @@ pub struct LimitsConfig {
 }
 
 impl LimitsConfig {
+    /// The age at which a connection is asked to end; none if it may stay.
+    pub(crate) fn oldest_connection(&self) -> Option<Duration> {
+        (!self.connection_age.is_zero()).then(|| self.connection_age.unsigned_abs())
+    }
+
     /// How many streams of one connection may be watches, or others that go on: half of them.
     #[must_use]
     pub fn watches_per_connection(&self) -> usize {
@@ -73,7 +79,7 @@ impl Default for LimitsConfig {
             idle_timeout: SignedDuration::from_mins(5),
             stranger_timeout: SignedDuration::from_secs(10),
             write_timeout: SignedDuration::from_secs(30),
-            connection_age: None,
+            connection_age: SignedDuration::from_hours(1),
             calls_per_principal: 64,
             watches_per_principal: 16,
             rates: policy.rates,

@@ -133,10 +133,14 @@ impl Config {
             a_while("limits.idle_timeout", limits.idle_timeout, peers),
             a_while("limits.stranger_timeout", limits.stranger_timeout, peers),
             a_while("limits.write_timeout", limits.write_timeout, peers),
+            span(
+                "limits.connection_age",
+                limits.connection_age,
+                SignedDuration::ZERO,
+                DAY,
+                "a client certificate is checked when its connection begins; with 0s, connections stay",
+            ),
         ]);
-        spans.extend(limits.connection_age.map(|age| {
-            a_while("limits.connection_age", age, "leave it out to let connections stay")
-        }));
         spans.extend(self.tls.as_ref().map(|tls| {
             let why = "a renewed certificate must be noticed before the old one ends";
             a_while("tls.reload_interval", tls.reload_interval, why)
@@ -170,7 +174,7 @@ mod tests {
         ("limits.idle_timeout", |config, span| config.limits.idle_timeout = span),
         ("limits.stranger_timeout", |config, span| config.limits.stranger_timeout = span),
         ("limits.write_timeout", |config, span| config.limits.write_timeout = span),
-        ("limits.connection_age", |config, span| config.limits.connection_age = Some(span)),
+        ("limits.connection_age", |config, span| config.limits.connection_age = span),
         ("limits.rates", |config, span| config.limits.rates.upload.every = span),
     ];
 

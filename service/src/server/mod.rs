@@ -349,8 +349,8 @@ fn http_server(limits: &LimitsConfig) -> tonic::transport::Server {
         .http2_max_header_list_size(limits.header_bytes)
         .http2_max_pending_accept_reset_streams(Some(resets));
     // Without tonic's grace, with which it would not ask the peer but only end the connection: see transport/long_streams.rs.
-    match limits.connection_age {
-        Some(age) => server.max_connection_age(age.unsigned_abs()),
+    match limits.oldest_connection() {
+        Some(age) => server.max_connection_age(age),
         None => server,
     }
 }

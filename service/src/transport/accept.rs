@@ -42,7 +42,7 @@ pub(crate) fn accept(
         tls,
         limits: limits.into(),
         watches: limits.watches_per_connection(),
-        age: limits.connection_age.map(|age| age.unsigned_abs()),
+        age: limits.oldest_connection(),
         registry: Registry::new(limits.connections),
         ready,
     };

@@ -36,9 +36,9 @@ impl From<&LimitsConfig> for Limits {
             idle: config.idle_timeout.unsigned_abs(),
             stranger: config.stranger_timeout.unsigned_abs(),
             write: config.write_timeout.unsigned_abs(),
-            life: config.connection_age.map(|age| {
+            life: config.oldest_connection().map(|age| {
                 let calls = config.call_timeout + config.write_timeout;
-                (age + calls).unsigned_abs() + LONGEST_GRACE
+                age + calls.unsigned_abs() + LONGEST_GRACE
             }),
         }
     }

@@ -240,7 +240,7 @@ async fn a_request_that_trickles_ends_after_the_longest_time() {
 #[tokio::test]
 async fn an_old_connection_ends_when_its_calls_have() {
     let short = |config: &mut Config| {
-        config.limits.connection_age = Some(SignedDuration::from_millis(100));
+        config.limits.connection_age = SignedDuration::from_millis(100);
     };
     let server = TestServer::start_with(short).await;
     let mut stream = connect(&server).await;

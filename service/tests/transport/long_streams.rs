@@ -135,7 +135,7 @@ async fn relay(service: SocketAddr) -> (String, Arc<AtomicUsize>) {
 }
 
 fn ages(config: &mut Config) {
-    config.limits.connection_age = Some(SignedDuration::from_secs(1));
+    config.limits.connection_age = SignedDuration::from_secs(1);
 }
 
 fn assert_shutting_down(ended: &Status) {
