@@ -9,6 +9,7 @@ use crate::{
     clock::DatabaseClock,
     config::{Config, ConfigError, LogFormat},
     pool::KeyPackagePool,
+    roots::{self, Roots},
     server::{Database, Server, ServerError, require_known_schema},
     store::{Purged, SchemaState, Store},
     supervise::Supervisor,
@@ -346,6 +347,10 @@ fn sweep_error(error: crate::pool::PoolError) -> CliError {
 }
 
 fn check_config(config: &Config) -> Result<(), CliError> {
+    // A configuration may be checked on another machine than it is for, where the files are not.
+    for (setting, file) in roots::files(config)?.into_iter().filter(|(_, file)| file.exists()) {
+        Roots::read(setting, &file).map_err(ServerError::from)?;
+    }
     let mut shown = serde_json::to_value(config).map_err(io::Error::other)?;
     if let Some(url) = shown.get_mut("database_url").filter(|url| !url.is_null()) {
         *url = "(set; not shown)".into();

@@ -34,6 +34,7 @@ pub mod lane;
 pub mod limits;
 pub mod pem;
 pub mod pool;
+pub mod roots;
 pub mod security;
 pub mod server;
 pub mod store;

@@ -1,11 +1,9 @@
 //! PEM files that settings name.
 
-use rustls::{
-    RootCertStore,
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject},
-    },
+use crate::roots::OutOfDate;
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -50,6 +48,16 @@ pub enum TlsError {
         /// What is wrong with it.
         #[source]
         source: rustls::Error,
+    },
+    /// None of the roots in a file is valid at this time.
+    #[error("{setting}: {fault}, and {} holds no other that is valid: renew it", .path.display())]
+    RootDates {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with one of them.
+        fault: OutOfDate,
     },
     /// A certificate and its key can't be used, as when they are not of each other.
     #[error("{setting}: certificate and key can't be used; do they belong together?")]
@@ -113,17 +121,14 @@ impl PemFile {
         }
     }
 
-    /// The certificates as roots to verify others with.
-    pub(crate) fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in self.certificates()? {
-            roots.add(certificate).map_err(|source| TlsError::Roots {
-                setting: self.setting,
-                path: self.path.clone(),
-                source,
-            })?;
-        }
-        Ok(roots)
+    /// The error that a certificate in it can't be used as a root.
+    pub(crate) fn unusable(&self, source: rustls::Error) -> TlsError {
+        TlsError::Roots { setting: self.setting, path: self.path.clone(), source }
+    }
+
+    /// The error that none of the roots in it is valid at this time.
+    pub(crate) fn out_of_date(&self, fault: OutOfDate) -> TlsError {
+        TlsError::RootDates { setting: self.setting, path: self.path.clone(), fault }
     }
 
     /// The private key: PKCS#8, PKCS#1 or SEC1.
@@ -135,21 +140,4 @@ impl PemFile {
     fn not_pem(&self, wanted: &'static str, source: pem::Error) -> TlsError {
         TlsError::NotPem { setting: self.setting, path: self.path.clone(), wanted, source }
     }
-}
-
-/// The roots in the file that a setting names, else those of the system.
-pub(crate) fn roots_or_system(
-    setting: &'static str,
-    file: Option<&Path>,
-) -> Result<RootCertStore, TlsError> {
-    if let Some(file) = file {
-        return PemFile::read(setting, file)?.roots();
-    }
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some root certificates of the system can't be read");
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() { Err(TlsError::NoSystemRoots { setting }) } else { Ok(roots) }
 }

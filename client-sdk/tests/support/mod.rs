@@ -1,6 +1,7 @@
 //! A service that answers what a test tells it to.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub(crate) mod collector;
 #[cfg(feature = "openmls")]
 pub(crate) mod delivery;
 #[cfg(feature = "openmls")]

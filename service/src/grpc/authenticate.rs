@@ -1,4 +1,4 @@
-//! Says of every call who makes it, before anything else is done for it.
+//! Says of every call who makes it, before anything else is done for it. Then the call goes on with its caller's trace.
 
 use super::{
     error::{RETRY_CALLS, issuer_unavailable, rate_limited, unauthenticated},
@@ -9,6 +9,7 @@ use crate::{
     auth::{AuthenticationError, Authenticator, CertificateNames, Method, Principal},
     limits::{InFlight, InFlightPermit, Limit, Limited},
     security::{self, Event},
+    telemetry::continue_trace,
     transport::Peer,
 };
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION, request::Parts};
@@ -19,6 +20,7 @@ use std::{
 };
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
+use tracing::Span;
 
 /// What those who watch over the service's health may call without credentials.
 const OPEN: &str = "/grpc.health.v1.Health/";
@@ -96,6 +98,9 @@ where
                 Ok(permit) => permit,
                 Err(status) => return Ok(status.into_http()),
             };
+            if Method::of(head.uri.path()).is_some() {
+                continue_trace(&Span::current(), &head.headers);
+            }
             head.extensions.insert(principal);
             inner.call(Request::from_parts(head, body)).await
         })

@@ -1,10 +1,10 @@
 //! What happens around every call: it gets a span with a request id, in which the call notes whom it is about; it ends at
-//! its deadline; and it is counted and timed by method and status code. It goes on with its caller's trace.
+//! its deadline; and it is counted and timed by method and status code.
 
 use super::{deadline, error::code_of, malformed, memory::CallMemory};
 use crate::{
     auth::Method,
-    telemetry::{catalogue, continue_trace, sampled},
+    telemetry::{catalogue, is_sampled},
 };
 use http::{Request, Response};
 use metrics::{Counter, Gauge, Histogram};
@@ -80,7 +80,6 @@ where
             user_id = field::Empty,
             device_id = field::Empty,
         );
-        continue_trace(&span, request.headers());
         let under_way = UnderWay::begin();
         let memory = request.extensions().get::<CallMemory>().cloned();
         let started = Instant::now();
@@ -91,10 +90,6 @@ where
         let call = async move {
             let _under_way = under_way;
             let span = Span::current();
-            let trace = sampled(&span);
-            if let Some(trace) = trace {
-                span.record("trace_id", field::display(trace));
-            }
             let response = deadline::within(waiting, response).await?;
             let response = match memory.as_ref().and_then(CallMemory::refusal) {
                 Some(refusal) => refusal.clone().into_http(),
@@ -102,7 +97,8 @@ where
             };
             let code = code_of(&response);
             observe(method, code, started);
-            if trace.is_some() {
+            // Not before the caller's trace is known: see `continue_trace`.
+            if is_sampled(&span) {
                 tell(&span, code);
             }
             Ok(response)

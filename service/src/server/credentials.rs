@@ -4,11 +4,12 @@ use super::ServerError;
 use crate::{
     causes::causes,
     config::{Config, ConfigError, DatabaseTlsConfig},
-    pem::{PemFile, TlsError, roots_or_system},
+    pem::{PemFile, TlsError},
+    roots::Roots,
     store::{Connector, Credentials, needs_tls},
     telemetry::Burst,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, crypto::ring};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -25,7 +26,7 @@ struct Files {
 struct TlsFiles {
     settings: DatabaseTlsConfig,
     /// Unless the settings name others. Read once: they are many.
-    system_roots: Option<RootCertStore>,
+    system_roots: Option<Roots>,
 }
 
 /// How to connect to the database of a URL, with what is in the files at that moment. If they can't be read any more, what was
@@ -80,25 +81,30 @@ impl TlsFiles {
     fn new(settings: DatabaseTlsConfig) -> Result<Self, TlsError> {
         let system_roots = match settings.ca {
             Some(_) => None,
-            None => Some(roots_or_system(CA, None)?),
+            None => Some(Roots::of_system(CA)?),
         };
         Ok(Self { settings, system_roots })
     }
 
     /// TLS that is verified in full, chain and host name.
     fn read(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let roots = match &self.system_roots {
-            Some(roots) => roots.clone(),
-            None => roots_or_system(CA, self.settings.ca.as_deref())?,
+        let provider = Arc::new(ring::default_provider());
+        let roots = match (&self.settings.ca, &self.system_roots) {
+            (Some(ca), _) => Roots::read(CA, ca)?,
+            (None, Some(roots)) => roots.clone(),
+            (None, None) => Roots::of_system(CA)?,
         };
+        let verifier = roots.server_verifier(provider.clone());
+        let verifier = verifier.map_err(|source| TlsError::Verifier { setting: CA, source })?;
         let pair = |source| TlsError::Pair {
             setting: "database_tls.certificate, database_tls.key",
             source,
         };
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(pair)?
-            .with_root_certificates(roots);
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut config = match (&self.settings.certificate, &self.settings.key) {
             (Some(certificate), Some(key)) => {
                 let certificate = PemFile::read("database_tls.certificate", certificate)?;

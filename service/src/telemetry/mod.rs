@@ -12,7 +12,7 @@ pub use trace::TraceError;
 
 pub(crate) use burst::Burst;
 pub(crate) use rare::begin as begin_rare;
-pub(crate) use trace::{continue_trace, is_sampled, sampled};
+pub(crate) use trace::{continue_trace, is_sampled};
 
 use crate::config::Config;
 use opentelemetry_sdk::trace::SdkTracerProvider;

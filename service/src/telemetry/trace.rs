@@ -15,7 +15,7 @@ use opentelemetry_sdk::{
 };
 use std::time::Duration;
 use tonic::transport::ClientTlsConfig;
-use tracing::{Level, Span, Subscriber};
+use tracing::{Level, Span, Subscriber, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
@@ -60,21 +60,28 @@ where
         .with_location(false)
         .with_threads(false)
         .with_target(false)
+        // A span that was entered could not be made part of its caller's trace any more.
+        .with_context_activation(false)
         .with_filter(filter_fn(|metadata| {
             metadata.is_span() && *metadata.level() <= Level::DEBUG && is_own(metadata.target())
         }))
 }
 
-/// Makes a span part of the trace that a caller's headers name, in W3C's Trace Context.
+/// Makes a call's span part of the trace that its headers name, in W3C's Trace Context, and notes the trace in the span.
+///
+/// A caller decides by its headers whether the trace is kept, so that it must have proven who it is. Before this call, the span
+/// must not have children.
 pub(crate) fn continue_trace(span: &Span, headers: &http::HeaderMap) {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(parent) = text("traceparent").and_then(|parent| remote(parent, text("tracestate")))
-    else {
-        return;
-    };
-    let context = opentelemetry::Context::new().with_remote_span_context(parent);
-    // In vain if nobody follows the span.
-    let _ = span.set_parent(context);
+    if let Some(parent) = text("traceparent").and_then(|parent| remote(parent, text("tracestate")))
+    {
+        let context = opentelemetry::Context::new().with_remote_span_context(parent);
+        // In vain if nobody follows the span.
+        let _ = span.set_parent(context);
+    }
+    if let Some(trace) = sampled(span) {
+        span.record("trace_id", field::display(trace));
+    }
 }
 
 /// Reads `traceparent`, version 00: `00-{trace id}-{span id}-{flags}`. What a later version adds is ignored.
@@ -94,7 +101,7 @@ fn remote(parent: &str, state: Option<&str>) -> Option<SpanContext> {
 }
 
 /// The trace that a span is part of, if it is kept.
-pub(crate) fn sampled(span: &Span) -> Option<TraceId> {
+fn sampled(span: &Span) -> Option<TraceId> {
     let context = span.context();
     let span = context.span().span_context().clone();
     (span.is_valid() && span.is_sampled()).then(|| span.trace_id())

@@ -3,6 +3,7 @@
 use crate::{
     config::{ClientCertificates, TlsConfig},
     pem::{PemFile, TlsError},
+    roots::Roots,
 };
 use jiff::Timestamp;
 use rustls::{
@@ -85,13 +86,8 @@ impl Files {
         let Some(client_ca) = &self.client_ca else {
             return Ok(WebPkiClientVerifier::no_client_auth());
         };
-        let roots = Arc::new(client_ca.roots()?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
-        let verifier = match clients {
-            ClientCertificates::Optional => verifier.allow_unauthenticated(),
-            ClientCertificates::Required => verifier,
-        };
-        verifier.build().map_err(|source| TlsError::Verifier { setting: CLIENT_CA, source })
+        let verifier = Roots::of(client_ca)?.client_verifier(clients, provider.clone());
+        verifier.map_err(|source| TlsError::Verifier { setting: CLIENT_CA, source })
     }
 
     /// When the certificate ends, in seconds since 1970.

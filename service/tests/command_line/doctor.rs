@@ -1,7 +1,7 @@
 //! `keypool doctor` finds what is wrong, and says what to do.
 
 use super::{
-    keypool, run, stdout,
+    fails, keypool, run, stdout,
     support::{calls::eventually, client, fill, locks::connect},
 };
 use jiff::{SignedDuration, tz::TimeZone};
@@ -12,7 +12,7 @@ use keypool_service::{
         server::TestServer,
     },
 };
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -154,6 +154,63 @@ async fn certificates_are_looked_at() {
     std::fs::write(key, "no key").unwrap();
     let (_, found) = findings(&settings).await;
     assert_found(&found, "tls", "failed", "tls.key");
+}
+
+/// A root certificate that is valid in these years.
+fn root(years: (i32, i32)) -> String {
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (parameters.not_before, parameters.not_after) =
+        (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
+    parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+#[tokio::test]
+async fn roots_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["tls.crt", "tls.key"].map(|file| folder.path().join(file));
+    write_certificate(&files, 100);
+    let [certificate, key] = files.each_ref().map(|file| file.to_str().unwrap());
+    let ca = folder.path().join("ca.crt");
+    let tokens = [
+        ("AUTH__TOKENS__ISSUER", "issuer"),
+        ("AUTH__TOKENS__AUDIENCE", "keypool"),
+        ("AUTH__TOKENS__JWKS", "https://127.0.0.1:1/jwks"),
+        ("AUTH__TOKENS__JWKS_CA", ca.to_str().unwrap()),
+    ];
+    let tls = [
+        ("TLS__CERTIFICATE", certificate),
+        ("TLS__KEY", key),
+        ("TLS__CLIENT_CA", ca.to_str().unwrap()),
+    ];
+    let database = [("DATABASE_TLS__CA", ca.to_str().unwrap())];
+    for (about, settings) in
+        [("tokens", &tokens[..]), ("tls", &tls[..]), ("database", &database[..])]
+    {
+        let url = "postgres://nobody@127.0.0.1:1/keypool?sslmode=require";
+        let settings = [&[("DATABASE_URL", url)], settings].concat();
+        for (years, says) in
+            [((2000, 2010), "expired at 2010-01-01"), ((3000, 3010), "not valid before 3000-01-01")]
+        {
+            std::fs::write(&ca, root(years)).unwrap();
+            let (_, found) = findings(&settings).await;
+            assert_found(&found, about, "failed", says);
+            for command in ["check-config", "serve"] {
+                let mut command = keypool(&[command]);
+                for (name, value) in &settings {
+                    command.env(format!("KEYPOOL_{name}"), value);
+                }
+                command.env("KEYPOOL_LISTEN", "127.0.0.1:0");
+                command.env("KEYPOOL_ADMIN_LISTEN", "127.0.0.1:0");
+                let error = fails(command, 1).await;
+                assert!(error.contains(says) && error.contains("ca.crt"), "{error}");
+            }
+        }
+        // One of two: the other is enough to serve.
+        std::fs::write(&ca, [root((2000, 2010)), root((2000, 3000))].concat()).unwrap();
+        let (_, found) = findings(&settings).await;
+        assert_found(&found, "tls", "warning", "expired at 2010-01-01");
+    }
 }
 
 #[tokio::test]

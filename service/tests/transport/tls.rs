@@ -149,3 +149,29 @@ async fn files_that_can_not_be_used_are_named() {
         assert!(!said.contains("PRIVATE"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_root_that_has_expired_verifies_nobody() {
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let expired = Authority::expired("former clients");
+    let pair = servers.issue("localhost");
+    let files = Files::new();
+    let (certificate, key) =
+        (files.write("tls.crt", &pair.certificate), files.write("tls.key", &pair.key));
+    let alone = files.write("expired.crt", &expired.root());
+    let said = refusal(certificate, key, Some(alone)).await;
+    assert!(said.contains("tls.client_ca: a root certificate expired at 2010-01-01"), "{said}");
+
+    // As while one root replaces another.
+    let (server, _files) = serve(&servers, |files, _, tls| {
+        let both = format!("{}{}", expired.root(), clients.root());
+        tls.client_ca = Some(files.write("clients.crt", &both));
+        tls.client_certificates = Some(ClientCertificates::Required);
+    })
+    .await;
+    let caller = |authority: &Authority| {
+        servers.trusted().identity(identity(&authority.issue("backend.example")))
+    };
+    assert!(!is_refused(&server, caller(&clients)).await);
+    assert!(is_refused(&server, caller(&expired)).await);
+}

@@ -1,5 +1,5 @@
 use super::source::{MAX_BYTES, Unreadable};
-use crate::pem::roots_or_system;
+use crate::{pem::TlsError, roots::Roots};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -9,6 +9,9 @@ use hyper_util::{
 };
 use rustls::{ClientConfig, crypto::ring};
 use std::{error::Error, path::Path, sync::Arc};
+
+/// The setting that names root certificates.
+const CA: &str = "auth.tokens.jwks_ca";
 
 /// A document at an `https` address.
 #[derive(Debug)]
@@ -20,12 +23,19 @@ pub(super) struct HttpsSource {
 impl HttpsSource {
     /// Trusts the certificates of a PEM file, or the system's. The error says what to change.
     pub(super) fn new(address: Uri, ca: Option<&Path>) -> Result<Self, String> {
-        let roots =
-            roots_or_system("auth.tokens.jwks_ca", ca).map_err(|error| with_causes(&error))?;
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let roots = ca.map_or_else(|| Roots::of_system(CA), |ca| Roots::read(CA, ca));
+        let provider = Arc::new(ring::default_provider());
+        let verifier = roots
+            .and_then(|roots| {
+                let verifier = roots.server_verifier(provider.clone());
+                verifier.map_err(|source| TlsError::Verifier { setting: CA, source })
+            })
+            .map_err(|error| with_causes(&error))?;
+        let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("auth.tokens.jwks: TLS can't be used: {error}"))?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();

@@ -5,6 +5,7 @@ use crate::{
     causes::causes,
     clock::{Clock, SystemClock},
     config::{Config, TlsConfig},
+    roots::{self, OutOfDate, Roots},
     transport,
 };
 use jiff::SignedDuration;
@@ -26,6 +27,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
             "configure [tls], unless something in front encrypts",
         ),
     }
+    roots(config, findings);
     for key in [config.tls.as_ref().map(|tls| &tls.key), config.database_tls.key.as_ref()] {
         if let Some(key) = key.filter(|key| is_readable_by_all(key)) {
             findings.warning(
@@ -34,6 +36,24 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
                 "chmod o-r it",
             );
         }
+    }
+}
+
+/// Files without any valid root are found by those who need them.
+fn roots(config: &Config, findings: &mut Findings) {
+    let now = SystemClock.now();
+    for (setting, file) in roots::files(config).unwrap_or_default() {
+        let Ok(roots) = Roots::read(setting, &file) else { continue };
+        let fault = match (roots.fault_at(now), roots.fault_at(now + RENEWED)) {
+            (Some(fault), _) => fault.to_string(),
+            (None, Some(OutOfDate::Expired(end))) => format!("a root certificate ends at {end}"),
+            (None, _) => continue,
+        };
+        findings.warning(
+            "tls",
+            format!("{setting}: {fault}"),
+            format!("renew it in {}: out of its dates it is not trusted", file.display()),
+        );
     }
 }
 
