@@ -72,7 +72,7 @@ impl Access {
     fn authorize(&self, subject: Subject<'_>) -> Result<Reach, Status> {
         authorize(&self.principal, self.method, subject).map_err(|_denied| {
             security::event!(
-                Event::PermissionDenied,
+                Event::PermissionDenied, of self.principal.name(),
                 principal = %self.principal.name(),
                 method = self.method.name(),
             );

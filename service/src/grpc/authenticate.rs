@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     auth::{AuthenticationError, Authenticator, CertificateNames, Method, Principal},
-    limits::{InFlight, InFlightPermit, Limit, Limited},
+    limits::{InFlight, InFlightPermit, Limit, Limited, Payer},
     security::{self, Event},
     telemetry::continue_trace,
     transport::Peer,
@@ -140,8 +140,10 @@ impl AuthenticateLayer {
             if error == AuthenticationError::KeysUnavailable {
                 return issuer_unavailable();
             }
+            let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
             security::event!(
-                Event::AuthenticationRefused,
+                Event::AuthenticationRefused, of &address.map(Payer::from_address),
+                address = address.map(tracing::field::display),
                 method = Method::of(head.uri.path()).map_or("other", Method::name),
                 why = %error,
             );

@@ -125,7 +125,7 @@ impl HoldRequest {
                 _ => continue,
             };
             security::event!(
-                event,
+                event, of &(&self.caller.principal, &self.caller.holder),
                 reservation_id = %self.reservation,
                 holder = %self.caller.holder,
                 principal = %self.caller.principal,

@@ -24,6 +24,7 @@ use crate::{
     },
     limits::{Budget, InFlight},
     pool::KeyPackagePool,
+    security,
     store::Store,
     supervise::Supervisor,
     survey, sweeper,
@@ -167,6 +168,7 @@ impl Server {
         });
         tasks.spawn("gRPC health", readiness::show(readiness, health.clone()));
         tasks.spawn("metrics upkeep", admin::upkeep());
+        tasks.spawn("security log", security::report());
         tasks.spawn("freeze watch", freeze::beat());
         if let Some(reloader) = reloader {
             tasks.spawn("certificate reloader", reloader.run());
@@ -308,6 +310,7 @@ impl Server {
         }
         self.tasks.abort_all();
         READY.with([]).set(0.0);
+        security::tell_left_out();
         self.store.close();
         self.database.close().await?;
         tracing::info!("stopped");

@@ -25,7 +25,8 @@ impl Burst {
         self.may_log_at(Instant::now())
     }
 
-    fn may_log_at(&self, now: Instant) -> bool {
+    /// The same at a time.
+    pub(crate) fn may_log_at(&self, now: Instant) -> bool {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *window {
             Some((start, lines)) if now.duration_since(*start) < WINDOW => {

@@ -101,6 +101,8 @@ catalogue! {
         "What was refused or answered with the last resort because a limit was hit.";
     Counter<1> SECURITY_EVENTS = "keypool_security_events_total" ["event"]:
         "What may be an attack.";
+    Counter<1> SECURITY_EVENTS_NOT_LOGGED = "keypool_security_events_not_logged_total" ["event"]:
+        "Those of keypool_security_events_total that were left out of the log, because a caller, or all, caused too many.";
     Counter<2> AUTHENTICATIONS = "keypool_authentications_total" ["kind", "result"]:
         "Callers who were to prove who they are: kind is token, certificate or none.";
     Counter<1> JWKS_REFRESHES = "keypool_jwks_refreshes_total" ["result"]:

@@ -9,6 +9,7 @@ mod configuration;
 mod database;
 mod doctor;
 mod migrate;
+mod security_log;
 mod serve;
 mod serving;
 mod unfit;
