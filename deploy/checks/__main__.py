@@ -5,7 +5,7 @@ import time
 
 from helm_python import HelmError
 
-from checks import alerts, cloudnative_pg, compose, copies, dashboard, dockerfile, golden, live, pod_security, policies, render, rule_labels, schemas, values, versions
+from checks import alerts, cloudnative_pg, compose, copies, dashboard, dockerfile, golden, images, live, pod_security, policies, render, rule_labels, schemas, values, versions
 
 
 def main() -> int:
@@ -29,6 +29,7 @@ def main() -> int:
         ("policies (checkov)", policies.check),
         ("Dockerfile (hadolint)", dockerfile.check),
         ("compose file", compose.check),
+        ("images by digest", images.check),
         ("one version everywhere", versions.check),
         ("alerts and dashboards are the chart's", copies.check),
         ("labels of alerts", rule_labels.check),

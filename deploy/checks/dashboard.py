@@ -99,7 +99,9 @@ ROWS = {
     ],
     "Limits and security": [
         ("lines", "Limits that were hit", "device and holder_and_device protect pools from being drained.", "cps", {"{{limit}}": rate("keypool_limited_total", "limit")}),
-        ("lines", "Security events", "Few. foreign_reservation_refused: none.", "cps", {"{{event}}": rate("keypool_security_events_total", "event")}),
+        ("lines", "Security events", "Few. foreign_reservation_refused: none.", "cps", {
+            "{{event}}": rate("keypool_security_events_total", "event"),
+            "{{event}}, not in the log": rate("keypool_security_events_not_logged_total", "event")}),
         ("lines", "Callers who prove who they are", "ok, and some expired tokens.", "reqps", {"{{kind}} {{result}}": rate("keypool_authentications_total", "kind, result")}),
         ("lines", "Reads of the issuer's keys", "ok every few minutes.", "cps", {"{{result}}": rate("keypool_jwks_refreshes_total", "result")}),
     ],
