@@ -254,6 +254,16 @@ mod tests {
     }
 
     #[test]
+    fn identities_tell_users_and_devices_apart() {
+        let template = |text: &str| load(&format!("[validation]\ncredential_identity = '{text}'"));
+        for text in ["{user_id}{device_id}", "x{device_id}{user_id}", "{user_id}/{user_id}"] {
+            let error = template(text).unwrap_err().to_string();
+            assert!(error.contains("validation.credential_identity: "), "{text}: {error}");
+        }
+        template("{device_id}::{user_id}").unwrap();
+    }
+
+    #[test]
     fn connections_end_unless_they_may_stay() {
         let age = |toml: &str| load(toml).unwrap().limits.oldest_connection();
         assert_eq!(age(""), Some(Duration::from_secs(60 * 60)));

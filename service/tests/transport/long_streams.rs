@@ -26,6 +26,7 @@ use std::{
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::timeout,
 };
 use tonic::{Code, Status, Streaming, transport::Channel};
@@ -170,15 +171,20 @@ async fn a_call_on_an_old_connection_is_finished() {
     fill(&mut client, "bob", "laptop", 1).await; // so that there is a device to lock
     let lock = lock_table(&server, "device").await;
     let mut client = super::support::client(&server).await;
-    let mut watch = client.watch_pool(phone()).await.unwrap().into_inner();
-    watch.message().await.unwrap().unwrap();
+    // The first of several ends long before the upload would give up the lock.
+    let mut watches = JoinSet::new();
+    for _ in 0..16 {
+        let mut watch = client.watch_pool(phone()).await.unwrap().into_inner();
+        watch.message().await.unwrap().unwrap();
+        watches.spawn(async move { watch.message().await });
+    }
     let package = PackageMaker::new("bob", "laptop").make();
     let upload = upload_request("bob", "laptop", vec![package]);
     let call = tokio::spawn(async move { client.upload_key_packages(upload).await });
     somebody_waits(server.database()).await;
 
-    let ended = timeout(PATIENCE, watch.message()).await.expect("it ends").unwrap_err();
-    assert_shutting_down(&ended);
+    let ended = timeout(PATIENCE, watches.join_next()).await.expect("it ends");
+    assert_shutting_down(&ended.unwrap().unwrap().unwrap_err());
     lock.batch_execute("COMMIT").await.unwrap();
     call.await.unwrap().unwrap();
 }
