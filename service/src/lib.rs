@@ -12,7 +12,7 @@
 //! | [`lane`] | group commit: calls that wait become one statement |
 //! | [`fence`] | has the database forgotten something? |
 //! | [`store`] | PostgreSQL: one file for each family of statements; no proto types |
-//! | [`types`], [`clock`], [`pem`] | ids, buckets; time; certificates in files |
+//! | [`types`], [`clock`], [`pem`], [`roots`] | ids, buckets; time; certificates in files, and which of them are trusted |
 //! | [`transport`] | connections: TLS, and limits in number and time |
 //! | [`telemetry`], [`survey`] | metrics, traces, the log; what the whole database holds |
 //! | [`server`], [`config`], [`embedded`] | the whole of it, started and stopped as one |
