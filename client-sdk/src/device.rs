@@ -1,5 +1,6 @@
 //! A device's side: its own pool.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use keypool_proto::v1::revoke_key_packages_request::Selector;
@@ -12,7 +13,7 @@ use keypool_proto::v1::{
 use prost_types::Timestamp;
 
 use crate::package::to_time;
-use crate::{Client, Error, Result};
+use crate::{Client, Error, Result, WrongAnswer};
 
 impl Client {
     /// Adds packages to a device's pool: 1 to 100 TLS-encoded KeyPackages (RFC 9420, section 10),
@@ -30,15 +31,19 @@ impl Client {
     ) -> Result<Uploaded> {
         let count = key_packages.len();
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        let request = UploadKeyPackagesRequest { user_id, device_id, key_packages };
+        let request = UploadKeyPackagesRequest {
+            user_id: user_id.clone(),
+            device_id: device_id.clone(),
+            key_packages,
+        };
         let response = self.call(request).await?;
         if response.results.len() != count {
-            return Err(Error::protocol("another number of results than of packages"));
+            return Err(WrongAnswer::Results.into());
         }
         let results = response.results.into_iter().map(TryInto::try_into);
         Ok(Uploaded {
             results: results.collect::<Result<_>>()?,
-            pool_status: some_status(response.pool_status)?,
+            pool_status: status_of(&user_id, &device_id, response.pool_status)?,
             service_time: to_time(response.service_time)?,
         })
     }
@@ -68,8 +73,10 @@ impl Client {
         device_id: impl Into<String>,
     ) -> Result<(DevicePoolStatus, Option<Timestamp>)> {
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        let mut response = self.call(GetPoolStatusRequest { user_id, device_id }).await?;
-        Ok((some_status(response.devices.pop())?, response.read_time))
+        let request =
+            GetPoolStatusRequest { user_id: user_id.clone(), device_id: device_id.clone() };
+        let response = self.call(request).await?;
+        Ok((only_status_of(&user_id, &device_id, response.devices)?, response.read_time))
     }
 
     /// The state of the pool of each device that the user has, ordered by device id.
@@ -82,7 +89,17 @@ impl Client {
         user_id: impl Into<String>,
     ) -> Result<Vec<DevicePoolStatus>> {
         let (user_id, device_id) = (user_id.into(), String::new());
-        Ok(self.call(GetPoolStatusRequest { user_id, device_id }).await?.devices)
+        let request = GetPoolStatusRequest { user_id: user_id.clone(), device_id };
+        let devices = self.call(request).await?.devices;
+        let mut known = HashSet::new();
+        for status in &devices {
+            check_status(&user_id, &status.device_id, status)?;
+            if !known.insert(&status.device_id) {
+                let device_id = status.device_id.clone();
+                return Err(WrongAnswer::TwoAnswers { user_id, device_id }.into());
+            }
+        }
+        Ok(devices)
     }
 
     /// Aligns the pool with the private keys that the device still has: what it lists is compared,
@@ -105,12 +122,26 @@ impl Client {
         as_of: Option<Timestamp>,
     ) -> Result<Reconciled> {
         let (user_id, device_id) = (user_id.into(), device_id.into());
-        let request = ReconcilePoolRequest { user_id, device_id, key_package_refs, as_of };
+        let listed: HashSet<_> = key_package_refs.iter().cloned().collect();
+        let request = ReconcilePoolRequest {
+            user_id: user_id.clone(),
+            device_id: device_id.clone(),
+            key_package_refs,
+            as_of,
+        };
         let response = self.call(request).await?;
+        // What the device has is never revoked by this call, and only that is said to be unavailable.
+        let unavailable = response.unavailable_key_packages.iter();
+        let mut unavailable = unavailable.map(|one| &one.key_package_ref);
+        if response.revoked_key_package_refs.iter().any(|revoked| listed.contains(revoked))
+            || !unavailable.all(|unavailable| listed.contains(unavailable))
+        {
+            return Err(WrongAnswer::Results.into());
+        }
         Ok(Reconciled {
             revoked: response.revoked_key_package_refs,
             unavailable: response.unavailable_key_packages,
-            pool_status: some_status(response.pool_status)?,
+            pool_status: status_of(&user_id, &device_id, response.pool_status)?,
         })
     }
 
@@ -136,8 +167,41 @@ impl Client {
     }
 }
 
-pub(crate) fn some_status(status: Option<DevicePoolStatus>) -> Result<DevicePoolStatus> {
-    status.ok_or_else(|| Error::protocol("no pool status in its answer"))
+/// The status of this device, and of no other.
+pub(crate) fn status_of(
+    user_id: &str,
+    device_id: &str,
+    status: Option<DevicePoolStatus>,
+) -> Result<DevicePoolStatus> {
+    let status = status.ok_or_else(|| Error::protocol("no pool status in its answer"))?;
+    check_status(user_id, device_id, &status)?;
+    Ok(status)
+}
+
+/// The only one of these statuses, which must be of this device.
+pub(crate) fn only_status_of(
+    user_id: &str,
+    device_id: &str,
+    mut statuses: Vec<DevicePoolStatus>,
+) -> Result<DevicePoolStatus> {
+    let status = status_of(user_id, device_id, statuses.pop())?;
+    match statuses.first() {
+        None => Ok(status),
+        Some(other) => {
+            Err(WrongAnswer::not_asked_for(&other.user_id, Some(&other.device_id)).into())
+        }
+    }
+}
+
+fn check_status(
+    user_id: &str,
+    device_id: &str,
+    status: &DevicePoolStatus,
+) -> Result<(), WrongAnswer> {
+    if status.user_id == user_id && status.device_id == device_id && !device_id.is_empty() {
+        return Ok(());
+    }
+    Err(WrongAnswer::not_asked_for(&status.user_id, Some(&status.device_id)))
 }
 
 /// What an upload did.

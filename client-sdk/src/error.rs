@@ -6,7 +6,7 @@ use std::time::Duration;
 use keypool_proto::v1::{ErrorReason, KeyPackageName};
 use tonic::Code;
 
-use crate::ConfigError;
+use crate::{ConfigError, WrongAnswer};
 
 /// The result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -122,6 +122,11 @@ pub enum Error {
     #[error("no token for the keypool service: {0}")]
     Token(#[source] Box<dyn std::error::Error + Send + Sync>),
 
+    /// The answer does not fit the call: it is incomplete, or about something else. What it says that it
+    /// reserved is given back. Whether anything else happened is not known.
+    #[error("the answer of the keypool service does not fit the call: {0}")]
+    WrongAnswer(#[source] Box<WrongAnswer>),
+
     /// The client can't be built like this. Calls don't fail with it.
     #[error("{0}")]
     Configuration(#[from] ConfigError),
@@ -171,8 +176,8 @@ impl Error {
         self.failure().map_or(&[], |failure| &failure.outcomes)
     }
 
-    /// The service's answer. `None` for [`Error::Transport`], [`Error::Protocol`], [`Error::Token`]
-    /// and [`Error::Configuration`].
+    /// The service's answer. `None` for [`Error::Transport`], [`Error::Protocol`],
+    /// [`Error::WrongAnswer`], [`Error::Token`] and [`Error::Configuration`].
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         match self {
@@ -198,9 +203,11 @@ impl Error {
             | Self::PermissionDenied(failure)
             | Self::Internal(failure)
             | Self::Other(failure) => Some(failure),
-            Self::Transport(_) | Self::Protocol(_) | Self::Token(_) | Self::Configuration(_) => {
-                None
-            }
+            Self::Transport(_)
+            | Self::Protocol(_)
+            | Self::WrongAnswer(_)
+            | Self::Token(_)
+            | Self::Configuration(_) => None,
         }
     }
 
@@ -231,6 +238,7 @@ impl Error {
             Self::Other(_) => "other",
             Self::Transport(_) => "transport",
             Self::Protocol(_) => "protocol",
+            Self::WrongAnswer(_) => "wrong_answer",
             Self::Token(_) => "token",
             Self::Configuration(_) => "configuration",
         }

@@ -181,6 +181,7 @@ mod test_server;
 mod throttle;
 mod transport;
 mod watch;
+mod wrong_answer;
 
 pub use auth::{InvalidToken, Token, TokenFuture, TokenProvider};
 pub use builder::ClientBuilder;
@@ -210,6 +211,7 @@ pub use test_server::TestServer;
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use transport::TlsConfig;
 pub use watch::PoolWatch;
+pub use wrong_answer::WrongAnswer;
 
 pub use keypool_proto as proto;
 pub use keypool_proto::v1::{

@@ -50,6 +50,11 @@ impl Target {
         self.user_id() == user_id && asked
     }
 
+    /// Whether devices are left out, so that none may remain.
+    pub(crate) fn excludes_devices(&self) -> bool {
+        !self.0.excluded_device_ids.is_empty()
+    }
+
     /// The target without this device; `None` if nothing remains.
     #[cfg(feature = "openmls")]
     pub(crate) fn without(mut self, user_id: &str, device_id: &str) -> Option<Self> {
@@ -64,7 +69,6 @@ impl Target {
     }
 }
 
-#[cfg(feature = "openmls")]
 impl From<v1::Target> for Target {
     fn from(target: v1::Target) -> Self {
         Self(target)

@@ -120,17 +120,10 @@ async fn a_rate_limit_is_waited_for_only_if_that_fits() {
 async fn an_answer_that_breaks_the_contract_is_an_error() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();
-    let strangers = Reservation {
-        reservation_id: "another".into(),
-        group_id: b"group".to_vec(),
-        ..Default::default()
-    };
-    let strangers =
-        ReserveKeyPackagesResponse { reservation: Some(strangers), ..Default::default() };
+    fake.release.always(Ok(ReleaseReservationResponse::default()));
     let wrong_suite = ReservedKeyPackage { cipher_suite: 1 << 20, ..bobs() };
     for answer in [
         ReserveKeyPackagesResponse::default(),
-        strangers,
         reserved(vec![ReservedKeyPackage { name: None, ..bobs() }]),
         reserved(vec![ReservedKeyPackage { not_after_time: None, ..bobs() }]),
         reserved(vec![wrong_suite]),
@@ -145,7 +138,7 @@ async fn an_answer_that_breaks_the_contract_is_an_error() {
     assert!(matches!(result, Err(Error::Protocol(_))), "{result:?}");
 
     fake.upload.answer(Ok(UploadKeyPackagesResponse::default()));
-    let result = client.upload("bob", "phone", vec![vec![1]]).await;
+    let result = client.upload("bob", "phone", vec![]).await;
     assert!(matches!(result, Err(Error::Protocol(_))), "{result:?}");
 }
 

@@ -12,11 +12,11 @@ use keypool_client::mls::{
 };
 use keypool_client::proto::v1::*;
 use keypool_client::{
-    BasicIdentity, Client, InviteError, Invited, Inviter, PackageFault, PublishError, Target,
+    BasicIdentity, Client, Error, InviteError, Invited, Inviter, PackageFault, PublishError, Target,
 };
 use openmls::prelude::{
-    Capabilities, Credential, Extension, ExtensionType, Extensions, KeyPackage, Lifetime, MlsGroup,
-    RequiredCapabilitiesExtension, SignaturePublicKey,
+    Capabilities, Ciphersuite, Credential, Extension, ExtensionType, Extensions, KeyPackage,
+    Lifetime, MlsGroup, RequiredCapabilitiesExtension, SignaturePublicKey,
 };
 use support::device::Device;
 use support::*;
@@ -195,11 +195,15 @@ async fn what_turns_out_to_be_spent_with_a_replacement_is_not_forgotten() {
 #[tokio::test]
 async fn what_needs_all_targets_adds_nobody_else() {
     let stage = Stage::set().await;
-    let missing = MissingTarget { user_id: "carol".into(), ..Default::default() };
-    let answer =
-        ReserveKeyPackagesResponse { missing: vec![missing], ..reserved(vec![stage.bob.fresh()]) };
-    stage.fake.reserve.answer(Ok(answer));
-    stage.fake.release.answer(Ok(ReleaseReservationResponse::default()));
+    let mut broken = Device::new("carol", "phone").fresh();
+    broken.key_package.pop();
+    stage.fake.reserve.answer(Ok(reserved(vec![stage.bob.fresh(), broken])));
+    let details =
+        ReserveErrorDetails { missing: vec![missing("carol", "phone")], omitted_count: 0 };
+    let details = vec![detail("keypool.v1.ReserveErrorDetails", &details)];
+    let exhausted = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, details);
+    stage.fake.reserve.answer(Err(exhausted));
+    stage.fake.release.always(Ok(ReleaseReservationResponse::default()));
     let mut group = stage.alice.group();
     let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
 
@@ -208,8 +212,10 @@ async fn what_needs_all_targets_adds_nobody_else() {
     let inviter = stage.inviter().require_all();
     let error = inviter.invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
 
-    assert!(matches!(error, InviteError::Incomplete { .. }), "{error:?}");
-    assert_eq!(stage.fake.release.requests().len(), 1);
+    assert!(matches!(error, InviteError::Reserve(Error::PoolExhausted(_))), "{error:?}");
+    let released = stage.fake.release.requests().into_iter().flat_map(|release| release.packages);
+    let released: Vec<_> = released.filter_map(|one| Some(one.name?.user_id)).collect();
+    assert_eq!(released, ["carol", "bob"]);
     assert_eq!(stage.fake.spend.requests().len(), 0);
 }
 
@@ -240,7 +246,10 @@ async fn each_lie_is_found_out() {
     let verdict = stage.judge(&mut group, misnamed).await;
     assert_eq!(verdict, (PackageFault::WrongRef, UnusableReason::Other));
 
-    let mislabelled = ReservedKeyPackage { cipher_suite: 3, ..bob.fresh() };
+    let suite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
+    let builder = KeyPackage::builder();
+    let other = builder.build(suite, &bob.provider, &bob.signer, bob.credential.clone()).unwrap();
+    let mislabelled = bob.hand_out(other.key_package());
     let verdict = stage.judge(&mut group, mislabelled).await;
     assert_eq!(verdict, (PackageFault::WrongCipherSuite, UnusableReason::Other));
 
@@ -257,7 +266,7 @@ async fn each_lie_is_found_out() {
     let verdict = stage.judge(&mut group, bob.hand_out(&bob.build(endless))).await;
     assert_eq!(verdict, (PackageFault::LifetimeTooLong, UnusableReason::InvalidLifetime));
 
-    let suites = [openmls::prelude::Ciphersuite::MLS_128_DHKEMP256_AES128GCM_SHA256_P256];
+    let suites = [Ciphersuite::MLS_128_DHKEMP256_AES128GCM_SHA256_P256];
     let other = Capabilities::new(None, Some(&suites), None, None, None);
     let inconsistent = bob.build(KeyPackage::builder().leaf_node_capabilities(other));
     let (fault, reason) = stage.judge(&mut group, bob.hand_out(&inconsistent)).await;
@@ -270,15 +279,6 @@ async fn each_lie_is_found_out() {
 async fn what_others_can_use_is_just_given_back() {
     let stage = Stage::set().await;
     let (alice, bob) = (&stage.alice, &stage.bob);
-    let mut group = alice.group();
-
-    let carols = Device::new("carol", "phone").fresh();
-    let verdict = stage.judge(&mut group, carols).await;
-    assert_eq!(verdict, (PackageFault::NotAskedFor, UnusableReason::Unspecified));
-
-    let excluded = alice.fresh();
-    let verdict = stage.judge(&mut group, excluded).await;
-    assert_eq!(verdict, (PackageFault::NotAskedFor, UnusableReason::Unspecified));
 
     let required = RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(0xf000)], &[], &[]);
     let extensions = Extensions::single(Extension::RequiredCapabilities(required)).unwrap();
@@ -286,21 +286,6 @@ async fn what_others_can_use_is_just_given_back() {
     let (fault, reason) = stage.judge(&mut demanding, bob.fresh()).await;
     assert!(matches!(fault, PackageFault::UnsupportedCapabilities(_)), "{fault:?}");
     assert_eq!(reason, UnusableReason::Unspecified);
-}
-
-#[tokio::test]
-async fn the_same_package_twice_is_used_once() {
-    let stage = Stage::set().await;
-    let bobs = stage.bob.fresh();
-    stage.fake.reserve.answer(Ok(reserved(vec![bobs.clone(), bobs])));
-    stage.fake.release.answer(Ok(ReleaseReservationResponse::default()));
-    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
-    let mut group = stage.alice.group();
-
-    let invited = stage.invite(&mut group).await.unwrap();
-
-    assert_eq!(invited.added.len(), 1);
-    assert_eq!(invited.unusable[0].fault, PackageFault::Duplicate);
 }
 
 #[test]

@@ -131,10 +131,10 @@ async fn more_targets_than_a_call_takes_are_one_reservation() {
         reserved(names.iter().map(|name| package(name.clone(), vec![1])).collect())
     };
     let names = names(150);
-    let missing = MissingTarget { user_id: "carol".into(), ..Default::default() };
+    let missing = vec![missing("bob", "device 249")];
     let missing = detail(
         "keypool.v1.ReserveErrorDetails",
-        &ReserveErrorDetails { missing: vec![missing], omitted_count: 0 },
+        &ReserveErrorDetails { missing, omitted_count: 0 },
     );
     let nothing = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, vec![missing]);
     let (first, second) = (held(&names[..100]), held(&names[100..]));
@@ -151,7 +151,12 @@ async fn more_targets_than_a_call_takes_are_one_reservation() {
     assert_eq!(counts, [100, 100, 50]);
     assert!(requests.iter().all(|r| r.reservation_id == requests[0].reservation_id));
     assert_eq!(reservation.packages().len(), 150);
-    assert_eq!(reservation.missing()[0].user_id, "carol");
+    let mut missing: Vec<_> =
+        reservation.missing().iter().filter_map(|one| one.device_id.clone()).collect();
+    missing.sort();
+    // Nothing was reserved by the last call, whatever its error lists.
+    let unreserved: Vec<_> = (150..250).map(|i| format!("device {i}")).collect();
+    assert_eq!(missing, unreserved);
     let spent: Vec<_> = fake.spend.requests().into_iter().flat_map(|r| r.packages).collect();
     assert_eq!(spent, names);
 }
@@ -273,10 +278,16 @@ fn released(fake: &Fake) -> Vec<KeyPackageName> {
     packages.filter_map(|package| package.name).collect()
 }
 
+/// The answer for a hundred devices of which the last ten have nothing.
+fn first_ninety() -> ReserveKeyPackagesResponse {
+    let missing = (90..100).map(|i| missing("bob", &format!("device {i}"))).collect();
+    ReserveKeyPackagesResponse { missing, ..held(&names(90)) }
+}
+
 /// A reservation of 150 targets, of which the last ten of the first call have nothing yet.
 async fn incomplete(fake: &Fake, client: &Client) -> Reservation {
     let names = names(150);
-    fake.reserve.answer(Ok(held(&names[..90]))).answer(Ok(held(&names[100..])));
+    fake.reserve.answer(Ok(first_ninety())).answer(Ok(held(&names[100..])));
     client.reserve(b"group").targets(devices(150)).send().await.unwrap()
 }
 
@@ -298,7 +309,7 @@ async fn an_ensure_that_fails_gives_back_only_what_it_added() {
     assert_eq!((reservation.packages(), reservation.missing()), (&packages[..], &missing[..]));
 
     // With nothing added there is nothing to give back.
-    fake.reserve.answer(Ok(held(&names[..90])));
+    fake.reserve.answer(Ok(first_ninety()));
     fake.reserve.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
     reservation.ensure().await.unwrap_err();
     assert_eq!(fake.release.requests().len(), 1);
@@ -309,9 +320,11 @@ async fn an_ensure_that_fails_gives_back_only_what_it_added() {
 async fn an_ensure_that_needs_all_fails_as_the_service_would() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();
-    fake.reserve.answer(Ok(held(&names(1))));
+    fake.reserve.answer(Ok(held(&names(2))));
+    fake.release.answer(Ok(ReleaseReservationResponse::default()));
     let builder = client.reserve(b"group").targets(devices(2)).require_all();
     let mut reservation = builder.send().await.unwrap();
+    reservation.release_unusable(&names(2)[1], UnusableReason::Malformed).await.unwrap();
     let cases = [
         (ErrorReason::UnknownUser, Code::NotFound),
         (ErrorReason::UnknownDevice, Code::NotFound),
@@ -321,7 +334,7 @@ async fn an_ensure_that_needs_all_fails_as_the_service_would() {
         (ErrorReason::NoCompatiblePackage, Code::FailedPrecondition),
     ];
     for (reason, code) in cases {
-        let missing = MissingTarget { reason: reason.into(), ..Default::default() };
+        let missing = MissingTarget { reason: reason.into(), ..missing("bob", "device 1") };
         let missing = vec![missing];
         fake.reserve.answer(Ok(ReserveKeyPackagesResponse { missing, ..held(&names(1)) }));
 

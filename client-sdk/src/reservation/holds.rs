@@ -9,7 +9,7 @@ use keypool_proto::v1::{
 use tokio::time::Instant;
 
 use super::MAX_PACKAGES_PER_CALL;
-use super::outcomes::Outcomes;
+use super::outcomes::{Outcomes, checked};
 use crate::package::to_time;
 use crate::reserve::to_proto;
 use crate::{Client, Error, ReservedPackage, Result};
@@ -93,6 +93,7 @@ impl Holds {
         loop {
             let asked_at = Instant::now();
             let answer = client.call(self.extend_request(ttl)).await;
+            let answer = checked(&self.names, answer, |answer| &answer.outcomes);
             let error = match answer.and_then(|answer| HoldEnd::of(answer, asked_at)) {
                 Ok(end) => return Extended { end: Some(end), failure },
                 Err(error) => error,
@@ -130,7 +131,8 @@ impl Holds {
                 reservation_id: part.reservation_id,
                 on_behalf_of: part.on_behalf_of,
             };
-            match client.call(request).await {
+            let answer = client.call(request).await;
+            match checked(&part.names, answer, |answer| &answer.outcomes) {
                 Ok(_) => outcomes.succeeded(&part.names),
                 Err(error) => outcomes.failed(error),
             }

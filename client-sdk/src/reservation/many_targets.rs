@@ -1,14 +1,16 @@
 //! Reserving for more targets than the service takes in one call.
 
+use std::collections::HashMap;
+
 use keypool_proto::v1::{
     self, ErrorReason, KeyPackageName, ReserveKeyPackagesRequest, ReserveKeyPackagesResponse,
     UnusableReason,
 };
 use tonic::Code;
 
-use super::Holds;
+use super::{Holds, answer};
 use crate::decode::for_reason;
-use crate::{Client, Error, Failure, Missing, ReservedPackage, Result};
+use crate::{Client, Error, Failure, Missing, ReservedPackage, Result, WrongAnswer};
 
 /// The service takes so many targets in one call.
 const MAX_TARGETS_PER_CALL: usize = 100;
@@ -18,6 +20,13 @@ const MAX_TARGETS_PER_CALL: usize = 100;
 pub(super) struct Reserved {
     pub(super) packages: Vec<ReservedPackage>,
     pub(super) missing: Vec<Missing>,
+}
+
+impl Reserved {
+    /// The names of its packages.
+    fn names(&self) -> Vec<KeyPackageName> {
+        self.packages.iter().map(|package| package.name.clone()).collect()
+    }
 }
 
 /// What a reservation had before it is reserved for, so that a failure gives back no more than what was
@@ -57,7 +66,7 @@ pub(super) async fn reserve(
                 None => Ok(reserved),
                 Some(first) => {
                     let error = nothing_reserved(first, &reserved.missing);
-                    give_back_added(client, request, reserved.packages, before).await;
+                    give_back_added(client, request, reserved.names(), before).await;
                     Err(error)
                 }
             }
@@ -91,27 +100,31 @@ async fn reserve_chunks(
     before: Before<'_>,
 ) -> Result<Reserved> {
     if request.targets.len() <= MAX_TARGETS_PER_CALL {
-        return reserve_chunk(client, request).await;
+        return reserve_chunk(client, request, before).await;
     }
     let mut reserved = Reserved::default();
     let mut failure = None;
     for targets in request.targets.chunks(MAX_TARGETS_PER_CALL) {
         let chunk = ReserveKeyPackagesRequest { targets: targets.to_vec(), ..request.clone() };
-        match reserve_chunk(client, &chunk).await {
+        match reserve_chunk(client, &chunk, before).await {
             Ok(more) => {
                 reserved.packages.extend(more.packages);
                 reserved.missing.extend(more.missing);
             }
             // Nothing for these targets: others may have something.
             Err(error) if !error.missing().is_empty() && !request.require_all => {
-                reserved.missing.extend_from_slice(error.missing());
+                reserved.missing.extend(answer::all_missing(&chunk, &error));
                 failure.get_or_insert(error);
             }
             Err(error) => {
-                give_back_added(client, request, reserved.packages, before).await;
+                give_back_added(client, request, reserved.names(), before).await;
                 return Err(error);
             }
         }
+    }
+    if let Err(wrong) = merge_repeated(&mut reserved.packages) {
+        give_back_added(client, request, reserved.names(), before).await;
+        return Err(wrong.into());
     }
     match failure {
         Some(error) if reserved.packages.is_empty() => Err(error),
@@ -119,35 +132,80 @@ async fn reserve_chunks(
     }
 }
 
+/// Targets of several calls may cover the same device, which has the same package in each answer.
+fn merge_repeated(packages: &mut Vec<ReservedPackage>) -> Result<(), WrongAnswer> {
+    let mut refs = HashMap::new();
+    let mut two_packages = None;
+    packages.retain(|ReservedPackage { name, .. }| {
+        let device = (name.user_id.clone(), name.device_id.clone());
+        match refs.get(&device) {
+            Some(known) if *known == name.key_package_ref => false,
+            Some(_) => {
+                two_packages = Some(answer::two_answers(&name.user_id, &name.device_id));
+                true
+            }
+            None => refs.insert(device, name.key_package_ref.clone()).is_none(),
+        }
+    });
+    two_packages.map_or(Ok(()), Err)
+}
+
 /// Gives back what the reservation did not have before. Best effort: what is not given back lapses.
 async fn give_back_added(
     client: &Client,
     request: &ReserveKeyPackagesRequest,
-    mut packages: Vec<ReservedPackage>,
+    mut names: Vec<KeyPackageName>,
     before: Before<'_>,
 ) {
-    packages.retain(|package| !before.may_have(&package.name));
-    let holds = Holds::of(request, &packages);
+    names.retain(|name| !before.may_have(name));
+    let holds = Holds::named(request, names);
     if let Err(error) = holds.release(client, UnusableReason::Unspecified).await {
         tracing::debug!(%error, "a part of a reservation was not released; it will lapse");
     }
 }
 
-async fn reserve_chunk(client: &Client, request: &ReserveKeyPackagesRequest) -> Result<Reserved> {
-    let ReserveKeyPackagesResponse { reservation, missing } = client.call(request.clone()).await?;
+/// Reserves for as many targets as one call takes. What a wrong answer says it reserved is given back.
+async fn reserve_chunk(
+    client: &Client,
+    request: &ReserveKeyPackagesRequest,
+    before: Before<'_>,
+) -> Result<Reserved> {
+    let answer = client.call(request.clone()).await;
+    let answer = answer.map_err(|error| answer::checked_failure(request, error))?;
+    let packages = answer.reservation.iter().flat_map(|reservation| &reservation.packages);
+    let names = packages.filter_map(|package| package.name.clone()).collect();
+    match read(request, answer) {
+        Ok(reserved) => Ok(reserved),
+        Err(error) => {
+            give_back_added(client, request, names, before).await;
+            Err(error)
+        }
+    }
+}
+
+fn read(
+    request: &ReserveKeyPackagesRequest,
+    answer: ReserveKeyPackagesResponse,
+) -> Result<Reserved> {
+    let ReserveKeyPackagesResponse { reservation, missing } = answer;
     let reservation = reservation.ok_or_else(|| Error::protocol("no reservation in its answer"))?;
     check_echo(request, &reservation)?;
     let packages = reservation.packages.into_iter().map(TryInto::try_into);
-    Ok(Reserved {
+    let reserved = Reserved {
         packages: packages.collect::<Result<_>>()?,
         missing: missing.into_iter().map(Into::into).collect(),
-    })
+    };
+    answer::check(request, &reserved)?;
+    Ok(reserved)
 }
 
-fn check_echo(request: &ReserveKeyPackagesRequest, answer: &v1::Reservation) -> Result<()> {
+fn check_echo(
+    request: &ReserveKeyPackagesRequest,
+    answer: &v1::Reservation,
+) -> Result<(), WrongAnswer> {
     if answer.reservation_id == request.reservation_id && answer.group_id == request.group_id {
         Ok(())
     } else {
-        Err(Error::protocol("the answer is about another reservation"))
+        Err(WrongAnswer::AnotherReservation)
     }
 }

@@ -1,5 +1,6 @@
 //! What `reserve` made, and what can be done with it.
 
+mod answer;
 mod holds;
 mod many_targets;
 mod outcomes;

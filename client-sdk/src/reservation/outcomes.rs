@@ -1,9 +1,31 @@
 //! What became of many packages, by as many calls as it took.
 
-use keypool_proto::v1::KeyPackageName;
+use keypool_proto::v1::{KeyPackageName, KeyPackageOutcome};
 
 use crate::decode::for_reason;
-use crate::{Error, Failure, PackageOutcome, Result};
+use crate::{Error, Failure, PackageOutcome, Result, WrongAnswer};
+
+/// The answer to a call about these packages, if it fits the call: a success has one outcome for each
+/// of them, in order, and a failure has outcomes of no others.
+pub(super) fn checked<T>(
+    asked: &[KeyPackageName],
+    answer: Result<T>,
+    outcomes: impl Fn(&T) -> &[KeyPackageOutcome],
+) -> Result<T> {
+    let fits = match &answer {
+        Ok(answer) => {
+            let told = outcomes(answer);
+            let all_done = told.iter().all(|outcome| outcome.reason == 0);
+            all_done && told.iter().map(|outcome| outcome.name.as_ref()).eq(asked.iter().map(Some))
+        }
+        Err(error) => {
+            // In the order of the call, as each of them occurs there once.
+            let mut asked = asked.iter();
+            error.outcomes().iter().all(|told| asked.any(|name| *name == told.name))
+        }
+    };
+    if fits { answer } else { Err(WrongAnswer::Results.into()) }
+}
 
 /// The outcomes of several calls as if they were one.
 #[derive(Debug, Default)]

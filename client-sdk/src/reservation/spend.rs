@@ -2,6 +2,7 @@
 
 use keypool_proto::v1::{KeyPackageName, SpendReservationRequest};
 
+use super::outcomes::checked;
 use super::{MAX_PACKAGES_PER_CALL, Outcomes, Reservation};
 use crate::{Error, Result};
 
@@ -34,7 +35,8 @@ impl Reservation {
             // Unless an answer says otherwise: the future may be dropped meanwhile.
             let before = std::mem::replace(&mut self.may_have_spent, true);
             let spent = self.spend_chunk(names).await;
-            self.may_have_spent = before || spent.as_ref().err().is_none_or(may_have_spent);
+            self.may_have_spent =
+                before || spent.as_ref().err().is_none_or(|error| may_have_spent(names, error));
             self.mark_spent(names, spent.as_ref().err());
             match spent {
                 Ok(()) => outcomes.succeeded(names),
@@ -51,7 +53,8 @@ impl Reservation {
             packages: names.to_vec(),
             on_behalf_of: self.request.on_behalf_of.clone(),
         };
-        self.client.call(request).await.map(drop)
+        let answer = self.client.call(request).await;
+        checked(names, answer, |answer| &answer.outcomes).map(drop)
     }
 
     fn mark_spent(&mut self, names: &[KeyPackageName], error: Option<&Error>) {
@@ -70,7 +73,7 @@ impl Reservation {
 }
 
 /// Whether a spend that failed may have spent something all the same.
-fn may_have_spent(error: &Error) -> bool {
+fn may_have_spent(names: &[KeyPackageName], error: &Error) -> bool {
     match error.outcomes() {
         [] => !matches!(
             error,
@@ -79,6 +82,9 @@ fn may_have_spent(error: &Error) -> bool {
                 | Error::PermissionDenied(_)
                 | Error::Unauthenticated(_)
         ),
-        outcomes => outcomes.iter().any(|outcome| outcome.reason.is_none()),
+        outcomes => {
+            let is_partial = outcomes.len() < names.len();
+            is_partial || outcomes.iter().any(|outcome| outcome.reason.is_none())
+        }
     }
 }

@@ -8,7 +8,7 @@ use tonic::Streaming;
 use tracing::Instrument;
 
 use crate::call::Tries;
-use crate::device::some_status;
+use crate::device::status_of;
 use crate::method::Method;
 use crate::observe::Observed;
 use crate::{Client, Error, Result};
@@ -91,7 +91,8 @@ impl PoolWatch {
             }
             Source::Stream(stream, has_begun) => {
                 let response = stream.message().await?.ok_or_else(ended)?;
-                let status = some_status(response.pool_status)?;
+                let WatchPoolRequest { user_id, device_id } = &self.request;
+                let status = status_of(user_id, device_id, response.pool_status)?;
                 self.tries.succeeded();
                 // The first one repeats what an earlier stream told if nothing has changed since.
                 let is_news = *has_begun || self.told.as_ref() != Some(&status);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use keypool_proto::v1::{DevicePoolStatus, GetPoolStatusRequest, PoolHealth, WatchPoolRequest};
 use tokio::time::{Instant, sleep_until};
 
-use crate::device::some_status;
+use crate::device::only_status_of;
 use crate::{Client, Error, Result};
 
 /// When to try to watch again if the service does not say, at the soonest and at the latest.
@@ -55,9 +55,10 @@ impl Polling {
 
     async fn ask(&self, client: &Client) -> Result<DevicePoolStatus> {
         let WatchPoolRequest { user_id, device_id } = self.request.clone();
-        let request = GetPoolStatusRequest { user_id, device_id };
+        let request =
+            GetPoolStatusRequest { user_id: user_id.clone(), device_id: device_id.clone() };
         match client.call(request).await {
-            Ok(mut response) => some_status(response.devices.pop()),
+            Ok(response) => only_status_of(&user_id, &device_id, response.devices),
             // A watch tells of such a device, too.
             Err(Error::UnknownUser(_) | Error::UnknownDevice(_)) => Ok(self.empty()),
             Err(error) => Err(error),

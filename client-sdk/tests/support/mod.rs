@@ -200,14 +200,20 @@ impl KeyPackageService for Fake {
         &self,
         request: Request<UploadKeyPackagesRequest>,
     ) -> Result<Response<UploadKeyPackagesResponse>, Status> {
-        self.upload.play(request).await
+        let asked = request.get_ref().clone();
+        let mut answer = self.upload.play(request).await?;
+        fill_in(answer.get_mut().pool_status.as_mut(), &asked.user_id, &asked.device_id);
+        Ok(answer)
     }
 
     async fn get_pool_status(
         &self,
         request: Request<GetPoolStatusRequest>,
     ) -> Result<Response<GetPoolStatusResponse>, Status> {
-        self.status.play(request).await
+        let asked = request.get_ref().clone();
+        let mut answer = self.status.play(request).await?;
+        fill_in(&mut answer.get_mut().devices, &asked.user_id, &asked.device_id);
+        Ok(answer)
     }
 
     type WatchPoolStream =
@@ -217,7 +223,10 @@ impl KeyPackageService for Fake {
         &self,
         request: Request<WatchPoolRequest>,
     ) -> Result<Response<Self::WatchPoolStream>, Status> {
-        let items = self.watch.play(request).await?.into_inner();
+        let asked = request.get_ref().clone();
+        let mut items = self.watch.play(request).await?.into_inner();
+        let statuses = items.iter_mut().flatten().filter_map(|item| item.pool_status.as_mut());
+        fill_in(statuses, &asked.user_id, &asked.device_id);
         Ok(Response::new(tokio_stream::iter(items).boxed_stream()))
     }
 
@@ -225,7 +234,10 @@ impl KeyPackageService for Fake {
         &self,
         request: Request<ReconcilePoolRequest>,
     ) -> Result<Response<ReconcilePoolResponse>, Status> {
-        self.reconcile.play(request).await
+        let asked = request.get_ref().clone();
+        let mut answer = self.reconcile.play(request).await?;
+        fill_in(answer.get_mut().pool_status.as_mut(), &asked.user_id, &asked.device_id);
+        Ok(answer)
     }
 
     async fn revoke_key_packages(
@@ -255,22 +267,58 @@ impl KeyPackageService for Fake {
         &self,
         request: Request<SpendReservationRequest>,
     ) -> Result<Response<SpendReservationResponse>, Status> {
-        self.spend.play(request).await
+        let asked = request.get_ref().packages.clone();
+        let mut answer = self.spend.play(request).await?;
+        all_done(&mut answer.get_mut().outcomes, asked);
+        Ok(answer)
     }
 
     async fn release_reservation(
         &self,
         request: Request<ReleaseReservationRequest>,
     ) -> Result<Response<ReleaseReservationResponse>, Status> {
-        self.release.play(request).await
+        let asked = request.get_ref().packages.clone();
+        let mut answer = self.release.play(request).await?;
+        let names = asked.into_iter().filter_map(|released| released.name);
+        all_done(&mut answer.get_mut().outcomes, names);
+        Ok(answer)
     }
 
     async fn extend_reservation(
         &self,
         request: Request<ExtendReservationRequest>,
     ) -> Result<Response<ExtendReservationResponse>, Status> {
-        self.extend.play(request).await
+        let asked = request.get_ref().packages.clone();
+        let mut answer = self.extend.play(request).await?;
+        all_done(&mut answer.get_mut().outcomes, asked);
+        Ok(answer)
     }
+}
+
+/// A test needn't know the device of a status.
+fn fill_in<'a>(
+    statuses: impl IntoIterator<Item = &'a mut DevicePoolStatus>,
+    user_id: &str,
+    device_id: &str,
+) {
+    for status in statuses.into_iter().filter(|status| status.user_id.is_empty()) {
+        (status.user_id, status.device_id) = (user_id.to_owned(), device_id.to_owned());
+    }
+}
+
+/// A test needn't list outcomes that are all the same.
+fn all_done(
+    outcomes: &mut Vec<KeyPackageOutcome>,
+    names: impl IntoIterator<Item = KeyPackageName>,
+) {
+    if outcomes.is_empty() {
+        outcomes.extend(names.into_iter().map(outcome));
+    }
+}
+
+/// What became of a package with which all went well.
+pub(crate) fn outcome(name: KeyPackageName) -> KeyPackageOutcome {
+    KeyPackageOutcome { name: Some(name), ..Default::default() }
 }
 
 trait Boxed: Stream + Sized + Send + 'static {
@@ -328,6 +376,12 @@ pub(crate) fn package(name: KeyPackageName, bytes: Vec<u8>) -> ReservedKeyPackag
         last_resort: false,
         spent: false,
     }
+}
+
+pub(crate) fn missing(user_id: &str, device_id: &str) -> MissingTarget {
+    let (user_id, device_id) = (user_id.into(), device_id.into());
+    let reason = ErrorReason::PoolExhausted.into();
+    MissingTarget { user_id, device_id, reason, message: "none left".into(), ..Default::default() }
 }
 
 pub(crate) fn reserved(packages: Vec<ReservedKeyPackage>) -> ReserveKeyPackagesResponse {

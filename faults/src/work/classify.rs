@@ -37,6 +37,7 @@ fn name(error: &Error) -> String {
     match error {
         Error::Transport(_) => "TRANSPORT".to_owned(),
         Error::Protocol(what) => format!("PROTOCOL: {what}"),
+        Error::WrongAnswer(wrong) => format!("WRONG_ANSWER: {wrong}"),
         other => match (other.reason(), other.failure()) {
             (Some(known), _) => reason(known),
             (None, Some(failure)) => format!("{:?}: {}", failure.code, failure.message),

@@ -62,13 +62,9 @@ pub enum PackageFault {
     #[error("the last_resort mark is not what the service says")]
     WrongLastResort,
 
-    /// The service handed the same package, or two with a key in common, out twice.
+    /// The package has a key in common with one of another device of the reservation.
     #[error("the package shares a key with another one of the reservation")]
     Duplicate,
-
-    /// Nobody asked for a package of this device.
-    #[error("nobody asked for this device")]
-    NotAskedFor,
 }
 
 impl PackageFault {
@@ -83,10 +79,9 @@ impl PackageFault {
             Self::Invalid(_) | Self::WrongRef | Self::WrongCipherSuite | Self::WrongLastResort => {
                 UnusableReason::Other
             }
-            Self::UnsupportedCapabilities(_)
-            | Self::AlreadyMember
-            | Self::Duplicate
-            | Self::NotAskedFor => UnusableReason::Unspecified,
+            Self::UnsupportedCapabilities(_) | Self::AlreadyMember | Self::Duplicate => {
+                UnusableReason::Unspecified
+            }
         }
     }
 

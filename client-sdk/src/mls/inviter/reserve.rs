@@ -7,7 +7,7 @@ use super::verify::{Needs, Verification};
 use super::{InviteError, InviteRecord, InviteStage, Inviter, RejectedPackage};
 use crate::mls::CredentialVerifier;
 use crate::reservation::Before;
-use crate::{KeepAlive, Missing, Reservation, Target};
+use crate::{Error, KeepAlive, Missing, Reservation};
 
 /// How often packages are reserved in place of unusable ones.
 const REPLACEMENTS: usize = 3;
@@ -38,7 +38,6 @@ impl<V: CredentialVerifier> Inviter<V> {
             InviteStage::Reserving { spent: false, .. } => Before::Nothing,
             _ => Before::Unknown,
         };
-        let targets: Vec<_> = request.targets.iter().cloned().map(Target::from).collect();
         let needs = Needs::of(group);
         let reserved = Reservation::make(self.client.clone(), request, before).await;
         let mut reservation = reserved.map_err(InviteError::Reserve)?;
@@ -46,7 +45,7 @@ impl<V: CredentialVerifier> Inviter<V> {
         let (mut unusable, mut still_missing) = (Vec::new(), Vec::new());
         let mut rounds = 0..REPLACEMENTS;
         let packages = loop {
-            let (packages, rejected) = self.verify(&reservation, crypto, &targets, &needs);
+            let (packages, rejected) = self.verify(&reservation, crypto, &needs);
             if !rejected.is_empty() {
                 give_back(&mut reservation, &rejected).await;
             }
@@ -57,7 +56,9 @@ impl<V: CredentialVerifier> Inviter<V> {
             }
             match reservation.ensure().await {
                 Ok(()) => alive = reservation.keep_alive(),
-                Err(error) if record.request.require_all => {
+                Err(error)
+                    if record.request.require_all || matches!(error, Error::WrongAnswer(_)) =>
+                {
                     release(reservation).await;
                     return Err(InviteError::Reserve(error));
                 }
@@ -84,11 +85,9 @@ impl<V: CredentialVerifier> Inviter<V> {
         &self,
         reservation: &Reservation,
         crypto: &C,
-        targets: &[Target],
         needs: &Needs,
     ) -> (Vec<Package>, Vec<RejectedPackage>) {
-        let mut verification =
-            Verification::new(crypto, &self.verifier, targets, needs, self.max_lifetime);
+        let mut verification = Verification::new(crypto, &self.verifier, needs, self.max_lifetime);
         let mut packages = Vec::new();
         let mut rejected = Vec::new();
         for package in reservation.packages() {

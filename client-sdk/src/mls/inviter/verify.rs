@@ -11,8 +11,8 @@ use openmls::prelude::{
 use tls_codec::{Deserialize, Serialize, VLBytes};
 
 use super::PackageFault;
+use crate::ReservedPackage;
 use crate::mls::CredentialVerifier;
-use crate::{ReservedPackage, Target};
 
 /// The code points up to these are known to every client, and are not listed in capabilities
 /// (RFC 9420, section 7.2).
@@ -69,7 +69,6 @@ impl Needs {
 pub(super) struct Verification<'a, C, V> {
     pub(super) crypto: &'a C,
     pub(super) verifier: &'a V,
-    pub(super) targets: &'a [Target],
     pub(super) needs: &'a Needs,
     pub(super) max_lifetime: Duration,
     seen: HashSet<Vec<u8>>,
@@ -79,26 +78,22 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
     pub(super) fn new(
         crypto: &'a C,
         verifier: &'a V,
-        targets: &'a [Target],
         needs: &'a Needs,
         max_lifetime: Duration,
     ) -> Self {
-        Self { crypto, verifier, targets, needs, max_lifetime, seen: HashSet::new() }
+        Self { crypto, verifier, needs, max_lifetime, seen: HashSet::new() }
     }
 
     /// The package, ready to be added.
     pub(super) fn verify(&mut self, package: &ReservedPackage) -> Result<KeyPackage, PackageFault> {
         let (user_id, device_id) = (&package.name.user_id, &package.name.device_id);
-        if !self.targets.iter().any(|target| target.covers(user_id, device_id)) {
-            return Err(PackageFault::NotAskedFor);
-        }
         let key_package = self.parse(&package.bytes)?;
         self.check_label(package, &key_package)?;
         self.check_lifetime(&key_package)?;
         let leaf = key_package.leaf_node();
         check_own_capabilities(&key_package)?;
         self.verifier.verify(user_id, device_id, leaf.credential(), leaf.signature_key())?;
-        self.check_unique(package, &key_package)?;
+        self.check_unique(&key_package)?;
         self.needs.check(leaf.capabilities())?;
         Ok(key_package)
     }
@@ -144,20 +139,15 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
     }
 
     /// No two members may share a key (RFC 9420, section 7.3).
-    fn check_unique(
-        &mut self,
-        package: &ReservedPackage,
-        key_package: &KeyPackage,
-    ) -> Result<(), PackageFault> {
+    fn check_unique(&mut self, key_package: &KeyPackage) -> Result<(), PackageFault> {
         let leaf = key_package.leaf_node();
         let signature_key = leaf.signature_key().as_slice().to_vec();
         let encryption_key = encode(leaf.encryption_key()).ok_or(PackageFault::Malformed)?;
         if [&signature_key, &encryption_key].into_iter().any(|key| self.needs.keys.contains(key)) {
             return Err(PackageFault::AlreadyMember);
         }
-        let device = device_key(&package.name.user_id, &package.name.device_id);
         let init_key = key_package.hpke_init_key().as_slice().to_vec();
-        let marks = [device, init_key, signature_key, encryption_key];
+        let marks = [init_key, signature_key, encryption_key];
         if marks.iter().any(|mark| self.seen.contains(mark)) {
             return Err(PackageFault::Duplicate);
         }
@@ -169,11 +159,6 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
 /// OpenMLS shows an encryption key in its encoded form only.
 fn encode(key: &impl Serialize) -> Option<Vec<u8>> {
     key.tls_serialize_detached().ok()
-}
-
-/// No id contains a control character, so this is unambiguous.
-fn device_key(user_id: &str, device_id: &str) -> Vec<u8> {
-    format!("device\0{user_id}\0{device_id}").into_bytes()
 }
 
 /// OpenMLS leaves these rules of RFC 9420, sections 7.2 and 7.3, out.

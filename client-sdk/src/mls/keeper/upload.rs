@@ -14,7 +14,7 @@ use super::super::store::{PackageState, PoolRecord};
 use super::generate::{Template, Wanted, default_capabilities, generate};
 use super::refresh::Refresh;
 use super::{RefreshError, RejectedUpload, keys};
-use crate::{UploadOutcome, observe};
+use crate::{UploadOutcome, UploadedPackage, WrongAnswer, observe};
 
 /// The service takes so many packages in one call.
 const MAX_PACKAGES_PER_CALL: usize = 100;
@@ -162,6 +162,10 @@ where
         let uploaded =
             self.keeper.client.upload(&settings.user_id, &settings.device_id, bytes).await;
         let uploaded = uploaded.map_err(RefreshError::Upload)?;
+        let mut answered = parcels.iter().zip(&uploaded.results);
+        if !answered.all(|(parcel, result)| is_about(parcel, result)) {
+            return Err(RefreshError::Upload(WrongAnswer::Results.into()));
+        }
         self.report.status = Some(uploaded.pool_status);
         self.measure_clock(uploaded.service_time);
         let mut useless = Vec::new();
@@ -224,6 +228,13 @@ where
         );
         record.state == PackageState::Failed && !is_doubtful
     }
+}
+
+/// Whether the result is that of the package. A package that the service could not read has no ref.
+fn is_about(parcel: &Parcel, result: &UploadedPackage) -> bool {
+    let is_unread = matches!(result.outcome, UploadOutcome::Rejected { .. })
+        && result.key_package_ref.is_empty();
+    is_unread || result.key_package_ref == parcel.key_package_ref
 }
 
 fn state_after(rejection: RejectionReason) -> PackageState {
