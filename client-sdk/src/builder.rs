@@ -28,6 +28,7 @@ pub struct ClientBuilder {
     connect_timeout: Option<Duration>,
     resolve_every: Option<Duration>,
     dial: Dial,
+    plain_text_tokens: bool,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
 }
@@ -46,6 +47,7 @@ impl ClientBuilder {
             connect_timeout: None,
             resolve_every: None,
             dial: Dial::default(),
+            plain_text_tokens: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -100,11 +102,21 @@ impl ClientBuilder {
     }
 
     /// Sends a bearer token of this provider with each call: a [`Token`](crate::Token) that never
-    /// changes, or a [`TokenProvider`] of the application's own. Whoever reads an `http` connection
-    /// reads the token too.
+    /// changes, or a [`TokenProvider`] of the application's own.
+    ///
+    /// All endpoints must then be `https`, a Unix socket, `localhost` or a loopback address, unless
+    /// [`plain_text_tokens`](Self::plain_text_tokens) allows others.
     #[must_use]
     pub fn token_provider(mut self, provider: impl TokenProvider + 'static) -> Self {
         self.settings.tokens = Some(Arc::new(TokenCache::new(provider)));
+        self
+    }
+
+    /// Sends tokens to `http` endpoints on other hosts, too. Whoever reads such a connection reads the
+    /// tokens: only for networks where something else encrypts, such as a service mesh.
+    #[must_use]
+    pub fn plain_text_tokens(mut self) -> Self {
+        self.plain_text_tokens = true;
         self
     }
 
@@ -140,7 +152,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Configuration`] if an endpoint is no URI, or the TLS settings can't be used.
+    /// [`Error::Configuration`] if an endpoint is no URI, the TLS settings can't be used, or tokens would
+    /// leave the host in plain text.
     pub fn connect_lazy(self) -> Result<Client> {
         let (endpoints, options) = self.parse()?;
         let connection = match self.resolve_every {
@@ -151,7 +164,7 @@ impl ClientBuilder {
     }
 
     /// Uses a channel that the application made, with its own TLS or load balancing, in place of the
-    /// endpoints and of what is set for them.
+    /// endpoints and of what is set for them. Tokens go over it, whether it encrypts them or not.
     #[must_use]
     pub fn connect_over(self, channel: Channel) -> Client {
         Client::new(Connection::over(channel), self.settings)
@@ -172,6 +185,7 @@ impl ClientBuilder {
         let options = EndpointOptions {
             connect_timeout: self.connect_timeout.unwrap_or(share),
             dial: self.dial.clone(),
+            keeps_tokens: self.settings.tokens.is_some() && !self.plain_text_tokens,
             #[cfg(feature = "tls")]
             tls: self.tls.clone(),
         };

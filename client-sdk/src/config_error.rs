@@ -27,6 +27,17 @@ pub enum ConfigError {
         endpoint: String,
     },
 
+    /// There is a token provider, and an endpoint on another host that is not `https`: whoever reads the
+    /// connection would have the tokens.
+    #[error(
+        "tokens would go to `{endpoint}` in plain text: make it `https`, or allow it by \
+         `ClientBuilder::plain_text_tokens` where something else encrypts the connection"
+    )]
+    PlainTextTokens {
+        /// The endpoint.
+        endpoint: String,
+    },
+
     /// There is no root certificate to trust: none was given, and the features `tls-native-roots` and
     /// `tls-webpki-roots` are off.
     #[error(

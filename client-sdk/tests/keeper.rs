@@ -4,13 +4,12 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use keypool_client::mls::{MemoryPoolStore, PackageState, PoolRecord, PoolStore, RefreshError};
 use keypool_client::proto::v1::*;
-use keypool_client::{Client, PoolKeeper};
+use keypool_client::{Client, Error, PoolKeeper, WrongAnswer};
 use openmls::prelude::{tls_codec::*, *};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
@@ -115,6 +114,22 @@ async fn an_unknown_device_fills_its_pool() {
     }
 }
 
+#[tokio::test]
+async fn results_of_other_packages_are_not_believed() {
+    let (fake, client) = Fake::start().await;
+    let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
+    fake.status.answer(Err(unknown()));
+    let mut results = accepted(33);
+    results[7].key_package_ref = vec![7; 32];
+    fake.upload.answer(Ok(uploaded(results)));
+
+    let error = keeper(&client, &bob).refresh().await.unwrap_err();
+
+    let RefreshError::Upload(Error::WrongAnswer(wrong)) = error else { panic!("{error:?}") };
+    assert_eq!(*wrong, WrongAnswer::Results);
+    assert_eq!(states(&bob), [PackageState::Created; 33]);
+}
+
 /// The ref of the last-resort package among the device's records.
 fn last_resort(bob: &Device) -> Vec<u8> {
     let mut records = bob.store.records().unwrap().into_iter();
@@ -164,7 +179,7 @@ async fn a_reconcile_is_about_what_was_there_when_the_status_was_read() {
     assert_eq!(fake.reconcile.requests()[0].as_of, read.read_time);
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A store into which another process puts records after they were read for the first time.
 #[derive(Debug)]

@@ -137,7 +137,8 @@ async fn more_targets_than_a_call_takes_are_one_reservation() {
         &ReserveErrorDetails { missing, omitted_count: 0 },
     );
     let nothing = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, vec![missing]);
-    let (first, second) = (held(&names[..100]), held(&names[100..]));
+    let (first, mut second) = (held(&names[..100]), held(&names[100..]));
+    second.missing = (150..200).map(|i| support::missing("bob", &format!("device {i}"))).collect();
     fake.reserve.answer(Ok(first)).answer(Ok(second)).answer(Err(nothing));
     fake.spend.answer(Ok(SpendReservationResponse::default()));
     fake.spend.answer(Ok(SpendReservationResponse::default()));

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keypool_client::proto::v1::*;
-use keypool_client::{Error, RetryPolicy, Token, TokenFuture, TokenProvider};
+use keypool_client::{
+    Client, ClientBuilder, ConfigError, Error, RetryPolicy, Token, TokenFuture, TokenProvider,
+};
 use support::*;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
@@ -226,4 +228,76 @@ async fn tokens_are_not_shown() {
     let builder = builder.token_provider(Token::new("secret").unwrap());
     let shown = format!("{builder:?} {:?}", builder.clone().connect().await.unwrap());
     assert!(!shown.contains("secret"), "{shown}");
+}
+
+const ELSEWHERE: [&str; 13] = [
+    "http://192.0.2.1:50051",
+    "http://10.0.0.1:50051",
+    "http://0.0.0.0:50051",
+    "http://128.0.0.1:50051",
+    "http://[2001:db8::1]:50051",
+    "http://[::]:50051",
+    "http://keypool.internal",
+    "http://127.0.0.1.example:50051",
+    "http://localhost.example:50051",
+    "http://notlocalhost:50051",
+    "http://localhost@keypool.example:50051",
+    "HTTP://keypool.example:50051",
+    // Some systems take it for 127.0.0.1, and some for a name.
+    "http://127.1:50051",
+];
+
+const HERE: [&str; 7] = [
+    "http://127.0.0.1:50051",
+    "http://127.255.0.7:50051",
+    "http://[::1]:50051",
+    "http://[::ffff:127.0.0.1]:50051",
+    "http://localhost:50051",
+    "http://LOCALHOST",
+    "unix:/run/keypool.sock",
+];
+
+fn with_token(endpoint: &str) -> ClientBuilder {
+    Client::builder(endpoint).token_provider(Token::new("secret").unwrap())
+}
+
+fn check_refused(built: Result<Client, Error>, endpoint: &str) {
+    match built {
+        Err(Error::Configuration(ConfigError::PlainTextTokens { endpoint: refused })) => {
+            assert_eq!(refused, endpoint);
+        }
+        other => panic!("{endpoint}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn no_token_leaves_the_host_in_plain_text() {
+    let every = Duration::from_secs(1);
+    for endpoint in ELSEWHERE {
+        check_refused(with_token(endpoint).connect_lazy(), endpoint);
+        check_refused(with_token(endpoint).connect().await, endpoint);
+        check_refused(with_token(endpoint).resolve_every(every).connect_lazy(), endpoint);
+        for here in HERE {
+            check_refused(with_token(here).endpoint(endpoint).connect_lazy(), endpoint);
+            check_refused(with_token(here).endpoint(endpoint).connect().await, endpoint);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_may_go_to_this_host_and_where_that_is_allowed() {
+    for endpoint in HERE {
+        with_token(endpoint).connect_lazy().unwrap();
+        with_token(endpoint).resolve_every(Duration::from_secs(1)).connect_lazy().unwrap();
+    }
+    for endpoint in ELSEWHERE {
+        with_token(endpoint).plain_text_tokens().connect_lazy().unwrap();
+        Client::builder(endpoint).connect_lazy().unwrap();
+    }
+}
+
+#[cfg(feature = "tls-webpki-roots")]
+#[tokio::test]
+async fn tokens_may_go_anywhere_by_https() {
+    with_token("https://keypool.example").connect_lazy().unwrap();
 }

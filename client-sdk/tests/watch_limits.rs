@@ -106,7 +106,8 @@ fn too_many(retry_after: Duration) -> Status {
 
 fn spent(spent: u64) -> DevicePoolStatus {
     let pool = CipherSuitePool { cipher_suite: 1, spent, ..Default::default() };
-    DevicePoolStatus { pools: vec![pool], ..Default::default() }
+    let (user_id, device_id) = ("bob".into(), "phone".into());
+    DevicePoolStatus { user_id, device_id, pools: vec![pool], ..Default::default() }
 }
 
 #[tokio::test]

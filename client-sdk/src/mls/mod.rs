@@ -8,6 +8,8 @@ mod identity;
 mod inviter;
 mod keeper;
 #[cfg(feature = "sqlite")]
+mod private_file;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 

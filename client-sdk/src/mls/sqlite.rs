@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::private_file;
+
 /// Makes version 1 of the tables.
 const SCHEMA: &str = include_str!("sqlite.sql");
 
@@ -16,8 +18,11 @@ const SCHEMA_VERSION: u32 = 1;
 pub(super) struct Database(Arc<Mutex<Connection>>);
 
 impl Database {
-    /// A file, which is created if it does not exist.
+    /// A file, which is created if it does not exist, and which only its owner can read and write.
     pub(super) fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
+        // Absolute, so that no name of a file is taken for a URI.
+        let path = std::path::absolute(path).map_err(SqliteError::NotPrivate)?;
+        private_file::prepare(&path).map_err(SqliteError::NotPrivate)?;
         Self::on(Arc::new(Mutex::new(Connection::open(path)?)))
     }
 
@@ -69,6 +74,11 @@ pub enum SqliteError {
     /// SQLite failed.
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
+
+    /// The file can't be opened for its owner alone, as when it belongs to another user, who lets this
+    /// one write it.
+    #[error("the file can't be made private to its owner: {0}")]
+    NotPrivate(#[source] std::io::Error),
 
     /// A later version of this crate has written the database.
     #[error(

@@ -1,6 +1,6 @@
 //! How a replica is connected to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tonic::transport::{Endpoint, Uri};
@@ -21,6 +21,8 @@ const MAX_HEADER_BYTES: u32 = 256 * 1024;
 pub(crate) struct EndpointOptions {
     pub(crate) connect_timeout: Duration,
     pub(crate) dial: Dial,
+    /// What is not encrypted must not leave this host, as there are tokens.
+    pub(crate) keeps_tokens: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsConfig>,
 }
@@ -42,6 +44,7 @@ impl EndpointOptions {
             false => Some(host(endpoint.uri()).ok_or_else(invalid)?),
         };
         let server = host.as_ref().map(|(host, _)| host.as_str());
+        self.check_tokens(&endpoint, name, server.is_none_or(is_this_host))?;
         let endpoint = self.encrypt(self.prepare(endpoint), name, server)?;
         Ok(Named { endpoint, host })
     }
@@ -52,8 +55,22 @@ impl EndpointOptions {
         let place = format!("{}://{address}", uri.scheme_str().unwrap_or("http"));
         let invalid = |_| ConfigError::Endpoint { endpoint: place.clone() };
         let endpoint = Endpoint::from_shared(place.clone()).map_err(invalid)?;
+        // Whatever the name promised.
+        self.check_tokens(&endpoint, &place, is_loopback(address.ip()))?;
         let endpoint = self.prepare(endpoint).origin(uri.clone());
         self.encrypt(endpoint, &place, named.host.as_ref().map(|(host, _)| host.as_str()))
+    }
+
+    fn check_tokens(
+        &self,
+        endpoint: &Endpoint,
+        name: &str,
+        is_this_host: bool,
+    ) -> Result<(), ConfigError> {
+        if self.keeps_tokens && !is_this_host && !is_https(endpoint) {
+            return Err(ConfigError::PlainTextTokens { endpoint: name.to_owned() });
+        }
+        Ok(())
     }
 
     /// Pings notice a dead peer, which a silent watch would wait for for ever.
@@ -101,6 +118,19 @@ fn is_https(endpoint: &Endpoint) -> bool {
     endpoint.uri().scheme_str() == Some("https")
 }
 
+/// Whether the host is this one, whatever a name server says: a loopback address, or `localhost`
+/// (RFC 6761, section 6.3).
+fn is_this_host(host: &str) -> bool {
+    match host.parse() {
+        Ok(address) => is_loopback(address),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
 fn host(uri: &Uri) -> Option<(String, u16)> {
     let port = match uri.scheme_str()? {
         "http" => 80,
@@ -117,14 +147,36 @@ fn host(uri: &Uri) -> Option<(String, u16)> {
 mod tests {
     use super::*;
 
-    fn parse(name: &str) -> Result<Option<(String, u16)>, ConfigError> {
-        let options = EndpointOptions {
+    fn options(keeps_tokens: bool) -> EndpointOptions {
+        EndpointOptions {
             connect_timeout: Duration::from_secs(1),
             dial: Dial::default(),
+            keeps_tokens,
             #[cfg(feature = "tls")]
             tls: None,
-        };
-        options.parse(name).map(|named| named.host)
+        }
+    }
+
+    fn parse(name: &str) -> Result<Option<(String, u16)>, ConfigError> {
+        options(false).parse(name).map(|named| named.host)
+    }
+
+    #[test]
+    fn a_name_of_this_host_that_stands_for_another_gets_no_tokens() {
+        let loopback: [SocketAddr; 3] =
+            ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"].map(|text| text.parse().unwrap());
+        let elsewhere: [SocketAddr; 2] =
+            ["192.0.2.1:1", "[2001:db8::1]:1"].map(|text| text.parse().unwrap());
+        for keeps_tokens in [true, false] {
+            let options = options(keeps_tokens);
+            let localhost = options.parse("http://localhost:1").unwrap();
+            for address in loopback {
+                options.at(&localhost, address).unwrap();
+            }
+            for address in elsewhere {
+                assert_eq!(options.at(&localhost, address).is_err(), keeps_tokens, "{address}");
+            }
+        }
     }
 
     #[test]

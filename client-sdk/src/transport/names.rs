@@ -128,6 +128,7 @@ mod tests {
             let options = EndpointOptions {
                 connect_timeout: Duration::from_secs(1),
                 dial: Dial::default(),
+                keeps_tokens: false,
                 #[cfg(feature = "tls")]
                 tls: None,
             };

@@ -10,6 +10,14 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 
 pub(crate) const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
 
+/// The ref of an encoded package.
+pub(crate) fn hash_ref(bytes: &[u8]) -> Option<Vec<u8>> {
+    let provider = OpenMlsRustCrypto::default();
+    let package = KeyPackageIn::tls_deserialize_exact(bytes).ok()?;
+    let package = package.validate(provider.crypto(), ProtocolVersion::Mls10).ok()?;
+    Some(package.hash_ref(provider.crypto()).ok()?.as_slice().to_vec())
+}
+
 pub(crate) struct Device {
     pub(crate) user_id: String,
     pub(crate) device_id: String,

@@ -203,6 +203,13 @@ impl KeyPackageService for Fake {
         let asked = request.get_ref().clone();
         let mut answer = self.upload.play(request).await?;
         fill_in(answer.get_mut().pool_status.as_mut(), &asked.user_id, &asked.device_id);
+        #[cfg(feature = "openmls")]
+        for (result, bytes) in answer.get_mut().results.iter_mut().zip(&asked.key_packages) {
+            // Nor the refs of its packages.
+            if result.key_package_ref.is_empty() {
+                result.key_package_ref = device::hash_ref(bytes).unwrap_or_default();
+            }
+        }
         Ok(answer)
     }
 

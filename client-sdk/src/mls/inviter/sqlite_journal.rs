@@ -23,14 +23,19 @@ pub struct SqliteInviteJournal(Database);
 impl SqliteInviteJournal {
     /// The journal in a file, which is created if it does not exist.
     ///
+    /// On Unix only the owner can read and write the file (mode 0600): it is created so, and from an
+    /// existing file, and those that SQLite has beside it, the rights of others are taken away.
+    ///
     /// # Errors
     ///
-    /// If the file can't be opened or written, or was written by a later version of this crate.
+    /// If the file can't be opened or written, can't be made private to its owner, or was written by a later
+    /// version of this crate.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         Database::open(path).map(Self)
     }
 
-    /// The journal on a connection of the application, which must not leave a transaction open on it
+    /// The journal on a connection of the application, which decides who can read
+    /// the file. It must not leave a transaction open on it
     /// when it lets go of the lock. Creates the tables if there are none.
     ///
     /// # Errors

@@ -41,9 +41,13 @@ pub struct SqlitePoolStore {
 impl SqlitePoolStore {
     /// The record of this device in a file, which is created if it does not exist.
     ///
+    /// On Unix only the owner can read and write the file (mode 0600): it is created so, and from an
+    /// existing file, and those that SQLite has beside it, the rights of others are taken away.
+    ///
     /// # Errors
     ///
-    /// If the file can't be opened or written, or was written by a later version of this crate.
+    /// If the file can't be opened or written, can't be made private to its owner, or was written by a later
+    /// version of this crate.
     pub fn open(
         path: impl AsRef<Path>,
         user_id: impl Into<String>,
@@ -53,7 +57,8 @@ impl SqlitePoolStore {
         Ok(Self { database, user_id: user_id.into(), device_id: device_id.into() })
     }
 
-    /// The record of this device on a connection of the application, which must not leave a
+    /// The record of this device on a connection of the application, which decides who can read
+    /// the file. It must not leave a
     /// transaction open on it when it lets go of the lock. Creates the tables if there are none.
     ///
     /// # Errors
