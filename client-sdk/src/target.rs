@@ -55,6 +55,12 @@ impl Target {
         !self.0.excluded_device_ids.is_empty()
     }
 
+    /// The devices that are left out.
+    #[cfg(feature = "openmls")]
+    pub(crate) fn excluded(&self) -> impl Iterator<Item = &str> {
+        self.0.excluded_device_ids.iter().map(String::as_str)
+    }
+
     /// The target without this device; `None` if nothing remains.
     #[cfg(feature = "openmls")]
     pub(crate) fn without(mut self, user_id: &str, device_id: &str) -> Option<Self> {

@@ -10,7 +10,7 @@ use crate::{Error, Missing, Target};
 /// answer to [`Target::user`] may leave devices out, or add devices that the user does not have.
 #[cfg_attr(
     feature = "openmls",
-    doc = "[`PinnedDevices`](crate::mls::CredentialVerifier), which remembers the devices of each user, notices both."
+    doc = "[`PinnedDevices`](crate::mls::PinnedDevices), which remembers the devices of each user, notices both."
 )]
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

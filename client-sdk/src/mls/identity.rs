@@ -1,6 +1,10 @@
 //! Whether a credential belongs to a user and device.
 
+use std::collections::BTreeSet;
+
 use openmls::prelude::{BasicCredential, Credential, SignaturePublicKey};
+
+use super::UntrustedDevices;
 
 /// Decides whether a credential belongs to a user and device: the part of RFC 9420 that is left to
 /// the application (section 5.3.1).
@@ -17,6 +21,53 @@ pub trait CredentialVerifier {
         credential: &Credential,
         signature_key: &SignaturePublicKey,
     ) -> Result<(), WrongIdentity>;
+
+    /// Approves the devices that an answer of the service lists for a user, before any of them is added.
+    /// [`verify`](Self::verify) decides about each of their packages all the same.
+    ///
+    /// Unless implemented, any list is approved: which devices a user has is then for the service to say.
+    ///
+    /// # Errors
+    ///
+    /// [`UntrustedDevices`] if nobody may be added by this answer.
+    fn verify_devices(&self, listed: &ListedDevices<'_>) -> Result<(), UntrustedDevices> {
+        let _ = listed;
+        Ok(())
+    }
+}
+
+/// What an answer of the service says about the devices of one user.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ListedDevices<'a> {
+    /// The user.
+    pub user_id: &'a str,
+    /// The devices that were asked for.
+    pub asked: Asked,
+    /// Each device that the answer has a package for, or a reason why there is none.
+    pub devices: Vec<ListedDevice<'a>>,
+}
+
+/// Which devices of a user were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// Devices by name. The answer says nothing about others.
+    Some,
+    /// All devices but these. A device that the answer does not list is one that the user does not have,
+    /// as the service says.
+    AllBut(BTreeSet<String>),
+}
+
+/// A device that an answer lists.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ListedDevice<'a> {
+    /// The device.
+    pub device_id: &'a str,
+    /// The credential and the signature key of its package. `None` if there is no package, or a broken
+    /// one.
+    pub identity: Option<(&'a Credential, &'a SignaturePublicKey)>,
 }
 
 /// Why a credential is not that of a user and device.
@@ -27,8 +78,8 @@ pub struct WrongIdentity(pub String);
 /// Basic credentials (RFC 9420, section 5.3) whose identity is made of the user and device ids.
 ///
 /// A basic credential proves nothing by itself: whoever can upload for a device says which
-/// signature key it has. Where that is not enough, implement [`CredentialVerifier`] and compare the
-/// signature key with what your own directory knows.
+/// signature key it has. [`PinnedDevices`](super::PinnedDevices) remembers the keys that it has seen. Or
+/// implement [`CredentialVerifier`], and compare the signature key with what your own directory knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BasicIdentity {
     before: String,

@@ -2,11 +2,13 @@
 //!
 //! [`Inviter`] adds members to a group; [`PoolKeeper`] fills a device's pool, and records it in a
 //! [`PoolStore`]. Neither trusts the service: what it hands out is [verified](PackageFault), down to
-//! whom a credential belongs to, which a [`CredentialVerifier`] of the application decides.
+//! whom a credential belongs to, which a [`CredentialVerifier`] of the application decides:
+//! [`PinnedDevices`], which remembers the devices of each user, or one of your own.
 
 mod identity;
 mod inviter;
 mod keeper;
+mod pinned;
 #[cfg(feature = "sqlite")]
 mod private_file;
 #[cfg(feature = "sqlite")]
@@ -14,7 +16,8 @@ mod sqlite;
 mod store;
 
 pub use identity::{
-    AmbiguousIdentity, BasicIdentity, CredentialVerifier, InvalidTemplate, WrongIdentity,
+    AmbiguousIdentity, Asked, BasicIdentity, CredentialVerifier, InvalidTemplate, ListedDevice,
+    ListedDevices, WrongIdentity,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
@@ -26,6 +29,13 @@ pub use inviter::{
 pub use keeper::{
     ClockOffset, KeeperHandle, KeeperProblem, KeeperStatus, PoolKeeper, PoolKeeperBuilder,
     RefreshError, Refreshed, RejectedUpload, Rejections,
+};
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use pinned::SqlitePinStore;
+pub use pinned::{
+    Decision, DeviceChange, MemoryPinStore, PinStore, PinnedDevices, PinnedIdentity, PinnedUser,
+    UntrustedDevices,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

@@ -7,11 +7,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::private_file;
 
-/// Makes version 1 of the tables.
-const SCHEMA: &str = include_str!("sqlite.sql");
-
-/// The version of the tables that this version of the crate reads and writes.
-const SCHEMA_VERSION: u32 = 1;
+/// Each makes the next version of the tables, from none to the one that this version of the crate reads and
+/// writes.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
+    [include_str!("sqlite.sql"), include_str!("sqlite_pins.sql")];
+const SCHEMA_VERSION: u32 = 2;
 
 /// A connection to a database that has the SDK's tables. All of their names begin with `keypool_`.
 #[derive(Debug, Clone)]
@@ -55,16 +55,13 @@ fn migrate(transaction: &Transaction<'_>) -> Result<(), SqliteError> {
     )?;
     let version: Option<u32> =
         transaction.query_row("SELECT max(version) FROM keypool_schema", (), |row| row.get(0))?;
-    match version {
-        None => {
-            transaction.execute_batch(SCHEMA)?;
-            transaction
-                .execute("INSERT INTO keypool_schema (version) VALUES (?1)", [SCHEMA_VERSION])?;
-            Ok(())
-        }
-        Some(SCHEMA_VERSION) => Ok(()),
-        Some(version) => Err(SqliteError::Version { version }),
+    let version = version.unwrap_or(0);
+    let missing = MIGRATIONS.get(version as usize..).ok_or(SqliteError::Version { version })?;
+    for (migration, version) in missing.iter().zip(version + 1..) {
+        transaction.execute_batch(migration)?;
+        transaction.execute("INSERT INTO keypool_schema (version) VALUES (?1)", [version])?;
     }
+    Ok(())
 }
 
 /// Why a database can't be used.

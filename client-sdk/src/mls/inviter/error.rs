@@ -3,7 +3,7 @@
 use keypool_proto::v1::KeyPackageName;
 
 use super::{Invite, PackageFault};
-use crate::mls::BoxError;
+use crate::mls::{BoxError, UntrustedDevices};
 use crate::{Error, Missing};
 
 /// Why an invite failed, and what state the group is in.
@@ -28,6 +28,12 @@ pub enum InviteError {
         /// The packages that failed verification.
         unusable: Vec<RejectedPackage>,
     },
+
+    /// The [`CredentialVerifier`](crate::mls::CredentialVerifier) does not trust the devices that the
+    /// service lists, as when [`PinnedDevices`](crate::mls::PinnedDevices) has noticed a change. Nobody
+    /// was added, and what was reserved is released. The group is as it was.
+    #[error(transparent)]
+    Devices(UntrustedDevices),
 
     /// An earlier invite to this group was left unfinished. Nothing was done: call
     /// [`Inviter::recover`](super::Inviter::recover) first.

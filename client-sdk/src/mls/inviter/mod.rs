@@ -1,5 +1,6 @@
 //! The whole invite: reserve, verify, commit, spend, publish, merge.
 
+mod devices;
 mod error;
 mod fault;
 mod flow;

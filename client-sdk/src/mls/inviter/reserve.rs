@@ -3,11 +3,12 @@
 use keypool_proto::v1::KeyPackageName;
 use openmls::prelude::{KeyPackage, MlsGroup, OpenMlsCrypto};
 
+use super::devices::listed;
 use super::verify::{Needs, Verification};
 use super::{InviteError, InviteRecord, InviteStage, Inviter, RejectedPackage};
-use crate::mls::CredentialVerifier;
+use crate::mls::{CredentialVerifier, UntrustedDevices};
 use crate::reservation::Before;
-use crate::{Error, KeepAlive, Missing, Reservation};
+use crate::{Error, KeepAlive, Missing, Reservation, Target};
 
 /// How often packages are reserved in place of unusable ones.
 const REPLACEMENTS: usize = 3;
@@ -38,6 +39,7 @@ impl<V: CredentialVerifier> Inviter<V> {
             InviteStage::Reserving { spent: false, .. } => Before::Nothing,
             _ => Before::Unknown,
         };
+        let targets: Vec<_> = request.targets.iter().cloned().map(Target::from).collect();
         let needs = Needs::of(group);
         let reserved = Reservation::make(self.client.clone(), request, before).await;
         let mut reservation = reserved.map_err(InviteError::Reserve)?;
@@ -45,7 +47,14 @@ impl<V: CredentialVerifier> Inviter<V> {
         let (mut unusable, mut still_missing) = (Vec::new(), Vec::new());
         let mut rounds = 0..REPLACEMENTS;
         let packages = loop {
-            let (packages, rejected) = self.verify(&reservation, crypto, &needs);
+            let verified = self.verify(&reservation, crypto, &targets, &needs);
+            let (packages, rejected) = match verified {
+                Ok(verified) => verified,
+                Err(untrusted) => {
+                    release(reservation).await;
+                    return Err(InviteError::Devices(untrusted));
+                }
+            };
             if !rejected.is_empty() {
                 give_back(&mut reservation, &rejected).await;
             }
@@ -85,19 +94,25 @@ impl<V: CredentialVerifier> Inviter<V> {
         &self,
         reservation: &Reservation,
         crypto: &C,
+        targets: &[Target],
         needs: &Needs,
-    ) -> (Vec<Package>, Vec<RejectedPackage>) {
+    ) -> Result<(Vec<Package>, Vec<RejectedPackage>), UntrustedDevices> {
         let mut verification = Verification::new(crypto, &self.verifier, needs, self.max_lifetime);
+        let checked = reservation.packages().iter().map(|one| (one, verification.check(one)));
+        let checked: Vec<_> = checked.collect();
+        for user in listed(targets, reservation, &checked) {
+            self.verifier.verify_devices(&user)?;
+        }
         let mut packages = Vec::new();
         let mut rejected = Vec::new();
-        for package in reservation.packages() {
+        for (package, checked) in checked {
             let name = package.name.clone();
-            match verification.verify(package) {
+            match checked.and_then(|key_package| verification.verify(&name, key_package)) {
                 Ok(key_package) => packages.push((name, key_package)),
                 Err(fault) => rejected.push(RejectedPackage { name, fault }),
             }
         }
-        (packages, rejected)
+        Ok((packages, rejected))
     }
 }
 

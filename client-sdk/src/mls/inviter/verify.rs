@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use keypool_proto::v1::KeyPackageName;
 use openmls::prelude::{
     Capabilities, Ciphersuite, CredentialType, ExtensionType, KeyPackage, KeyPackageIn, LeafNode,
     MlsGroup, OpenMlsCrypto, ProposalType, ProtocolVersion,
@@ -84,15 +85,24 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
         Self { crypto, verifier, needs, max_lifetime, seen: HashSet::new() }
     }
 
-    /// The package, ready to be added.
-    pub(super) fn verify(&mut self, package: &ReservedPackage) -> Result<KeyPackage, PackageFault> {
-        let (user_id, device_id) = (&package.name.user_id, &package.name.device_id);
+    /// The package, if it is sound by itself and what the service says of it is true.
+    pub(super) fn check(&self, package: &ReservedPackage) -> Result<KeyPackage, PackageFault> {
         let key_package = self.parse(&package.bytes)?;
         self.check_label(package, &key_package)?;
         self.check_lifetime(&key_package)?;
-        let leaf = key_package.leaf_node();
         check_own_capabilities(&key_package)?;
-        self.verifier.verify(user_id, device_id, leaf.credential(), leaf.signature_key())?;
+        Ok(key_package)
+    }
+
+    /// The sound package, ready to be added: it belongs to the device and fits the group.
+    pub(super) fn verify(
+        &mut self,
+        name: &KeyPackageName,
+        key_package: KeyPackage,
+    ) -> Result<KeyPackage, PackageFault> {
+        let leaf = key_package.leaf_node();
+        let (credential, signature_key) = (leaf.credential(), leaf.signature_key());
+        self.verifier.verify(&name.user_id, &name.device_id, credential, signature_key)?;
         self.check_unique(&key_package)?;
         self.needs.check(leaf.capabilities())?;
         Ok(key_package)
