@@ -6,9 +6,9 @@
 mod support;
 
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
-use keypool_client::mls::Invite;
+use keypool_client::mls::{Invite, MemoryPinStore, PinnedDevices};
 use keypool_client::{BasicIdentity, Client, Inviter, Target};
 use support::{Device, Result, new_user};
 
@@ -26,8 +26,12 @@ async fn tell(client: &Client) -> Result<()> {
 
     // This is all the network there is: Bob's mailbox.
     let (send, mailbox) = mpsc::channel();
-    let inviter = Inviter::new(client.clone(), BasicIdentity::default())
-        .own_device(&alice.user_id, &alice.device_id);
+    // Remembers Bob's devices and keys, so that the service can't add others later. In memory, as all that
+    // Alice has here; else `SqlitePinStore`.
+    let verifier =
+        PinnedDevices::new(BasicIdentity::default(), Arc::new(MemoryPinStore::default()));
+    let inviter =
+        Inviter::new(client.clone(), verifier).own_device(&alice.user_id, &alice.device_id);
     let targets = [Target::user(&bob.user_id)];
     let publish = async |invite: Invite| {
         send.send(invite.welcome)?;

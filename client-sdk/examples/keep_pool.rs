@@ -18,8 +18,9 @@ async fn tell(client: &Client) -> Result<()> {
     // One file for the private keys, the keeper's record, and the application's own tables.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("bob.sqlite");
-    let provider = SqliteProvider::open(&file)?;
+    // The store makes the file, so that only its owner can read it.
     let store = SqlitePoolStore::open(&file, &bob.user_id, &bob.device_id)?;
+    let provider = SqliteProvider::open(&file)?;
     let keeper = PoolKeeper::builder(client.clone(), &bob.user_id, &bob.device_id, [SUITE])
         .store(store)
         .build(Box::new(provider), bob.credential, Arc::new(bob.signer));

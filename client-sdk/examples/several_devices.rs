@@ -6,9 +6,9 @@
 mod support;
 
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
-use keypool_client::mls::Invite;
+use keypool_client::mls::{Invite, MemoryPinStore, PinnedDevices};
 use keypool_client::{BasicIdentity, Client, Inviter, Revoke, Target};
 use support::{Device, Result, new_user};
 
@@ -36,8 +36,9 @@ async fn tell(client: &Client) -> Result<()> {
         Ok(())
     };
     // Alice's other device is invited too: her user, less the device that invites.
-    let inviter =
-        Inviter::new(client.clone(), BasicIdentity::default()).own_device(&alice, "laptop");
+    let verifier =
+        PinnedDevices::new(BasicIdentity::default(), Arc::new(MemoryPinStore::default()));
+    let inviter = Inviter::new(client.clone(), verifier).own_device(&alice, "laptop");
     let targets = [&alice, &bob, &carol].map(Target::user);
     let (provider, signer) = (&alices_laptop.provider, &alices_laptop.signer);
     let invited = inviter.invite(&mut group, provider, signer, targets, publish).await?;

@@ -89,7 +89,8 @@
 //! An `https` endpoint takes the feature `tls`. A service asks for a client certificate, for a bearer
 //! token, or for either. Tokens that expire come from a [`TokenProvider`] of the application; the
 //! client asks it once for all calls, before a token's time is over, and when the service refuses
-//! one: then the call is repeated once. Tokens are in no `Debug` output and in no log.
+//! one: then the call is repeated once. Tokens are in no `Debug` output and in no log, and leave the host by
+//! `https` only, unless [`ClientBuilder::plain_text_tokens`] is called.
 //!
 //! # Observing calls
 //!
@@ -134,6 +135,9 @@
 //! # }
 //! ```
 //!
+//! An answer that does not fit the call is [`Error::WrongAnswer`]: every target must have a package or a
+//! reason why there is none, and nothing else may be in the answer.
+//!
 //! After [`Error::Unavailable`], [`Error::Transport`] and [`Error::DeadlineExceeded`], what the call
 //! asked for may or may not have happened. Repeating it tells.
 //!
@@ -142,7 +146,7 @@
 //! - `openmls` (default): verified invites and the pool keeper, on [OpenMLS]. Without it, packages are
 //!   bytes
 //! - `serde` (by `openmls`): [`Reservation::save`], a reservation as plain data
-//! - `sqlite`: `mls::SqlitePoolStore` and `mls::SqliteInviteJournal`. They link the SQLite of
+//! - `sqlite`: `mls::SqlitePoolStore`, `mls::SqliteInviteJournal` and `mls::SqlitePinStore`. They link the SQLite of
 //!   `openmls_sqlite_storage`, so that one file may have it all
 //! - `tls`: `https` endpoints, by rustls, with roots and client certificates of your own
 //! - `tls-native-roots`, `tls-webpki-roots`: `tls`, and the roots of the operating system, or those of

@@ -61,6 +61,7 @@ async fn keep_pool_fills_it_up_again() {
 async fn rotate_credential_ends_with_the_new_key() {
     let text = told_by("rotate_credential").await;
     assert!(text.contains("33 new KeyPackages"), "{text}");
+    assert!(text.contains("has another signature key. Is that right?"), "{text}");
     assert!(text.contains("finished with an old one"), "{text}");
     assert!(text.contains("with his new key: true"), "{text}");
 }

@@ -22,6 +22,9 @@ pub(crate) struct Access {
     /// A file with a bearer token to send
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Send the token also to other hosts that are not https
+    #[arg(long, requires = "token_file")]
+    plain_text_tokens: bool,
 }
 
 impl Access {
@@ -44,6 +47,9 @@ impl Access {
                 Error::Usage(format!("{} does not have a token in it", file.display()))
             })?;
             client = client.token_provider(token);
+        }
+        if self.plain_text_tokens {
+            client = client.plain_text_tokens();
         }
         Ok(client)
     }
