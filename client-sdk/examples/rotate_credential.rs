@@ -33,10 +33,11 @@ async fn tell(client: &Client) -> Result<()> {
     let mut group = alice.create_group()?;
     inviter.invite(&mut group, provider, signer, targets(), publish).await?;
     phone.join(&mailbox.recv()?)?;
-    println!("   Alice invites Bob, and remembers his phone's key.");
+    keeper.refresh().await?;
+    println!("2. Alice invites Bob, and remembers his phone's key. He fills his pool up again.");
 
     let mut under_way = client.reserve(b"another group").user(&bob).send().await?;
-    println!("2. Somebody has reserved a KeyPackage, and takes its time.");
+    println!("3. Somebody has reserved a KeyPackage, and takes its time.");
 
     let new_signer = SignatureKeyPair::new(SUITE.signature_algorithm())?;
     let credential = CredentialWithKey {
@@ -45,20 +46,20 @@ async fn tell(client: &Client) -> Result<()> {
     };
     let rotated = keeper.rotate_credential(credential, &new_signer).await?;
     println!(
-        "3. The phone rotates its credential: {} new KeyPackages, {} revoked.",
+        "4. The phone rotates its credential: {} new KeyPackages, {} revoked.",
         rotated.uploaded.len(),
         rotated.revoked.len()
     );
 
     under_way.spend().await?;
-    println!("4. The invite that was under way is finished with an old one.");
+    println!("5. The invite that was under way is finished with an old one.");
 
     let mut group = alice.create_group()?;
     let refused = inviter.invite(&mut group, provider, signer, targets(), publish).await;
     let Err(InviteError::Devices(UntrustedDevices::Changed(changes))) = refused else {
         return Err("the new key was not noticed".into());
     };
-    println!("5. Alice invites Bob to another group. Her application asks her:");
+    println!("6. Alice invites Bob to another group. Her application asks her:");
     for change in &changes {
         println!("   {change}. Is that right?");
         pinned.accept(change)?;
@@ -68,7 +69,7 @@ async fn tell(client: &Client) -> Result<()> {
     let joined = phone.join(&mailbox.recv()?)?;
     let mut members = joined.members();
     let has_new_key = members.any(|member| member.signature_key == new_signer.public());
-    println!("6. Bob has told her, so she says yes. He is in with his new key: {has_new_key}.");
+    println!("7. Bob has told her, so she says yes. He is in with his new key: {has_new_key}.");
     Ok(())
 }
 
