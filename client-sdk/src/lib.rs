@@ -198,7 +198,8 @@ pub use keep_alive::KeepAlive;
 #[cfg_attr(docsrs, doc(cfg(feature = "openmls")))]
 pub use mls::{
     AmbiguousIdentity, BasicIdentity, CredentialVerifier, InvalidTemplate, InviteError, Invited,
-    Inviter, PackageFault, PoolKeeper, PoolKeeperBuilder, PoolStore, PublishError, Recovered,
+    Inviter, PackageFault, PinnedDevices, PoolKeeper, PoolKeeperBuilder, PoolStore, PublishError,
+    Recovered,
 };
 pub use package::ReservedPackage;
 pub use reservation::{Reservation, ReservationParts};

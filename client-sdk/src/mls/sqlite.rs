@@ -72,9 +72,9 @@ pub enum SqliteError {
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
 
-    /// The file can't be opened for its owner alone, as when it belongs to another user, who lets this
-    /// one write it.
-    #[error("the file can't be made private to its owner: {0}")]
+    /// The file can't be created, or can't be made private to its owner, as when it belongs to another user.
+    /// Choose another path, or have the owner set its mode to 0600.
+    #[error("the file can't be created, or made private to its owner (mode 0600): {0}")]
     NotPrivate(#[source] std::io::Error),
 
     /// A later version of this crate has written the database.
