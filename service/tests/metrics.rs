@@ -16,7 +16,8 @@ use support::{
 };
 
 /// What is told where there are TLS, tokens or failures.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 9] = [
+    "keypool_security_events_not_logged_total", // command_line/security_log.rs
     "keypool_authentications_total",
     "keypool_jwks_refreshes_total",
     "keypool_lane_refused_total",

@@ -15,7 +15,7 @@ use http::Response;
 use jiff::SignedDuration;
 use keypool_proto::{
     ERROR_DOMAIN,
-    v1::{self, ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
+    v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
 };
 use prost::{Message, Name};
 use std::{cmp::Reverse, collections::HashMap, sync::LazyLock, time::Duration};
@@ -37,9 +37,8 @@ const WATCH_AGAIN_SPREAD: Duration = Duration::from_secs(30);
 /// headers, which clients take few of.
 const MAX_VIOLATIONS: usize = 8;
 
-/// How many bytes of [`ReserveErrorDetails`] there may be. They travel in trailers, a third longer there, of which many clients take
-/// 16 KiB.
-const MAX_MISSING_BYTES: usize = 5 * 1024;
+/// How many devices [`ReserveErrorDetails`] lists: as many as a call has targets. They travel in trailers.
+const MAX_MISSING: usize = 100;
 
 /// The status code of each reason.
 fn code(reason: ErrorReason) -> Code {
@@ -283,14 +282,11 @@ fn nothing_reserved(missing: &[MissingTarget]) -> Status {
 
 /// As much of what is missing as trailers should hold.
 fn reserve_details(missing: &[MissingTarget]) -> ReserveErrorDetails {
-    let mut bytes = 0;
-    let fits = |target: &v1::MissingTarget| {
-        bytes += target.encoded_len();
-        bytes <= MAX_MISSING_BYTES
-    };
-    let told: Vec<_> = missing.iter().map(encode::missing).take_while(fits).collect();
-    let omitted_count = u32::try_from(missing.len() - told.len()).unwrap_or(u32::MAX);
-    ReserveErrorDetails { missing: told, omitted_count }
+    let omitted = missing.len().saturating_sub(MAX_MISSING);
+    ReserveErrorDetails {
+        missing: missing.iter().take(MAX_MISSING).map(encode::missing).collect(),
+        omitted_count: u32::try_from(omitted).unwrap_or(u32::MAX),
+    }
 }
 
 fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> Status {
