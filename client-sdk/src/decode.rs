@@ -49,7 +49,7 @@ pub(crate) fn for_reason(reason: ErrorReason) -> fn(Box<Failure>) -> Error {
         ErrorReason::ReservationNotFound => Error::ReservationNotFound,
         ErrorReason::ReservationLost => Error::ReservationLost,
         ErrorReason::ReservationIdReused => Error::ReservationIdReused,
-        ErrorReason::NotTheHolder => Error::NotTheHolder,
+        ErrorReason::HoldTooLong => Error::HoldTooLong,
         ErrorReason::RateLimited | ErrorReason::TooManyWatches => Error::RateLimited,
         ErrorReason::TooManyDevices => Error::TooManyDevices,
         ErrorReason::Overloaded => Error::Overloaded,

@@ -59,13 +59,14 @@ pub enum Error {
     #[error("{0}")]
     ReservationLost(Box<Failure>),
 
-    /// The reservation id is in use for another group.
+    /// The holder uses the reservation id for another group.
     #[error("{0}")]
     ReservationIdReused(Box<Failure>),
 
-    /// The reservation belongs to another holder.
+    /// The hold has lapsed, and was as long as a hold may be in all: it can't be prolonged. The
+    /// package may still be spent.
     #[error("{0}")]
-    NotTheHolder(Box<Failure>),
+    HoldTooLong(Box<Failure>),
 
     /// The caller asks too much. [`Error::retry_after`] says when to come back.
     #[error("{0}")]
@@ -192,7 +193,7 @@ impl Error {
             | Self::ReservationNotFound(failure)
             | Self::ReservationLost(failure)
             | Self::ReservationIdReused(failure)
-            | Self::NotTheHolder(failure)
+            | Self::HoldTooLong(failure)
             | Self::RateLimited(failure)
             | Self::Overloaded(failure)
             | Self::Contended(failure)
@@ -225,7 +226,7 @@ impl Error {
             Self::ReservationNotFound(_) => "reservation_not_found",
             Self::ReservationLost(_) => "reservation_lost",
             Self::ReservationIdReused(_) => "reservation_id_reused",
-            Self::NotTheHolder(_) => "not_the_holder",
+            Self::HoldTooLong(_) => "hold_too_long",
             Self::RateLimited(_) => "rate_limited",
             Self::Overloaded(_) => "overloaded",
             Self::Contended(_) => "contended",

@@ -127,8 +127,8 @@ impl ReserveBuilder {
     /// If nothing at all was reserved, or something is missing and
     /// [`require_all`](Self::require_all) was asked for: [`Error::PoolExhausted`],
     /// [`Error::NoCompatiblePackage`], [`Error::UnknownUser`], [`Error::UnknownDevice`] or
-    /// [`Error::RateLimited`], each with [`Error::missing`]. Also [`Error::ReservationIdReused`] and
-    /// [`Error::NotTheHolder`] for an id that is in use.
+    /// [`Error::RateLimited`], each with [`Error::missing`]. Also [`Error::ReservationIdReused`] for an
+    /// id that is in use.
     ///
     /// [`Error::PoolExhausted`]: crate::Error::PoolExhausted
     /// [`Error::NoCompatiblePackage`]: crate::Error::NoCompatiblePackage
@@ -137,7 +137,6 @@ impl ReserveBuilder {
     /// [`Error::RateLimited`]: crate::Error::RateLimited
     /// [`Error::missing`]: crate::Error::missing
     /// [`Error::ReservationIdReused`]: crate::Error::ReservationIdReused
-    /// [`Error::NotTheHolder`]: crate::Error::NotTheHolder
     pub async fn send(self) -> Result<Reservation> {
         let before = if self.has_new_id { Before::Nothing } else { Before::Unknown };
         Reservation::make(self.client, self.request, before).await

@@ -135,7 +135,7 @@ async fn what_is_gone_leaves_and_the_others_stay_held() {
         ErrorReason::ReservationNotFound,
         ErrorReason::ReservationLost,
         ErrorReason::ReservationIdReused,
-        ErrorReason::NotTheHolder,
+        ErrorReason::HoldTooLong,
     ];
     let others = [ErrorReason::DatabaseUnavailable as i32, ErrorReason::Internal as i32, 9999];
     let all = gone.into_iter().map(|reason| (reason as i32, true));

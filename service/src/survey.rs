@@ -103,14 +103,14 @@ fn sums<'a>(rows: impl Iterator<Item = &'a SurveyRow>) -> BTreeMap<&'static str,
 #[derive(Debug, Default)]
 struct Sum {
     health: [u64; 3],
-    packages: [u64; 4],
+    packages: [u64; 5],
     without_last_resort: u64,
 }
 
 impl Sum {
     fn add(&mut self, row: &SurveyRow) {
         let health = [row.empty, row.low, row.healthy];
-        let packages = [row.available, row.reserved, row.expired, row.quarantined];
+        let packages = [row.available, row.reserved, row.expired, row.quarantined, row.returned];
         self.health.iter_mut().zip(health).for_each(|(sum, count)| *sum += count);
         self.packages.iter_mut().zip(packages).for_each(|(sum, count)| *sum += count);
         self.without_last_resort += row.without_last_resort;
@@ -120,7 +120,7 @@ impl Sum {
         for (health, count) in ["empty", "low", "healthy"].into_iter().zip(self.health) {
             POOLS.with([suite, health]).set(number(count));
         }
-        let states = ["available", "reserved", "expired", "quarantined"];
+        let states = ["available", "reserved", "expired", "quarantined", "returned"];
         for (state, count) in states.into_iter().zip(self.packages) {
             POOL_PACKAGES.with([suite, state]).set(number(count));
         }

@@ -1,5 +1,6 @@
 //! The words of the domain as types: ids that are valid once they exist, spelled as in RFC 9420.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc};
 
@@ -210,6 +211,18 @@ pub struct Target {
     pub device: Option<DeviceId>,
     /// Devices to leave out.
     pub excluded: Vec<DeviceId>,
+}
+
+/// Who may be handed a package again that a holder has seen and not spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnedTo {
+    /// Anybody, after all packages that nobody has seen.
+    Anyone,
+    /// The same holder.
+    SameHolder,
+    /// Nobody.
+    Nobody,
 }
 
 #[cfg(test)]

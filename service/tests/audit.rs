@@ -121,6 +121,8 @@ async fn an_entry_tells_everything_of_a_spend() {
         log_time: entries[0].log_time,
         spend_time: entries[0].log_time,
         release_time: None,
+        lapse_time: None,
+        unusable_reason: 0,
     };
     assert_eq!(entries, [expected]);
     assert!(entries[0].log_time.is_some());

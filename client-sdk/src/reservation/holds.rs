@@ -154,7 +154,7 @@ fn is_gone(name: &KeyPackageName, error: &Error) -> bool {
                         | ErrorReason::ReservationNotFound
                         | ErrorReason::ReservationLost
                         | ErrorReason::ReservationIdReused
-                        | ErrorReason::NotTheHolder
+                        | ErrorReason::HoldTooLong
                 )
             )
     })

@@ -11,10 +11,9 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyPackageAlreadySpent`] if one turns out to be spent, and [`Error::NotTheHolder`].
+    /// [`Error::KeyPackageAlreadySpent`] if one turns out to be spent.
     ///
     /// [`Error::KeyPackageAlreadySpent`]: crate::Error::KeyPackageAlreadySpent
-    /// [`Error::NotTheHolder`]: crate::Error::NotTheHolder
     pub async fn release(mut self) -> Result<()> {
         self.release_on_drop = false;
         self.holds().release(&self.client, UnusableReason::Unspecified).await

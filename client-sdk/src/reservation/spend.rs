@@ -77,10 +77,7 @@ fn may_have_spent(names: &[KeyPackageName], error: &Error) -> bool {
     match error.outcomes() {
         [] => !matches!(
             error,
-            Error::InvalidArgument(_)
-                | Error::NotTheHolder(_)
-                | Error::PermissionDenied(_)
-                | Error::Unauthenticated(_)
+            Error::InvalidArgument(_) | Error::PermissionDenied(_) | Error::Unauthenticated(_)
         ),
         outcomes => {
             let is_partial = outcomes.len() < names.len();

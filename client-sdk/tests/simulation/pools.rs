@@ -367,11 +367,7 @@ impl Pools for ReplicaPools {
                     })
                 }
                 Reserved::Missing(missing) => Err(PoolError::NothingReserved(missing)),
-                Reserved::Refused(refusal) => {
-                    let error = PoolError::NotTheHolder(reservation.clone());
-                    let reused = PoolError::ReservationIdReused(reservation.clone());
-                    Err(if refusal.explains(&error) { error } else { reused })
-                }
+                Reserved::Refused => Err(PoolError::ReservationIdReused(reservation.clone())),
             }
         };
         let taken = self.about("reserve", &reservation, Some(&group), statement).await?;
@@ -417,7 +413,7 @@ fn newly_taken(
         })
         .collect();
     Release {
-        unusable: vec![None; names.len()],
+        reports: vec![None; names.len()],
         hold: HoldRequest {
             caller: request.caller.clone(),
             reservation: request.reservation.clone(),

@@ -17,7 +17,7 @@ pub(super) fn failed(error: &Error, answer: impl FnOnce(&Error) -> Answer) -> Ou
         | Error::ReservationNotFound(_)
         | Error::ReservationLost(_)
         | Error::ReservationIdReused(_)
-        | Error::NotTheHolder(_)
+        | Error::HoldTooLong(_)
         | Error::RateLimited(_)
         | Error::InvalidArgument(_)
         | Error::Unauthenticated(_)

@@ -22,6 +22,8 @@ impl Config {
             default_hold: self.pool.default_hold,
             min_hold: self.pool.min_hold,
             max_hold: self.pool.max_hold,
+            max_total_hold: self.pool.max_total_hold,
+            returned_packages: self.pool.returned_packages,
             expiring_soon: self.pool.expiring_soon,
             revocation_grace: self.pool.revocation_grace,
             keep_expired: self.pool.keep_expired,

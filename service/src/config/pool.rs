@@ -1,4 +1,4 @@
-use crate::pool::Policy;
+use crate::pool::{Policy, ReturnedPackages};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,10 @@ pub struct PoolConfig {
     pub min_hold: SignedDuration,
     /// The longest hold that a request may ask for.
     pub max_hold: SignedDuration,
+    /// The longest time in all that a one-time package is held for a reservation, however often the hold is prolonged.
+    pub max_total_hold: SignedDuration,
+    /// Who may be handed a package again that was seen and not spent.
+    pub returned_packages: ReturnedPackages,
     /// Packages that expire within this time are counted as expiring soon.
     pub expiring_soon: SignedDuration,
     /// How long after its revocation a package may still be spent under an earlier hold.
@@ -42,6 +46,8 @@ impl Default for PoolConfig {
             default_hold: policy.default_hold,
             min_hold: policy.min_hold,
             max_hold: policy.max_hold,
+            max_total_hold: policy.max_total_hold,
+            returned_packages: policy.returned_packages,
             expiring_soon: policy.expiring_soon,
             revocation_grace: policy.revocation_grace,
             keep_expired: policy.keep_expired,

@@ -82,6 +82,13 @@ impl Config {
                 "at least pool.default_hold; and a hold on a last resort is an entry of the spend log, which must outlast it",
             ),
             span(
+                "pool.max_total_hold",
+                pool.max_total_hold,
+                pool.max_hold,
+                pool.spend_log_retention,
+                "at least pool.max_hold",
+            ),
+            span(
                 "pool.expiring_soon",
                 pool.expiring_soon,
                 SignedDuration::ZERO,

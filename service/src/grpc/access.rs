@@ -54,6 +54,7 @@ impl Access {
             holder: named.unwrap_or_else(|| principal.clone()),
             principal,
             limited: user.is_some() || !self.principal.stands_for_many(),
+            is_backend: self.principal.stands_for_many(),
             whoever_holds: reach == Reach::EveryHolder,
         })
     }

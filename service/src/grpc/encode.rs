@@ -157,6 +157,8 @@ fn cipher_suite_pool(pool: CipherSuiteStatus) -> v1::CipherSuitePool {
         recommended_upload_count: pool.recommended_upload_count,
         recommended_action: pool.recommended_action,
         quarantined: counts.quarantined,
+        returned: counts.returned,
+        unspent_hand_outs: counts.unspent,
     }
 }
 
@@ -256,7 +258,7 @@ pub(super) fn hold_reason(fault: HoldFault) -> ErrorReason {
     match fault {
         HoldFault::AlreadySpent => ErrorReason::KeyPackageAlreadySpent,
         HoldFault::Lost => ErrorReason::ReservationLost,
-        HoldFault::NotTheHolder => ErrorReason::NotTheHolder,
+        HoldFault::HeldTooLong => ErrorReason::HoldTooLong,
         HoldFault::OtherGroup => ErrorReason::ReservationIdReused,
         HoldFault::Expired => ErrorReason::KeyPackageExpired,
         HoldFault::Revoked => ErrorReason::KeyPackageRevoked,
@@ -271,7 +273,7 @@ pub(super) fn hold_message(fault: HoldFault) -> &'static str {
         HoldFault::Lost => {
             "Reservation has expired and its KeyPackage went to another: do not send its Welcome"
         }
-        HoldFault::NotTheHolder => "The reservation belongs to another holder",
+        HoldFault::HeldTooLong => "The hold was as long as it may be in all: reserve again",
         HoldFault::OtherGroup => "The reservation was made for another group",
         HoldFault::Expired => "KeyPackage has expired: reserve another",
         HoldFault::Revoked => "KeyPackage has been revoked: reserve another",
@@ -303,6 +305,7 @@ fn unavailable_state(state: UnavailableState) -> v1::UnavailableState {
         UnavailableState::Revoked => v1::UnavailableState::Revoked,
         UnavailableState::Superseded => v1::UnavailableState::Superseded,
         UnavailableState::Reserved => v1::UnavailableState::Reserved,
+        UnavailableState::Returned => v1::UnavailableState::Returned,
     }
 }
 
@@ -324,10 +327,12 @@ fn entry(row: LogRow) -> v1::SpendLogEntry {
         last_resort: row.last_resort,
         reservation_id: row.position.reservation.to_string(),
         group_id: row.group.as_bytes().to_vec(),
-        holder: row.holder.to_string(),
-        principal: row.principal.to_string(),
+        holder: row.position.holder.to_string(),
+        principal: row.principal.map(|principal| principal.to_string()).unwrap_or_default(),
         log_time: Some(time(row.position.logged_at)),
         spend_time: row.spent_at.map(time),
         release_time: row.released_at.map(time),
+        lapse_time: row.lapsed_at.map(time),
+        unusable_reason: row.unusable_reason.map_or(0, i32::from),
     }
 }

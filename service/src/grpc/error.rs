@@ -47,6 +47,7 @@ fn code(reason: ErrorReason) -> Code {
         ErrorReason::PoolExhausted
         | ErrorReason::NoCompatiblePackage
         | ErrorReason::KeyPackageExpired
+        | ErrorReason::HoldTooLong
         | ErrorReason::KeyPackageRevoked => Code::FailedPrecondition,
         ErrorReason::UnknownUser
         | ErrorReason::UnknownDevice
@@ -55,7 +56,7 @@ fn code(reason: ErrorReason) -> Code {
             Code::AlreadyExists
         }
         ErrorReason::ReservationLost => Code::Aborted,
-        ErrorReason::NotTheHolder | ErrorReason::PermissionDenied => Code::PermissionDenied,
+        ErrorReason::PermissionDenied => Code::PermissionDenied,
         ErrorReason::RateLimited | ErrorReason::TooManyWatches | ErrorReason::TooManyDevices => {
             Code::ResourceExhausted
         }
@@ -162,11 +163,6 @@ pub(super) fn pool_status(error: PoolError) -> Status {
         PoolError::ReservationIdReused(reservation) => status(
             ErrorReason::ReservationIdReused,
             "The reservation id is in use for another group: make a new id",
-            [("reservation_id", reservation.to_string())],
-        ),
-        PoolError::NotTheHolder(reservation) => status(
-            ErrorReason::NotTheHolder,
-            "The reservation belongs to another holder",
             [("reservation_id", reservation.to_string())],
         ),
         PoolError::Packages(reservation, packages) => packages_failed(&reservation, &packages),

@@ -155,7 +155,9 @@ impl Hold {
         let ends: Vec<_> = items.iter().map(|(held, ttl)| (held.clone(), now + *ttl)).collect();
         let mut reply = vec![None; items.len()];
         let revoked_after = now - self.rules.revocation_grace;
-        for (item, held_until) in session.extend(&ends, now, revoked_after).await? {
+        for (item, held_until) in
+            session.extend(&ends, now, revoked_after, self.rules.max_total_hold).await?
+        {
             reply[item] = Some(held_until);
         }
         Ok(reply)

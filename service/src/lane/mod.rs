@@ -82,6 +82,10 @@ pub struct LaneRules {
     pub clock: Arc<dyn Clock>,
     /// How long after its revocation a package may still be spent under an earlier hold.
     pub revocation_grace: SignedDuration,
+    /// How long a one-time package may be held for a reservation in all.
+    pub max_total_hold: SignedDuration,
+    /// How many of a device's packages that nobody has seen are kept for holders within their fair share.
+    pub fair_share: u32,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
     /// How many devices a user may have.

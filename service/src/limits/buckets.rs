@@ -43,7 +43,7 @@ impl Tokens {
 impl Drop for Tokens {
     fn drop(&mut self) {
         if self.count > 0 {
-            self.buckets.put_back(self.key, self.count);
+            self.buckets.refill(self.key, self.count);
         }
     }
 }
@@ -64,7 +64,7 @@ impl CallTokens {
         if let Some(tokens) = &mut self.0 {
             let unused = tokens.count.saturating_sub(used);
             tokens.count = tokens.count.min(used);
-            tokens.buckets.put_back(tokens.key, unused);
+            tokens.buckets.refill(tokens.key, unused);
         }
     }
 }
@@ -128,7 +128,12 @@ impl Buckets {
         Ok(Tokens { buckets: self.clone(), key, count })
     }
 
-    fn put_back(&self, key: u64, count: usize) {
+    /// Puts tokens into a key's bucket, as many as fit.
+    pub fn put_back(&self, key: &impl Hash, tokens: usize) {
+        self.refill(self.inner.hasher.hash_one(key), tokens);
+    }
+
+    fn refill(&self, key: u64, count: usize) {
         if let Some(full_at) = self.buckets().get_mut(&key) {
             *full_at -= self.fill(count);
         }

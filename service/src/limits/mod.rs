@@ -35,9 +35,14 @@ pub struct Rates {
     pub holder: Rate,
     /// Packages of one device that one holder may be handed.
     pub holder_and_device: Rate,
-    /// One-time packages of one device that all limited holders together may be handed. Beyond it they get its last-resort
-    /// package.
+    /// One-time packages of one device that one holder gets with priority: they count apart from what others get, and may be the
+    /// last of the pool.
+    pub fair_share: Rate,
+    /// One-time packages of one device that all limited holders together may be handed, and as many again within their fair
+    /// shares. Beyond it they get its last-resort package.
     pub device: Rate,
+    /// Packages that one holder may report as unusable. Beyond it they are given back, and the reports are dropped.
+    pub reports: Rate,
     /// Packages that may be added for one device.
     pub upload: Rate,
     /// What may be validated for one user, whatever comes of it: each package counts one, and one more for each 4 KiB.
@@ -49,7 +54,9 @@ impl Rates {
     pub const UNLIMITED: Self = Self {
         holder: Rate::UNLIMITED,
         holder_and_device: Rate::UNLIMITED,
+        fair_share: Rate::UNLIMITED,
         device: Rate::UNLIMITED,
+        reports: Rate::UNLIMITED,
         upload: Rate::UNLIMITED,
         validation: Rate::UNLIMITED,
     };
@@ -60,7 +67,9 @@ impl Default for Rates {
         Self {
             holder: Rate::new(1000, SignedDuration::from_millis(100)),
             holder_and_device: Rate::new(16, SignedDuration::from_secs(30)),
+            fair_share: Rate::new(1, SignedDuration::from_hours(1)),
             device: Rate::new(24, SignedDuration::from_secs(10)),
+            reports: Rate::new(16, SignedDuration::from_mins(1)),
             upload: Rate::new(400, SignedDuration::from_secs(5)),
             validation: Rate::new(2000, SignedDuration::from_millis(500)),
         }
@@ -74,8 +83,12 @@ pub enum Limit {
     Holder,
     /// The rate of a holder on a device.
     HolderAndDevice,
+    /// The fair share of a holder in a device's packages.
+    FairShare,
     /// The rate of a device, whoever asks.
     Device,
+    /// The rate of a holder's reports.
+    Reports,
     /// The live holds of a holder on a device.
     Holds,
     /// The rate of uploads for a device.
@@ -125,7 +138,9 @@ impl Limit {
         match self {
             Self::Holder => "holder",
             Self::HolderAndDevice => "holder_and_device",
+            Self::FairShare => "fair_share",
             Self::Device => "device",
+            Self::Reports => "reports",
             Self::Holds => "holds",
             Self::Upload => "upload",
             Self::Validation => "validation",
@@ -149,7 +164,9 @@ impl Limit {
 pub struct Limits {
     holder: Buckets,
     holder_and_device: Buckets,
+    fair_share: Buckets,
     device: Buckets,
+    reports: Buckets,
     upload: Buckets,
     validation: Buckets,
 }
@@ -162,7 +179,9 @@ impl Limits {
         Self {
             holder: buckets(rates.holder),
             holder_and_device: buckets(rates.holder_and_device),
+            fair_share: buckets(rates.fair_share),
             device: buckets(rates.device),
+            reports: buckets(rates.reports),
             upload: buckets(rates.upload),
             validation: buckets(rates.validation),
         }
@@ -226,12 +245,45 @@ impl Limits {
         take(&self.holder_and_device, Limit::HolderAndDevice, &(holder, device), 1, now)
     }
 
-    /// Lets a one-time package of a device be handed out.
+    /// Lets a holder be handed a one-time package of a device with priority.
+    ///
+    /// # Errors
+    /// If it had its fair share lately.
+    pub fn fair_share(
+        &self,
+        holder: &Holder,
+        device: &DeviceKey,
+        now: Timestamp,
+    ) -> Result<Tokens, Limited> {
+        take(&self.fair_share, Limit::FairShare, &(holder, device), 1, now)
+    }
+
+    /// Lets a one-time package of a device be handed out. Those of fair shares are counted by themselves.
     ///
     /// # Errors
     /// If too many of them were.
-    pub fn one_time(&self, device: &DeviceKey, now: Timestamp) -> Result<Tokens, Limited> {
-        take(&self.device, Limit::Device, device, 1, now)
+    pub fn one_time(
+        &self,
+        device: &DeviceKey,
+        of_fair_share: bool,
+        now: Timestamp,
+    ) -> Result<Tokens, Limited> {
+        take(&self.device, Limit::Device, &(device, of_fair_share), 1, now)
+    }
+
+    /// Notes that a holder has given back a one-time package of a device: it may be handed another instead.
+    pub fn given_back(&self, holder: &Holder, device: &DeviceKey) {
+        self.holder_and_device.put_back(&(holder, device), 1);
+        self.device.put_back(&(device, false), 1);
+    }
+
+    /// Lets a holder report a package as unusable.
+    ///
+    /// # Errors
+    /// If it has reported too many.
+    pub fn report(&self, holder: &Holder, now: Timestamp) -> Result<Tokens, Limited> {
+        take(&self.reports, Limit::Reports, holder, 1, now)
+            .inspect_err(|limited| limited.limit.hit())
     }
 }
 

@@ -14,9 +14,6 @@ pub enum PoolError {
     /// The reservation id is in use for another group.
     #[error("the reservation id is in use for another group")]
     ReservationIdReused(ReservationId),
-    /// The reservation belongs to another holder.
-    #[error("the reservation belongs to another holder")]
-    NotTheHolder(ReservationId),
     /// Some packages of a reservation could not be spent, released or extended: one element for each package of the
     /// call, in its order, of which at least one is a fault.
     #[error("the call failed for some packages")]
@@ -71,7 +68,6 @@ impl PoolError {
                 missing.iter().any(|target| target.reason != MissingReason::Contended)
             }
             Self::ReservationIdReused(_)
-            | Self::NotTheHolder(_)
             | Self::Packages(..)
             | Self::UnknownUser(_)
             | Self::UnknownDevice(..)
@@ -152,17 +148,17 @@ pub struct PackageFault {
 pub enum HoldFault {
     /// Another reservation spent it.
     AlreadySpent,
-    /// The hold lapsed, and another reservation holds the package since.
+    /// The hold lapsed, and another reservation has held the package since.
     Lost,
-    /// The reservation belongs to another holder.
-    NotTheHolder,
     /// The reservation was made for another group.
     OtherGroup,
     /// The package's lifetime has ended.
     Expired,
     /// The package is revoked, and no grace is left.
     Revoked,
-    /// The reservation does not hold the package.
+    /// The hold has lapsed, and can't be prolonged: it was as long as a hold may be in all.
+    HeldTooLong,
+    /// The reservation does not hold the package, or another holder's does.
     NotFound,
     /// The reservation holds the package, but another call had it locked all the time: nothing was done to it.
     Contended,

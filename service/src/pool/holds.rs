@@ -3,9 +3,12 @@
 use super::{Caller, HoldFault, KeyPackagePool, PackageFault, PoolError, contention::Contention};
 use crate::{
     lane::{HoldCall, HoldReply, LaneError},
+    limits::Tokens,
     security::{self, Event},
-    store::{DeviceKey, HeldItem, HoldRef, ReleaseItem, SpendItem, StoreError, Trace},
-    types::{DeviceId, GroupId, Holder, KeyPackageRef, ReservationId, UserId},
+    store::{
+        DeviceKey, HeldItem, HoldRef, LogRef, ReleaseItem, Report, SpendItem, StoreError, Trace,
+    },
+    types::{DeviceId, GroupId, KeyPackageRef, ReservationId, ReturnedTo, UserId},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
@@ -46,8 +49,8 @@ pub struct SpendRequest {
 pub struct Release {
     /// The packages.
     pub hold: HoldRequest,
-    /// For each package: what is wrong with it, by the reason's number in the API, if anything.
-    pub unusable: Vec<Option<i16>>,
+    /// For each package: what the caller says is wrong with it, if anything.
+    pub reports: Vec<Option<Report>>,
 }
 
 /// Packages to hold for longer.
@@ -66,6 +69,10 @@ enum Standing {
     Spent,
     /// The reservation holds it: another call had it locked.
     Held,
+    /// The reservation holds it, but the hold can't be prolonged.
+    Over,
+    /// A reservation of another holder, with the same id, holds it.
+    Foreign,
     /// Neither.
     Fault(HoldFault),
 }
@@ -83,11 +90,6 @@ impl Settled {
     fn note_ends(&mut self, reply: &HoldReply) {
         self.first_end = reply.iter().copied().flatten().chain(self.first_end).min();
     }
-
-    fn faults(&self, judge: impl Fn(Standing) -> Option<HoldFault>) -> HashMap<usize, HoldFault> {
-        let faults = self.standings.iter();
-        faults.filter_map(|(&item, &standing)| Some((item, judge(standing)?))).collect()
-    }
 }
 
 impl HoldRequest {
@@ -103,37 +105,40 @@ impl HoldRequest {
             .collect()
     }
 
-    fn report(&self, faults: &HashMap<usize, HoldFault>) -> Result<(), PoolError> {
-        if faults.is_empty() {
+    /// Reports faults, and logs what may be an attack.
+    fn report(
+        &self,
+        settled: &Settled,
+        judge: impl Fn(Standing) -> Option<HoldFault>,
+    ) -> Result<(), PoolError> {
+        let faults = self.packages.iter().enumerate().map(|(item, name)| {
+            let standing = settled.standings.get(&item).copied();
+            let fault = standing.and_then(&judge);
+            if fault == Some(HoldFault::AlreadySpent) {
+                self.log(Event::DoubleSpendRefused, name);
+            } else if matches!(standing, Some(Standing::Foreign)) {
+                self.log(Event::ForeignReservationRefused, name);
+            }
+            PackageFault { name: name.clone(), fault }
+        });
+        let faults: Vec<_> = faults.collect();
+        if faults.iter().all(|one| one.fault.is_none()) {
             return Ok(());
         }
-        let name_faults = self.packages.iter().enumerate().map(|(item, name)| PackageFault {
-            name: name.clone(),
-            fault: faults.get(&item).copied(),
-        });
-        let name_faults: Vec<_> = name_faults.collect();
-        self.log_suspicious(&name_faults);
-        Err(PoolError::Packages(self.reservation.clone(), name_faults))
+        Err(PoolError::Packages(self.reservation.clone(), faults))
     }
 
-    /// What may be an attack is logged under a stable name.
-    fn log_suspicious(&self, faults: &[PackageFault]) {
-        for one in faults {
-            let event = match one.fault {
-                Some(HoldFault::AlreadySpent) => Event::DoubleSpendRefused,
-                Some(HoldFault::NotTheHolder) => Event::ForeignReservationRefused,
-                _ => continue,
-            };
-            security::event!(
-                event, of &(&self.caller.principal, &self.caller.holder),
-                reservation_id = %self.reservation,
-                holder = %self.caller.holder,
-                principal = %self.caller.principal,
-                user_id = %one.name.user,
-                device_id = %one.name.device,
-                key_package_ref = %one.name.reference,
-            );
-        }
+    /// Logs what may be an attack under a stable name.
+    fn log(&self, event: Event, name: &PackageName) {
+        security::event!(
+            event, of &(&self.caller.principal, &self.caller.holder),
+            reservation_id = %self.reservation,
+            holder = %self.caller.holder,
+            principal = %self.caller.principal,
+            user_id = %name.user,
+            device_id = %name.device,
+            key_package_ref = %name.reference,
+        );
     }
 }
 
@@ -151,31 +156,50 @@ impl KeyPackagePool {
         });
         let settled = self.settle(HoldCall::Spend(items.collect())).await?;
         self.touched(&request.hold);
-        request.hold.report(&settled.faults(|standing| match standing {
+        request.hold.report(&settled, |standing| match standing {
             Standing::Spent => None,
-            Standing::Held => Some(HoldFault::Contended),
+            Standing::Held | Standing::Over => Some(HoldFault::Contended),
+            Standing::Foreign => Some(HoldFault::NotFound),
             Standing::Fault(fault) => Some(fault),
-        }))
+        })
     }
 
-    /// Gives packages back, or sets unusable ones aside. What the reservation no longer holds is left as it is.
+    /// Gives packages back, or reports them as unusable. What the reservation does not hold is left as it is.
     ///
     /// # Errors
-    /// [`PoolError::Packages`] if any is spent, or held by another holder; the others are released.
+    /// [`PoolError::Packages`] if any is spent; the others are released.
     pub async fn release(&self, request: &Release) -> Result<(), PoolError> {
         let _call = self.admit()?;
-        let items =
-            request.hold.items().into_iter().zip(&request.unusable).map(
-                |(held, &unusable_reason)| ReleaseItem { held, unusable_reason, asked_at: None },
-            );
-        let settled = self.settle(HoldCall::Release(items.collect())).await?;
+        let caller = &request.hold.caller;
+        let items = request.hold.items().into_iter().zip(&request.reports);
+        let items: Vec<ReleaseItem> = items
+            .map(|(held, report)| ReleaseItem {
+                held,
+                principal: Some(caller.principal.clone()),
+                report: report.filter(|_| self.may_report(caller)),
+                asked_at: None,
+            })
+            .collect();
+        let settled = self.settle(HoldCall::Release(items.clone())).await?;
         self.touched(&request.hold);
-        request.hold.report(&settled.faults(|standing| match standing {
+        if caller.limited && self.policy().returned_packages.after(caller) != ReturnedTo::Nobody {
+            for (number, item) in items.iter().enumerate() {
+                let is_believed = item.report.is_some_and(|report| report.is_believed);
+                if !settled.standings.contains_key(&number) && !is_believed {
+                    self.limits().given_back(&caller.holder, &item.held.device);
+                }
+            }
+        }
+        request.hold.report(&settled, |standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
-            Standing::Held => Some(HoldFault::Contended),
-            Standing::Fault(HoldFault::NotTheHolder) => Some(HoldFault::NotTheHolder),
-            Standing::Fault(_) => None,
-        }))
+            Standing::Held | Standing::Over => Some(HoldFault::Contended),
+            Standing::Foreign | Standing::Fault(_) => None,
+        })
+    }
+
+    fn may_report(&self, caller: &Caller) -> bool {
+        !caller.limited
+            || self.limits().report(&caller.holder, self.now()).map(Tokens::used).is_ok()
     }
 
     /// Prolongs holds, and returns when the first of them ends.
@@ -195,15 +219,17 @@ impl KeyPackagePool {
             let again = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await;
             settled = again.map_err(PoolError::after_effects)?;
         }
-        request.hold.report(&settled.faults(|standing| match standing {
+        request.hold.report(&settled, |standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
             Standing::Held => Some(HoldFault::Contended),
+            Standing::Over => Some(HoldFault::HeldTooLong),
+            Standing::Foreign => Some(HoldFault::NotFound),
             Standing::Fault(fault) => Some(fault),
-        }))?;
+        })?;
         Ok(settled.first_end.unwrap_or_else(|| self.now() + ttl))
     }
 
-    /// Does something to packages, and finds out how the reservation stands to those that could not be touched. One that
+    /// Does something to packages of a request, and finds out how the reservation stands to those that could not be touched. One that
     /// the reservation holds after all is locked by another call, or was a moment ago, and is tried again.
     async fn settle(&self, mut call: HoldCall) -> Result<Settled, PoolError> {
         let mut contention = Contention::new();
@@ -232,12 +258,13 @@ impl KeyPackagePool {
             let (held, group) = (call.held(), call.group());
             let now = self.now();
             // A batch that was run again may have done what its reply does not say.
-            let traces = self.store().trace(&held, now).await;
+            let traces = self.store().trace(&held, now, self.policy().max_total_hold).await;
             let traces = traces.map_err(|error| PoolError::from(error).after_effects())?;
             let mut again = Vec::new();
             for (n, trace) in traces.iter().enumerate() {
                 match standing(&held[n], group, trace, now, self.policy().revocation_grace) {
                     Standing::Held => again.push(n),
+                    Standing::Over if !matches!(call, HoldCall::Extend(..)) => again.push(n),
                     standing => drop(settled.standings.insert(open[n], standing)),
                 }
             }
@@ -264,7 +291,7 @@ impl KeyPackagePool {
     }
 }
 
-/// How the reservation stands to a package, from where the package is.
+/// How the reservation stands to a package, from where the package is. What became of a package is told only to who has held it.
 fn standing(
     item: &HeldItem,
     group: Option<&GroupId>,
@@ -272,55 +299,66 @@ fn standing(
     now: Timestamp,
     grace: SignedDuration,
 ) -> Standing {
-    let owner_fault = |holder: &Holder, of_group: &GroupId| {
-        if item.holder.as_ref().is_some_and(|own| own != holder) {
-            Some(HoldFault::NotTheHolder)
-        } else if group.is_some_and(|group| group != of_group) {
-            Some(HoldFault::OtherGroup)
-        } else {
-            None
-        }
-    };
     // One that was handed out and is not known any more has expired long ago: nothing else is purged.
     let expired = trace.known.is_none_or(|(not_after, _)| not_after <= now);
     let revoked = trace.revoked_at.is_some_and(|revoked_at| revoked_at <= now - grace);
-    let own =
-        |hold: &Option<HoldRef>| hold.clone().filter(|hold| hold.reservation == item.reservation);
+    let is_own = |hold: &&HoldRef| {
+        hold.reservation == item.reservation
+            && item.holder.as_ref().is_none_or(|holder| *holder == hold.holder)
+    };
+    let of_group = |of: &GroupId, standing: Standing| match group {
+        Some(group) if group != of => Standing::Fault(HoldFault::OtherGroup),
+        _ => standing,
+    };
 
-    if let Some(log) = &trace.logged {
-        return match owner_fault(&log.holder, &log.group) {
-            Some(fault) => Standing::Fault(fault),
-            None if log.spent => Standing::Spent,
-            None if log.released => Standing::Fault(HoldFault::NotFound),
-            None if expired => Standing::Fault(HoldFault::Expired),
-            None if revoked => Standing::Fault(HoldFault::Revoked),
-            None => Standing::Held,
-        };
-    }
-    if let Some(hold) = &trace.in_pool {
-        return match (own(hold), hold) {
-            (Some(own), _) => match owner_fault(&own.holder, &own.group) {
-                Some(fault) => Standing::Fault(fault),
-                None if expired => Standing::Fault(HoldFault::Expired),
-                None if trace.hold_lost => Standing::Fault(HoldFault::Lost),
-                None => Standing::Held,
+    if let Some(log) = trace.logged.as_ref().filter(|log| log.spent || log.last_resort) {
+        return of_group(
+            &log.group,
+            match log {
+                LogRef { spent: true, .. } => Standing::Spent,
+                LogRef { released: true, .. } => Standing::Fault(HoldFault::NotFound),
+                _ if expired => Standing::Fault(HoldFault::Expired),
+                _ if revoked => Standing::Fault(HoldFault::Revoked),
+                _ => Standing::Held,
             },
-            (None, Some(_)) => Standing::Fault(HoldFault::Lost),
-            (None, None) => Standing::Fault(HoldFault::NotFound),
-        };
+        );
     }
-    if let Some(hold) = &trace.revoked {
-        let Some(own) = own(hold) else { return Standing::Fault(HoldFault::Revoked) };
-        return match owner_fault(&own.holder, &own.group) {
-            Some(fault) => Standing::Fault(fault),
-            None if expired => Standing::Fault(HoldFault::Expired),
-            None if revoked => Standing::Fault(HoldFault::Revoked),
-            None => Standing::Held,
-        };
+    if let Some(hold) = trace.in_pool.iter().flatten().find(is_own) {
+        return of_group(
+            &hold.group,
+            match () {
+                () if expired => Standing::Fault(HoldFault::Expired),
+                () if trace.hold_lost => Standing::Fault(HoldFault::Lost),
+                () if trace.hold_over => Standing::Over,
+                () => Standing::Held,
+            },
+        );
     }
-    Standing::Fault(match trace.known {
-        // A one-time package that has left the pool without being revoked was spent, even if the log has forgotten it.
-        Some((_, last_resort)) if !last_resort => HoldFault::AlreadySpent,
-        _ => HoldFault::NotFound,
-    })
+    if let Some(hold) = trace.revoked.iter().flatten().find(is_own) {
+        return of_group(
+            &hold.group,
+            match () {
+                () if expired => Standing::Fault(HoldFault::Expired),
+                () if revoked => Standing::Fault(HoldFault::Revoked),
+                () => Standing::Held,
+            },
+        );
+    }
+    match &trace.logged {
+        Some(log) if log.lapsed && !log.released => of_group(
+            &log.group,
+            Standing::Fault(match () {
+                () if expired => HoldFault::Expired,
+                () if trace.revoked.is_some() => HoldFault::Revoked,
+                () if trace.in_pool.is_some() => HoldFault::Lost,
+                // A one-time package that has left the pool without being revoked was spent.
+                () => HoldFault::AlreadySpent,
+            }),
+        ),
+        _ => {
+            let holds = trace.in_pool.iter().flatten().chain(trace.revoked.iter().flatten());
+            let is_foreign = holds.into_iter().any(|hold| hold.reservation == item.reservation);
+            if is_foreign { Standing::Foreign } else { Standing::Fault(HoldFault::NotFound) }
+        }
+    }
 }

@@ -17,7 +17,7 @@ mod watch;
 pub use crate::types::Target;
 pub use error::{HoldFault, MissingReason, MissingTarget, PackageFault, PoolError};
 pub use holds::{Extension, HoldRequest, PackageName, Release, SpendRequest};
-pub use policy::Policy;
+pub use policy::{Policy, ReturnedPackages};
 pub use reserve::{Reservation, ReserveReport, ReserveRequest, ReservedPackage};
 pub use revoke::{ReconcileReport, Selector};
 pub use status::{CipherSuiteStatus, DeviceStatus, Health, UnusableReport};
@@ -33,13 +33,22 @@ use crate::{
     supervise::Supervisor,
     types::Holder,
 };
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use validator::Validator;
 use watch::Watches;
 
 /// How many buckets one statement sweeps.
 const SWEPT_BUCKETS: usize = 64;
+
+/// How long a sweep looks for lapsed holds.
+const LAPSE_ROUND: Duration = Duration::from_millis(200);
 
 /// Who calls, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +59,8 @@ pub struct Caller {
     pub principal: Holder,
     /// Whether the holder is limited: a back end that names no user stands for many.
     pub limited: bool,
+    /// Whether it is trusted as a back end is; else as an inviter.
+    pub is_backend: bool,
     /// Whether a release may be of reservations of any holder.
     pub whoever_holds: bool,
 }
@@ -70,6 +81,8 @@ struct Inner {
     /// One permit for each call that may wait, in a lane or for a connection of the store's.
     calls: Semaphore,
     validator: Validator,
+    /// Which group of buckets is looked through for lapsed holds next.
+    lapse_group: AtomicUsize,
     watches: Arc<Watches>,
 }
 
@@ -84,6 +97,8 @@ impl KeyPackagePool {
         let rules = LaneRules {
             clock: clock.clone(),
             revocation_grace: policy.revocation_grace,
+            max_total_hold: policy.max_total_hold,
+            fair_share: policy.low_watermark,
             cap: policy.cap,
             max_devices: policy.max_devices,
             max_lifetime: policy.validation.max_lifetime,
@@ -98,6 +113,7 @@ impl KeyPackagePool {
             limits,
             fence,
             validator: Validator::start(&policy.validation),
+            lapse_group: AtomicUsize::new(0),
             watches: Arc::new(Watches::new(policy.max_watches)),
             policy,
         });
@@ -157,6 +173,7 @@ impl KeyPackagePool {
     /// If the database fails.
     pub async fn sweep(&self) -> Result<Purged, PoolError> {
         let now = self.now();
+        self.log_lapsed(now).await?;
         let (mut purged, mut locked) = (Purged::default(), None);
         for buckets in Bucketful::all(SWEPT_BUCKETS) {
             let expired_before = now - self.policy().keep_expired;
@@ -170,6 +187,20 @@ impl KeyPackagePool {
         }
         self.inner.fence.sweep(self.store()).await?;
         locked.map_or(Ok(purged), |error| Err(error.into()))
+    }
+
+    /// Notes which holds have lapsed: of all buckets in a small database, else of as many as take a moment, and of the others later.
+    async fn log_lapsed(&self, now: jiff::Timestamp) -> Result<(), PoolError> {
+        let groups = Bucketful::all(SWEPT_BUCKETS);
+        let began = Instant::now();
+        for _ in 0..groups.len() {
+            let next = self.inner.lapse_group.fetch_add(1, Ordering::Relaxed) % groups.len();
+            self.store().log_lapsed(&groups[next], now).await?;
+            if began.elapsed() >= LAPSE_ROUND {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The same, but nothing if the clocks of machine and database differ: one of them is wrong, and what was purged by mistake

@@ -1,6 +1,7 @@
-use super::validation::ValidationPolicy;
-use crate::{lane::LaneOptions, limits::Rates};
+use super::{Caller, validation::ValidationPolicy};
+use crate::{lane::LaneOptions, limits::Rates, types::ReturnedTo};
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 /// The numbers that the rules of the pool go by.
 #[derive(Debug, Clone)]
@@ -19,6 +20,10 @@ pub struct Policy {
     pub min_hold: SignedDuration,
     /// The longest hold that a request may ask for.
     pub max_hold: SignedDuration,
+    /// The longest time in all that a one-time package is held for a reservation, however often the hold is prolonged.
+    pub max_total_hold: SignedDuration,
+    /// Who may be handed a package again that was seen and not spent.
+    pub returned_packages: ReturnedPackages,
     /// Packages that expire within this time are counted as expiring soon.
     pub expiring_soon: SignedDuration,
     /// How long after its revocation a package may still be spent under an earlier hold.
@@ -43,6 +48,31 @@ pub struct Policy {
     pub validation: ValidationPolicy,
 }
 
+/// Who may be handed a package again that was seen and not spent, by the role of the caller that had it reserved. It knows the
+/// package, and may have invited with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReturnedPackages {
+    /// After a back end, and after anybody where callers don't have to prove who they are.
+    pub backend: ReturnedTo,
+    /// After an inviter.
+    pub inviter: ReturnedTo,
+}
+
+impl ReturnedPackages {
+    /// Who may be handed a package that this caller has seen.
+    #[must_use]
+    pub fn after(self, caller: &Caller) -> ReturnedTo {
+        if caller.is_backend { self.backend } else { self.inviter }
+    }
+}
+
+impl Default for ReturnedPackages {
+    fn default() -> Self {
+        Self { backend: ReturnedTo::Anyone, inviter: ReturnedTo::SameHolder }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -53,6 +83,8 @@ impl Default for Policy {
             default_hold: SignedDuration::from_secs(60),
             min_hold: SignedDuration::from_secs(1),
             max_hold: SignedDuration::from_mins(10),
+            max_total_hold: SignedDuration::from_hours(1),
+            returned_packages: ReturnedPackages::default(),
             expiring_soon: SignedDuration::from_hours(48),
             revocation_grace: SignedDuration::from_hours(24),
             keep_expired: SignedDuration::from_hours(24),

@@ -78,7 +78,7 @@ impl KeyPackagePool {
     ///
     /// # Errors
     /// If nothing at all could be reserved or, where all are required, not everything: then nothing is held afterwards.
-    /// If the reservation id belongs to another group or holder.
+    /// If the holder uses the reservation id for another group.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<ReserveReport, PoolError> {
         let _call = self.admit()?;
         let ReserveRequest { caller, targets, .. } = &request;
@@ -102,6 +102,7 @@ impl KeyPackagePool {
     ) -> Result<ReserveReport, PoolError> {
         let floor = self.policy().validation.min_remaining;
         let ReserveRequest { caller, reservation, group, targets, require_all, .. } = request;
+        let returned_to = self.policy().returned_packages.after(&caller);
         let call = ReserveCall {
             reservation: reservation.clone(),
             group: group.clone(),
@@ -110,6 +111,7 @@ impl KeyPackagePool {
             ttl: request.hold.unwrap_or(self.policy().default_hold),
             cipher_suites: request.cipher_suites,
             min_remaining: request.min_remaining.map_or(floor, |wanted| wanted.max(floor)),
+            returned_to,
             max_holds: caller.limited.then_some(self.policy().max_holds_per_device),
         };
         let granted = self.ensure(call.into(), targets).await?;
@@ -222,7 +224,7 @@ fn missing_targets(outcomes: &[DeviceOutcome], asked_for_more: bool) -> Vec<Miss
             Outcome::Contended | Outcome::Deferred => (MissingReason::Contended, None),
             Outcome::Limited(limited) => (MissingReason::RateLimited, Some(*limited)),
             Outcome::OtherSuite => (MissingReason::NoCompatiblePackage, None),
-            Outcome::Reserved(_) | Outcome::OtherGroup | Outcome::OtherHolder => return None,
+            Outcome::Reserved(_) | Outcome::OtherGroup => return None,
         };
         let device = device.clone().filter(|_| reason != MissingReason::UnknownUser);
         Some(MissingTarget { user: user.clone(), device, reason, limited })
@@ -246,11 +248,9 @@ fn missing_reason(found: &Missing, asked_for_more: bool) -> MissingReason {
 }
 
 fn conflict(outcomes: &[DeviceOutcome], reservation: &ReservationId) -> Option<PoolError> {
-    outcomes.iter().find_map(|one| match one.outcome {
-        Outcome::OtherHolder => Some(PoolError::NotTheHolder(reservation.clone())),
-        Outcome::OtherGroup => Some(PoolError::ReservationIdReused(reservation.clone())),
-        _ => None,
-    })
+    let is_of_other_group = |one: &DeviceOutcome| matches!(one.outcome, Outcome::OtherGroup);
+    let found = outcomes.iter().any(is_of_other_group);
+    found.then(|| PoolError::ReservationIdReused(reservation.clone()))
 }
 
 fn package(one: DeviceOutcome) -> Option<ReservedPackage> {

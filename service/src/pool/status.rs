@@ -200,7 +200,8 @@ fn recommended_upload_count(counts: &PoolRow, policy: &Policy) -> u32 {
     let lasting = counts.available.saturating_sub(counts.expiring_soon);
     let wanted = u64::from(policy.target).saturating_sub(lasting);
     let stored = counts.available + counts.reserved + counts.quarantined;
-    let room = u64::from(policy.cap).saturating_sub(stored);
+    let cap = u64::from(policy.cap);
+    let room = cap.saturating_sub(stored).min((2 * cap).saturating_sub(stored + counts.returned));
     u32::try_from(wanted.min(room)).unwrap_or(policy.cap)
 }
 
@@ -240,6 +241,8 @@ mod tests {
             revoked: 0,
             purged: 0,
             quarantined: 0,
+            returned: 0,
+            unspent: 0,
             expiring_soon: 0,
             last_resort: Some(LastResortRow {
                 reference: KeyPackageRef::new([0; 32]).unwrap(),

@@ -28,6 +28,8 @@ pub struct LogPosition {
     pub reference: KeyPackageRef,
     /// Its reservation.
     pub reservation: ReservationId,
+    /// Its holder.
+    pub holder: Holder,
 }
 
 /// An entry of the spend log.
@@ -40,10 +42,11 @@ pub struct LogRow {
     pub cipher_suite: CipherSuite,
     pub last_resort: bool,
     pub group: GroupId,
-    pub holder: Holder,
-    pub principal: Holder,
+    pub principal: Option<Holder>,
     pub spent_at: Option<Timestamp>,
     pub released_at: Option<Timestamp>,
+    pub lapsed_at: Option<Timestamp>,
+    pub unusable_reason: Option<i16>,
 }
 
 impl Store {
@@ -80,6 +83,7 @@ impl Store {
                     /* after reservation_id */
                     &after.map(|position| position.reservation.as_str()),
                     /* limit */ &i64::from(limit),
+                    /* after holder */ &after.map(|position| position.holder.as_str()),
                 ],
             )
             .await?;
@@ -92,14 +96,18 @@ impl Store {
                         logged_at: get(row, "logged_at")?,
                         reference: id(KeyPackageRef::new(get::<&[u8]>(row, "key_package_ref")?))?,
                         reservation: id(ReservationId::new(get::<&str>(row, "reservation_id")?))?,
+                        holder: id(Holder::new(get::<&str>(row, "holder")?))?,
                     },
                     cipher_suite: cipher_suite(row)?,
                     last_resort: get(row, "last_resort")?,
                     group: id(GroupId::new(get::<&[u8]>(row, "group_id")?))?,
-                    holder: id(Holder::new(get::<&str>(row, "holder")?))?,
-                    principal: id(Holder::new(get::<&str>(row, "principal")?))?,
+                    principal: get::<Option<&str>>(row, "principal")?
+                        .map(|principal| id(Holder::new(principal)))
+                        .transpose()?,
                     spent_at: get(row, "spent_at")?,
                     released_at: get(row, "released_at")?,
+                    lapsed_at: get(row, "lapsed_at")?,
+                    unusable_reason: get(row, "unusable_reason")?,
                 })
             })
             .collect()

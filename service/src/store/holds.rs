@@ -2,7 +2,7 @@
 
 use super::{DeviceKey, Session, Store, StoreError, get, id, index, numbers};
 use crate::types::{GroupId, Holder, KeyPackageRef, ReservationId};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{HashMap, HashSet};
 use tokio_postgres::Row;
 
@@ -41,10 +41,21 @@ pub struct SpendItem {
 pub struct ReleaseItem {
     /// The package.
     pub held: HeldItem,
-    /// Set: what is wrong with it. It is revoked instead of given back.
-    pub unusable_reason: Option<i16>,
+    /// Who calls; none if nobody knows of the hold, so that nobody has seen the package.
+    pub principal: Option<Holder>,
+    /// What the caller says is wrong with it.
+    pub report: Option<Report>,
     /// Set: when the reservation asked for it. What it has asked for again since is left alone.
     pub asked_at: Option<Timestamp>,
+}
+
+/// That a package is unusable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// The reason's number in the API.
+    pub reason: i16,
+    /// Whether it is believed: then nobody gets the package again. Else it is only noted.
+    pub is_believed: bool,
 }
 
 /// The items that a statement extended, with the ends of their holds.
@@ -72,6 +83,10 @@ pub struct LogRef {
     pub spent: bool,
     /// It was given back.
     pub released: bool,
+    /// The hold lapsed.
+    pub lapsed: bool,
+    /// It is of a last-resort package.
+    pub last_resort: bool,
 }
 
 /// Where a package is.
@@ -83,6 +98,8 @@ pub struct Trace {
     pub in_pool: Option<Option<HoldRef>>,
     /// The hold lapsed while the package was quarantined: nobody knows who took the package since.
     pub hold_lost: bool,
+    /// The hold lapsed and was as long as a hold may be in all.
+    pub hold_over: bool,
     /// It was revoked: with the hold that it had, if any.
     pub revoked: Option<Option<HoldRef>>,
     /// When it was revoked, one-time or last resort.
@@ -173,7 +190,7 @@ impl Session {
         self.rows(sql, &params).await?.iter().map(|row| index(row, "item")).collect()
     }
 
-    /// Gives back, or revokes as unusable, what is held as the items say, and returns the numbers of those that were.
+    /// Ends what is held as the items say, and returns the numbers of those that were.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe.
@@ -183,7 +200,14 @@ impl Session {
         now: Timestamp,
     ) -> Result<HashSet<usize>, StoreError> {
         let columns = Columns::of(items.iter().map(|item| &item.held));
-        let unusable_reason: Vec<_> = items.iter().map(|item| item.unusable_reason).collect();
+        let reports = || items.iter().map(|item| item.report);
+        let unusable_reason: Vec<Option<i16>> =
+            reports().map(|report| report.map(|report| report.reason)).collect();
+        let principal: Vec<_> =
+            items.iter().map(|item| item.principal.as_ref().map(Holder::as_str)).collect();
+        let is_believed: Vec<bool> =
+            reports().map(|report| report.is_some_and(|report| report.is_believed)).collect();
+        let was_seen: Vec<bool> = items.iter().map(|item| item.principal.is_some()).collect();
         let asked_at: Vec<_> = items.iter().map(|item| item.asked_at).collect();
         let rows = self
             .rows(
@@ -199,13 +223,16 @@ impl Session {
                     /* unusable_reason */ &unusable_reason,
                     /* now */ &now,
                     /* asked_at */ &asked_at,
+                    /* principal */ &principal,
+                    /* is_believed */ &is_believed,
+                    /* was_seen */ &was_seen,
                 ],
             )
             .await?;
         rows.iter().map(|row| index(row, "item")).collect()
     }
 
-    /// Prolongs holds, each to the time beside it, and returns the items that it did with the ends of their holds.
+    /// Prolongs holds, each to the time beside it, but for no longer than `max_total` in all, and returns the items that it did with the ends of their holds.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe.
@@ -214,6 +241,7 @@ impl Session {
         items: &[(HeldItem, Timestamp)],
         now: Timestamp,
         revoked_after: Timestamp,
+        max_total: SignedDuration,
     ) -> Result<Extended, StoreError> {
         let columns = Columns::of(items.iter().map(|(held, _)| held));
         let held_until: Vec<_> = items.iter().map(|(_, held_until)| *held_until).collect();
@@ -231,6 +259,7 @@ impl Session {
                     /* held_until */ &held_until,
                     /* now */ &now,
                     /* revoked_after */ &revoked_after,
+                    /* max_total */ &max_total.as_secs_f64(),
                 ],
             )
             .await?;
@@ -247,6 +276,7 @@ impl Store {
         &self,
         items: &[HeldItem],
         now: Timestamp,
+        max_total: SignedDuration,
     ) -> Result<Vec<Trace>, StoreError> {
         let columns = Columns::of(items.iter());
         let rows = self
@@ -260,6 +290,8 @@ impl Store {
                     /* key_package_ref */ &columns.reference,
                     /* reservation_id */ &columns.reservation,
                     /* now */ &now,
+                    /* holder */ &columns.holder,
+                    /* max_total */ &max_total.as_secs_f64(),
                 ],
             )
             .await?;
@@ -286,6 +318,8 @@ fn trace(row: &Row) -> Result<Trace, StoreError> {
                 holder: id(Holder::new(get::<&str>(row, "logged_holder")?))?,
                 spent: set("logged_spent")?,
                 released: set("logged_released")?,
+                lapsed: set("logged_lapsed")?,
+                last_resort: set("logged_last_resort")?,
             })
         })
         .transpose()?;
@@ -293,6 +327,7 @@ fn trace(row: &Row) -> Result<Trace, StoreError> {
         known,
         in_pool,
         hold_lost: set("hold_lost")?,
+        hold_over: set("hold_over")?,
         revoked,
         revoked_at: get(row, "revoked_at")?,
         logged,

@@ -18,6 +18,8 @@ pub struct Overview {
     pub expired: u64,
     /// One-time packages that a fence keeps back until their device has reconciled.
     pub quarantined: u64,
+    /// One-time packages that were seen and not spent, and that only their holders get, or nobody.
+    pub returned: u64,
     /// Revoked one-time packages.
     pub revoked: u64,
     /// Spent one-time packages, as far back as the spend log goes.
@@ -34,6 +36,7 @@ impl std::ops::AddAssign for Overview {
         self.reserved += other.reserved;
         self.expired += other.expired;
         self.quarantined += other.quarantined;
+        self.returned += other.returned;
         self.revoked += other.revoked;
         self.spent += other.spent;
         self.last_resort += other.last_resort;
@@ -59,6 +62,7 @@ impl Store {
             reserved: count(row, "reserved")?,
             expired: count(row, "expired")?,
             quarantined: count(row, "quarantined")?,
+            returned: count(row, "returned")?,
             revoked: count(row, "revoked")?,
             spent: count(row, "spent")?,
             last_resort: count(row, "last_resort")?,

@@ -37,6 +37,8 @@ pub enum UnavailableState {
     Superseded,
     /// An invite under way holds it.
     Reserved,
+    /// It was handed out and not spent: nobody else gets it.
+    Returned,
 }
 
 /// A package that a device has and that can't be handed out now.
@@ -138,6 +140,7 @@ impl Store {
                         "revoked" => UnavailableState::Revoked,
                         "superseded" => UnavailableState::Superseded,
                         "reserved" => UnavailableState::Reserved,
+                        "returned" => UnavailableState::Returned,
                         other => {
                             return Err(StoreError::internal(format!("unknown state {other}")));
                         }

@@ -31,6 +31,8 @@ pub struct PoolRow {
     pub revoked: u64,
     pub purged: u64,
     pub quarantined: u64,
+    pub returned: u64,
+    pub unspent: u64,
     pub expiring_soon: u64,
     pub last_resort: Option<LastResortRow>,
 }
@@ -138,7 +140,7 @@ impl Store {
                     device: id(DeviceId::new(get::<&str>(row, "device_id")?))?,
                     reference: id(KeyPackageRef::new(get::<&[u8]>(row, "key_package_ref")?))?,
                     reason: get(row, "unusable_reason")?,
-                    reported_at: get(row, "revoked_at")?,
+                    reported_at: get(row, "released_at")?,
                 })
             })
             .collect()
@@ -210,6 +212,8 @@ fn pool(row: &Row) -> Result<Option<PoolRow>, StoreError> {
         revoked: count(row, "revoked")?,
         purged: count(row, "purged")?,
         quarantined: count(row, "quarantined")?,
+        returned: count(row, "returned")?,
+        unspent: count(row, "unspent")?,
         expiring_soon: count(row, "expiring_soon")?,
         last_resort,
     }))

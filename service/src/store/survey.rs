@@ -26,6 +26,8 @@ pub struct SurveyRow {
     pub expired: u64,
     /// One-time packages that a fence keeps back.
     pub quarantined: u64,
+    /// One-time packages that were seen and not spent, and that only their holders get, or nobody.
+    pub returned: u64,
 }
 
 /// A pool that has little left.
@@ -109,6 +111,7 @@ impl Store {
                     reserved: count(row, "reserved")?,
                     expired: count(row, "expired")?,
                     quarantined: count(row, "quarantined")?,
+                    returned: count(row, "returned")?,
                 })
             })
             .collect()

@@ -3,6 +3,7 @@ use crate::types::Bucket;
 use jiff::Timestamp;
 
 const PURGE_KEY_PACKAGES: &str = include_str!("sql/purge_key_packages.sql");
+const LOG_LAPSED: &str = include_str!("sql/log_lapsed.sql");
 const PURGE_SPEND_LOG: &str = include_str!("sql/purge_spend_log.sql");
 
 /// Some buckets.
@@ -52,20 +53,27 @@ impl Store {
         logged_before: Timestamp,
     ) -> Result<Purged, StoreError> {
         Ok(Purged {
-            key_packages: self.purge_by(PURGE_KEY_PACKAGES, buckets, expired_before).await?,
-            spend_log_entries: self.purge_by(PURGE_SPEND_LOG, buckets, logged_before).await?,
+            key_packages: self.sweep_by(PURGE_KEY_PACKAGES, buckets, expired_before).await?,
+            spend_log_entries: self.sweep_by(PURGE_SPEND_LOG, buckets, logged_before).await?,
         })
     }
 
-    async fn purge_by(
+    /// Notes which holds have lapsed in some buckets, at most 100 in each, and returns how many it noted.
+    ///
+    /// # Errors
+    /// If the database fails. Running it again is safe.
+    pub async fn log_lapsed(&self, buckets: &Bucketful, now: Timestamp) -> Result<u64, StoreError> {
+        self.sweep_by(LOG_LAPSED, buckets, now).await
+    }
+
+    async fn sweep_by(
         &self,
         sql: &'static str,
         buckets: &Bucketful,
-        before: Timestamp,
+        time: Timestamp,
     ) -> Result<u64, StoreError> {
-        let rows =
-            self.rows(sql, &[/* buckets */ &buckets.numbers(), /* before */ &before]).await?;
-        let purged: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
-        u64::try_from(purged).map_err(StoreError::internal)
+        let rows = self.rows(sql, &[/* buckets */ &buckets.numbers(), /* time */ &time]).await?;
+        let swept: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        u64::try_from(swept).map_err(StoreError::internal)
     }
 }

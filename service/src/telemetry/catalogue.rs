@@ -56,7 +56,7 @@ catalogue! {
     Gauge<2> POOLS = "keypool_pools" ["cipher_suite", "health"]:
         "Pools of devices in the whole database, by health: empty, low or healthy. Each replica counts all of them, some at a time.";
     Gauge<2> POOL_PACKAGES = "keypool_pool_packages" ["cipher_suite", "state"]:
-        "One-time packages in the whole database: state is available, reserved, expired or quarantined. Counted like keypool_pools.";
+        "One-time packages in the whole database: state is available, reserved, expired, quarantined or returned. Counted like keypool_pools.";
     Gauge<1> POOLS_WITHOUT_LAST_RESORT = "keypool_pools_without_last_resort" ["cipher_suite"]:
         "Pools that have no valid last-resort package. Counted like keypool_pools.";
     Gauge<0> POOLS_COUNTED = "keypool_pools_counted_timestamp_seconds" []:

@@ -17,7 +17,8 @@ fn release() -> ReleaseItem {
             reservation: ReservationId::new("r").unwrap(),
             holder: Some(Holder::new("inviter").unwrap()),
         },
-        unusable_reason: None,
+        principal: None,
+        report: None,
         asked_at: None,
     }
 }

@@ -146,23 +146,12 @@ async fn reservation_id_reused() {
 }
 
 #[tokio::test]
-async fn not_the_holder() {
+async fn a_reservation_of_another_holder() {
     let (_server, mut client, package) = held().await;
-    let mut request = reserve_request("r1", vec![device("bob", "phone")]);
-    request.on_behalf_of = "mallory".into();
-    let error = client.reserve_key_packages(request).await.unwrap_err();
-    Documented {
-        code: Code::PermissionDenied,
-        reason: ErrorReason::NotTheHolder,
-        message: "The reservation belongs to another holder",
-        metadata: &[("reservation_id", "r1")],
-    }
-    .assert(&error);
-
     let documented = About(
-        Code::PermissionDenied,
-        ErrorReason::NotTheHolder,
-        "The reservation belongs to another holder",
+        Code::NotFound,
+        ErrorReason::ReservationNotFound,
+        "KeyPackage not found or expired: the reservation does not hold it",
     );
     let mut request = spend_request("r1", named(&package));
     request.on_behalf_of = "mallory".into();
@@ -170,10 +159,10 @@ async fn not_the_holder() {
     let mut request = extend_request("r1", named(&package));
     request.on_behalf_of = "mallory".into();
     documented.assert(&client.extend_reservation(request).await.unwrap_err(), &package);
-    for unusable in [UnusableReason::Unspecified, UnusableReason::Malformed] {
+    for unusable in [UnusableReason::Unspecified, UnusableReason::Other] {
         let mut request = release_request("r1", named(&package), unusable);
         request.on_behalf_of = "mallory".into();
-        documented.assert(&client.release_reservation(request).await.unwrap_err(), &package);
+        client.release_reservation(request).await.unwrap();
     }
     spend(&mut client, "r1", named(&package)).await.unwrap();
 }

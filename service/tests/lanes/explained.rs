@@ -5,12 +5,12 @@ use keypool_service::{
     clock::{Clock, SystemClock},
     store::{Connector, DeviceKey, ReserveFilter, Store, Want},
     testing::server::TestServer,
-    types::{DeviceId, GroupId, Holder, ReservationId, UserId},
+    types::{DeviceId, GroupId, Holder, ReservationId, ReturnedTo, UserId},
 };
 use std::{sync::Arc, time::Duration};
 
 fn want(reservation: &str, device: &str) -> Want {
-    let holder = Holder::new("inviter").unwrap();
+    let holder = Holder::new("service:anonymous").unwrap();
     Want {
         device: DeviceKey::new(UserId::new("bob").unwrap(), DeviceId::new(device).unwrap()),
         reservation: ReservationId::new(reservation).unwrap(),
@@ -18,6 +18,7 @@ fn want(reservation: &str, device: &str) -> Want {
         holder: holder.clone(),
         principal: holder,
         held_until: SystemClock.now(),
+        returned_to: ReturnedTo::Anyone,
     }
 }
 
@@ -45,6 +46,6 @@ async fn what_the_reservation_has_already_may_be_free_in_a_moment() {
         let refs: Vec<_> = wants.iter().collect();
         let missing = session.explain_missing(&filter, &refs).await.unwrap();
         assert_eq!(missing.len(), wants.len());
-        assert!(missing.iter().all(|missing| missing.takable == takable), "{reservations:?}");
+        assert!(missing.iter().all(|missing| missing.seen == takable), "{reservations:?}");
     }
 }

@@ -174,7 +174,8 @@ async fn giving_back_spares_what_was_asked_for_again() {
                 reservation: answer.id,
                 holder: Some(Holder::new("inviter").unwrap()),
             },
-            unusable_reason: None,
+            principal: None,
+            report: None,
             asked_at: package.package.asked_at,
         };
         let released = session.release(&[item], SystemClock.now()).await.unwrap();

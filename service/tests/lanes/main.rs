@@ -37,6 +37,7 @@ fn request(reservation: &str, users: &[&str]) -> ReserveRequest {
             holder: holder.clone(),
             principal: holder,
             limited: false,
+            is_backend: true,
             whoever_holds: false,
         },
         reservation: ReservationId::new(reservation).unwrap(),

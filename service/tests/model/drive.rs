@@ -13,6 +13,7 @@ use keypool_service::{
         Caller, Extension, HoldRequest, PackageName, PoolError, Release, ReserveRequest, Selector,
         SpendRequest,
     },
+    store::Report,
     testing::model::{Facts, Model, Owner, Reconciled, Status},
     types::CipherSuite,
 };
@@ -180,11 +181,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn release(&mut self, who: &Who, packages: &[(Pick, Option<i16>)]) -> Checked {
-        let (picks, mut unusable): (Vec<_>, Vec<_>) = packages.iter().cloned().unzip();
+    async fn release(&mut self, who: &Who, packages: &[(Pick, Option<Report>)]) -> Checked {
+        let (picks, mut reports): (Vec<_>, Vec<_>) = packages.iter().cloned().unzip();
         let hold = self.hold(&self.one_with_packages(who), &picks);
-        unusable.truncate(hold.packages.len());
-        let request = Release { hold, unusable };
+        reports.truncate(hold.packages.len());
+        let request = Release { hold, reports };
         let real = self.real.pool().release(&request).await;
         check::fates(&real, &self.model.release(&request))
     }

@@ -1,7 +1,7 @@
 //! What may happen, at random. Whom and what an operation is about are picks, made when it runs: so every operation still
 //! makes sense when shrinking takes others away.
 
-use keypool_service::testing::model::Event;
+use keypool_service::{store::Report, testing::model::Event};
 use proptest::{
     collection::vec,
     option,
@@ -43,7 +43,7 @@ pub(crate) enum Operation {
     },
     Release {
         who: Who,
-        packages: Vec<(Pick, Option<i16>)>,
+        packages: Vec<(Pick, Option<Report>)>,
     },
     Extend {
         who: Who,
@@ -90,6 +90,7 @@ pub(crate) struct Who {
     pub(crate) other_group: bool,
     pub(crate) other_holder: bool,
     pub(crate) principal: usize,
+    pub(crate) is_backend: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -162,12 +163,13 @@ fn rarely() -> impl Strategy<Value = bool> {
 }
 
 fn who() -> impl Strategy<Value = Who> {
-    (0..RESERVATIONS, rarely(), rarely(), 0..2_usize).prop_map(
-        |(reservation, other_group, other_holder, principal)| Who {
+    (0..RESERVATIONS, rarely(), rarely(), 0..2_usize, arbitrary::<bool>()).prop_map(
+        |(reservation, other_group, other_holder, principal, is_backend)| Who {
             reservation,
             other_group,
             other_holder,
             principal,
+            is_backend,
         },
     )
 }
@@ -239,7 +241,9 @@ fn picks() -> impl Strategy<Value = Vec<Pick>> {
 }
 
 fn release() -> impl Strategy<Value = Operation> {
-    let reason = prop_oneof![3 => Just(None), 1 => (1..=6_i16).prop_map(Some)];
+    let report = (1..=6_i16, arbitrary::<bool>())
+        .prop_map(|(reason, is_believed)| Report { reason, is_believed });
+    let reason = prop_oneof![3 => Just(None), 1 => report.prop_map(Some)];
     (who(), vec((pick(), reason), 1..=3))
         .prop_map(|(who, packages)| Operation::Release { who, packages })
 }

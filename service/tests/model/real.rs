@@ -23,6 +23,7 @@ pub(crate) fn policy() -> Policy {
         low_watermark: 2,
         cap: 5,
         max_holds_per_device: 2,
+        max_total_hold: SignedDuration::from_mins(15),
         rates: Rates::UNLIMITED,
         spend_log_retention: SignedDuration::from_hours(11 * 24),
         ..Policy::default()

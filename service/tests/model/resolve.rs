@@ -16,6 +16,7 @@ pub(crate) fn caller(who: &Who) -> Caller {
         holder: Holder::new(&format!("holder-{holder}")).unwrap(),
         principal: Holder::new(&format!("principal-{}", who.principal)).unwrap(),
         limited: false,
+        is_backend: who.is_backend,
         whoever_holds: false,
     }
 }

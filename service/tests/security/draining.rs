@@ -1,14 +1,16 @@
 //! Nobody drains another's pool: not alone, not in company, not over several replicas.
 
 use super::support::{
-    Client, calls::packages, client, device, fill, fill_last_resort, pool, reason, reserve_request,
+    Client,
+    calls::{packages, release_request},
+    client, device, fill, fill_last_resort, pool, reason, reserve_request,
 };
 use jiff::SignedDuration;
 use keypool_proto::v1::{
-    ErrorReason, KeyPackageName, ReserveKeyPackagesRequest, ReservedKeyPackage,
-    SpendReservationRequest,
+    ErrorReason, KeyPackageName, ReleaseReservationRequest, ReserveKeyPackagesRequest,
+    ReservedKeyPackage, SpendReservationRequest, UnusableReason,
 };
-use keypool_service::{limits::Rate, testing::server::TestServer};
+use keypool_service::{limits::Rate, testing::server::TestServer, types::ReturnedTo};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic_types::StatusExt;
@@ -124,6 +126,102 @@ async fn without_a_last_resort_the_rate_of_the_device_refuses() {
     assert_eq!(reason(&refused), ErrorReason::RateLimited);
     server.clock().advance(MINUTE);
     assert!(take(&mut client, "guest", "honest").await.is_ok());
+}
+
+/// How an attacker ends its holds.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Spend,
+    Release,
+    Lapse,
+}
+
+/// By default, for a quarter of an hour: whoever comes for the first time gets a package that is not shared, all the time.
+#[tokio::test]
+async fn who_takes_all_it_can_leaves_some_for_others() {
+    for (attackers, end) in
+        [(1, End::Spend), (3, End::Spend), (3, End::Release), (3, End::Lapse), (26, End::Release)]
+    {
+        let server = TestServer::start_with(|config| {
+            config.pool.returned_packages.backend = ReturnedTo::SameHolder;
+        })
+        .await;
+        let mut client = client(&server).await;
+        fill(&mut client, "victim", "phone", 32).await;
+        fill_last_resort(&mut client, "victim", "phone").await;
+        for round in 0..90 {
+            for n in 0..attackers {
+                let by = format!("attacker {n}");
+                let reservation = format!("{by} {round}");
+                let Ok(package) = take(&mut client, &by, &reservation).await else { continue };
+                let name = package.name.unwrap();
+                match end {
+                    End::Spend => {
+                        client.spend_reservation(spend(&by, &reservation, &name)).await.map(drop)
+                    }
+                    End::Release => {
+                        let request = ReleaseReservationRequest {
+                            on_behalf_of: by,
+                            ..release_request_of(&reservation, name)
+                        };
+                        client.release_reservation(request).await.map(drop)
+                    }
+                    End::Lapse => Ok(()),
+                }
+                .unwrap();
+            }
+            if round % 30 == 29 {
+                let guest = format!("guest {round}");
+                let honest = take(&mut client, &guest, "honest").await.unwrap();
+                assert!(!honest.last_resort, "{attackers} {end:?}, round {round}");
+            }
+            server.clock().advance(SignedDuration::from_secs(10));
+        }
+    }
+}
+
+/// One account, 26 calls: the packages that it gives back are there, and it may have its own again.
+#[tokio::test]
+async fn what_is_given_back_is_not_counted() {
+    let server = server().await;
+    let mut client = client(&server).await;
+    for n in 0..26 {
+        let reservation = format!("r{n}");
+        let package = take(&mut client, "mallory", &reservation).await.unwrap();
+        let request = ReleaseReservationRequest {
+            on_behalf_of: "mallory".into(),
+            ..release_request_of(&reservation, package.name.unwrap())
+        };
+        client.release_reservation(request).await.unwrap();
+    }
+    assert!(!take(&mut client, "guest", "honest").await.unwrap().last_resort);
+}
+
+fn release_request_of(reservation: &str, name: KeyPackageName) -> ReleaseReservationRequest {
+    release_request(reservation, vec![name], UnusableReason::Unspecified)
+}
+
+#[tokio::test]
+async fn the_last_packages_are_for_holders_that_had_none_lately() {
+    let server = TestServer::start_with(|config| {
+        config.pool.low_watermark = 3;
+        config.pool.target = 4;
+    })
+    .await;
+    let mut client = client(&server).await;
+    fill(&mut client, "victim", "phone", 5).await;
+    let (one_time, _) = attack(client.clone(), "attacker".into(), 5).await;
+    assert_eq!(one_time, 2);
+    let refused = take(&mut client, "attacker", "one more").await.unwrap_err();
+    assert_eq!(reason(&refused), ErrorReason::RateLimited);
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["limit"], "fair_share");
+    let wait = details.retry_info().unwrap().retry_delay.unwrap();
+    for n in 0..2 {
+        take(&mut client, &format!("guest {n}"), "honest").await.unwrap();
+    }
+    server.clock().advance(SignedDuration::try_from(wait).unwrap());
+    take(&mut client, "attacker", "later").await.unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ mod draining;
 mod holders;
 mod many_devices;
 mod matrix;
+mod returned;
 mod rights;
+mod strangers;
 #[path = "../support/mod.rs"]
 mod support;

@@ -14,7 +14,10 @@ use keypool_proto::v1::{
     RejectionReason as Reason,
     UploadOutcome::{Accepted, AlreadyPresent},
 };
-use keypool_service::testing::{packages::PackageMaker, server::TestServer};
+use keypool_service::{
+    testing::{packages::PackageMaker, server::TestServer},
+    types::{Bucket, UserId},
+};
 
 #[tokio::test]
 async fn a_spent_package_does_not_come_back() {
@@ -116,6 +119,23 @@ async fn an_init_key_is_accepted_once_for_all_devices_of_a_user() {
     let forged = with_init_key_of(&maker, &first);
     let response = send(&mut client, "bob", "laptop", vec![forged, maker.make()]).await;
     assert_eq!(rejections(&response), [Reason::InitKeyReused, Reason::Unspecified]);
+}
+
+/// Somebody who has seen a package learns nothing by its init key, and takes nothing from its user.
+#[tokio::test]
+async fn an_init_key_of_another_user_is_no_matter() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let first = bob().make();
+    send_bobs(&mut client, vec![first.clone()]).await;
+    let bucket = |user: &str| Bucket::of(&UserId::new(user).unwrap());
+    let neighbour =
+        (0..).map(|n| format!("mallory-{n}")).find(|user| bucket(user) == bucket("bob")).unwrap();
+    let copied = with_init_key_of(&PackageMaker::new(&neighbour, "phone"), &first);
+    let response = send(&mut client, &neighbour, "phone", vec![copied]).await;
+    assert_eq!(outcomes(&response), [Accepted]);
+    let response = send_bobs(&mut client, vec![with_init_key_of(&bob(), &first)]).await;
+    assert_eq!(rejections(&response), [Reason::InitKeyReused]);
 }
 
 #[tokio::test]

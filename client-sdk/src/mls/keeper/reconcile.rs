@@ -119,7 +119,10 @@ where
                 self.settled.insert(key_package_ref.to_vec());
                 false
             }
-            Verdict::Available | Verdict::Unavailable(UnavailableState::Reserved) => is_revoked,
+            Verdict::Available
+            | Verdict::Unavailable(UnavailableState::Reserved | UnavailableState::Returned) => {
+                is_revoked
+            }
             Verdict::Unavailable(_) => false,
         }
     }
@@ -186,7 +189,8 @@ fn next_state(record: &PoolRecord, verdict: Verdict, has_expired: bool) -> Packa
         (_, Revoked) => Revoked,
         (Verdict::Available, _) => Available,
         (Verdict::Unavailable(state), before) => match (state, before) {
-            (UnavailableState::Reserved, _) => Reserved,
+            // Its Welcome may come yet.
+            (UnavailableState::Reserved | UnavailableState::Returned, _) => Reserved,
             (UnavailableState::Expired, _) => Expired,
             (UnavailableState::Revoked | UnavailableState::Superseded, _) => Revoked,
             (UnavailableState::Unknown, Created | Failed) if !has_expired => before,

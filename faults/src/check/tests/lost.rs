@@ -15,7 +15,7 @@ const REASONS: [&str; 6] = [
     "KEY_PACKAGE_ALREADY_SPENT",
     "KEY_PACKAGE_REVOKED",
     "KEY_PACKAGE_EXPIRED",
-    "NOT_THE_HOLDER",
+    "RESERVATION_ID_REUSED",
 ];
 
 #[test]
@@ -35,7 +35,7 @@ fn a_live_hold_that_is_refused_with_the_whole_call() {
     let mut story = Story::with(&[1]);
     story.reserved(0, 1, 1);
     let nothing = Answer::Held(vec![Some("refused with the whole call".to_owned())], None);
-    let refused = Outcome::Failed("NOT_THE_HOLDER".to_owned(), nothing);
+    let refused = Outcome::Failed("RESERVATION_ID_REUSED".to_owned(), nothing);
     story.hold(500, Action::Spend, 1, 1, refused);
     assert_eq!(story.broken(), [Broken::HoldLost]);
 }

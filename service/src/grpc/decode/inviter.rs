@@ -7,6 +7,7 @@ use crate::{
         Caller, Extension, HoldRequest, PackageName, Policy, Release, ReserveRequest, SpendRequest,
         Target,
     },
+    store::Report,
     types::{CipherSuite, DeviceId, GroupId, KeyPackageRef, ReservationId, UserId},
 };
 use jiff::SignedDuration;
@@ -98,7 +99,11 @@ pub(in crate::grpc) fn release(
         let reason_path = format!("{path}.unusable_reason");
         let reason = match v1::UnusableReason::try_from(raw.unusable_reason) {
             Ok(v1::UnusableReason::Unspecified) => Some(None),
-            Ok(reason) => fields.check(reason_path, i16::try_from(i32::from(reason))).map(Some),
+            Ok(reason) => {
+                let number = fields.check(reason_path, i16::try_from(i32::from(reason)));
+                number
+                    .map(|number| Some(Report { reason: number, is_believed: is_believed(reason) }))
+            }
             Err(_unknown) => {
                 fields.violation(reason_path, "must be a known UnusableReason");
                 None
@@ -107,8 +112,22 @@ pub(in crate::grpc) fn release(
         let name = name(fields, &format!("{path}.name"), raw.name.as_ref(), &mut seen);
         Some((name?, reason?))
     });
-    let (packages, unusable) = items.map(|items| items.into_iter().unzip()).unzip();
-    Some(Release { hold: hold(caller, reservation, packages)?, unusable: unusable? })
+    let (packages, reports) = items.map(|items| items.into_iter().unzip()).unzip();
+    Some(Release { hold: hold(caller, reservation, packages)?, reports: reports? })
+}
+
+/// Whether a report is the caller's to make: other faults the service would have found itself, at the upload or before it handed the
+/// package out.
+fn is_believed(reason: v1::UnusableReason) -> bool {
+    match reason {
+        v1::UnusableReason::Unspecified
+        | v1::UnusableReason::Malformed
+        | v1::UnusableReason::InvalidSignature
+        | v1::UnusableReason::InvalidLifetime => false,
+        v1::UnusableReason::WrongIdentity
+        | v1::UnusableReason::UnsupportedCapabilities
+        | v1::UnusableReason::Other => true,
+    }
 }
 
 pub(in crate::grpc) fn extend(

@@ -55,20 +55,26 @@ pub(in crate::grpc) fn spend_log(
     Some(LogQuery { filter, after: after?, limit })
 }
 
-/// Writes where a page ended as a token: time in microseconds, ref and reservation, joined by dots.
+/// Writes where a page ended as a token: time in microseconds, ref, the reservation's length, joined by dots, and reservation and
+/// holder without anything between them.
 pub(in crate::grpc) fn page_token(position: &LogPosition) -> String {
     let micros = position.logged_at.as_microsecond();
-    format!("{micros}.{}.{}", position.reference, position.reservation)
+    let LogPosition { reference, reservation, holder, .. } = position;
+    format!("{micros}.{reference}.{}.{reservation}{holder}", reservation.as_str().len())
 }
 
 fn page_position(token: &str) -> Result<LogPosition, &'static str> {
     let read = || {
-        let mut parts = token.splitn(3, '.');
+        let mut parts = token.splitn(4, '.');
         let micros = parts.next()?.parse().ok()?;
+        let (micros, reference): (i64, &str) = (micros, parts.next()?);
+        let length = parts.next()?.parse().ok()?;
+        let (reservation, holder) = parts.next()?.split_at_checked(length)?;
         Some(LogPosition {
             logged_at: Timestamp::from_microsecond(micros).ok().filter(|at| *at >= FIRST_TIME)?,
-            reference: KeyPackageRef::new(unhex(parts.next()?)?).ok()?,
-            reservation: ReservationId::new(parts.next()?).ok()?,
+            reference: KeyPackageRef::new(unhex(reference)?).ok()?,
+            reservation: ReservationId::new(reservation).ok()?,
+            holder: Holder::new(holder).ok()?,
         })
     };
     read().ok_or("must be a next_page_token of ListSpendLog")
@@ -95,9 +101,10 @@ mod tests {
             logged_at: Timestamp::from_microsecond(1_234_567).unwrap(),
             reference: KeyPackageRef::new([0xab; 32]).unwrap(),
             reservation: ReservationId::new("with.dots").unwrap(),
+            holder: Holder::new("9.häkel").unwrap(),
         };
         assert_eq!(page_position(&page_token(&position)), Ok(position));
-        for broken in ["x", "1.2", "1.zz.r", "1.abc.r", "99999999999999999999.00.r"] {
+        for broken in ["x", "1.2", "1.zz.r", "1.abc.r", "99999999999999999999.00.r", "1.abab.9.r"] {
             assert!(page_position(broken).is_err(), "{broken}");
         }
     }

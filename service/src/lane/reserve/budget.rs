@@ -14,23 +14,29 @@ use std::{collections::HashMap, sync::Arc};
 pub(super) enum Charge {
     /// Any package: the holder is not limited.
     Unlimited,
-    /// Any package.
-    OneTime { handed_out: Tokens, one_time: Tokens },
+    /// Any package, if it is within the holder's fair share; else none of the last that nobody has seen.
+    OneTime { handed_out: Tokens, one_time: Tokens, fair_share: Result<Tokens, Limited> },
     /// Only the last resort: too many of the device's one-time packages went out lately.
     LastResort { handed_out: Tokens, limited: Limited },
 }
 
 impl Charge {
-    /// Whether a one-time package may be handed out for it.
-    pub(super) fn allows_one_time(&self) -> bool {
-        !matches!(self, Self::LastResort { .. })
+    /// What it may be given of the device's one-time packages.
+    pub(super) fn allows(&self) -> OneTime {
+        match self {
+            Self::Unlimited | Self::OneTime { fair_share: Ok(_), .. } => OneTime::Any,
+            Self::OneTime { fair_share: Err(_), .. } => OneTime::Spare,
+            Self::LastResort { .. } => OneTime::No,
+        }
     }
 
-    /// The limit that allows the last resort only.
+    /// The limit that allows some packages only.
     pub(super) fn limited(&self) -> Option<Limited> {
         match self {
-            Self::LastResort { limited, .. } => Some(*limited),
-            Self::Unlimited | Self::OneTime { .. } => None,
+            Self::LastResort { limited, .. } | Self::OneTime { fair_share: Err(limited), .. } => {
+                Some(*limited)
+            }
+            Self::Unlimited | Self::OneTime { fair_share: Ok(_), .. } => None,
         }
     }
 
@@ -38,15 +44,27 @@ impl Charge {
     pub(super) fn handed_out(self, last_resort: bool) {
         match self {
             Self::Unlimited => {}
-            Self::OneTime { handed_out, one_time } => {
+            Self::OneTime { handed_out, one_time, fair_share } => {
                 handed_out.used();
                 if !last_resort {
                     one_time.used();
+                    fair_share.map(Tokens::used).ok();
                 }
             }
             Self::LastResort { handed_out, .. } => handed_out.used(),
         }
     }
+}
+
+/// Which one-time packages of a device may be handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OneTime {
+    /// Any.
+    Any,
+    /// Those that the holder has seen before, and others but for the last.
+    Spare,
+    /// None.
+    No,
 }
 
 /// A device and a holder, whose live holds on it are counted.
@@ -148,8 +166,9 @@ impl Budget {
             (Err(limited), None) => Err(limited),
             (Ok(handed_out), None) => {
                 holds.left -= 1;
-                Ok(match self.limits.one_time(&want.device, self.now) {
-                    Ok(one_time) => Charge::OneTime { handed_out, one_time },
+                let fair_share = self.limits.fair_share(&want.holder, &want.device, self.now);
+                Ok(match self.limits.one_time(&want.device, fair_share.is_ok(), self.now) {
+                    Ok(one_time) => Charge::OneTime { handed_out, one_time, fair_share },
                     Err(limited) => Charge::LastResort { handed_out, limited },
                 })
             }

@@ -1,6 +1,6 @@
 //! What a reserve asks for.
 
-use crate::types::{CipherSuite, GroupId, Holder, ReservationId};
+use crate::types::{CipherSuite, GroupId, Holder, ReservationId, ReturnedTo};
 use jiff::SignedDuration;
 
 /// What all the targets of a reserve share.
@@ -20,6 +20,8 @@ pub struct ReserveCall {
     pub cipher_suites: Vec<CipherSuite>,
     /// How long each package must stay valid.
     pub min_remaining: SignedDuration,
+    /// Who may be handed a package once it was given back.
+    pub returned_to: ReturnedTo,
     /// How many live holds the holder may have on one device; none means any number.
     pub max_holds: Option<u32>,
 }

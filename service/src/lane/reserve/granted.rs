@@ -113,7 +113,8 @@ impl Granted {
                 && which(row)
             {
                 let device = DeviceKey::new(one.user.clone(), device.clone());
-                holds.push(&device, &self.call.reservation, &self.call.holder, row);
+                let ReserveCall { reservation, holder, principal, .. } = &*self.call;
+                holds.push(&device, reservation, holder, principal, row);
             }
         }
         holds

@@ -97,9 +97,8 @@ impl Work for Reserve {
                 min_not_after: now + part.call.min_remaining,
                 cipher_suites: part.call.cipher_suites.clone(),
             };
-            let limits = self.rules.limits.clone();
-            let round =
-                Round::of(session, filter, parts, &round, limits, &mut granted, self.hold.clone());
+            let (rules, hold) = (&self.rules, self.hold.clone());
+            let round = Round::of(session, filter, parts, &round, rules, &mut granted, hold);
             round.await?.run(session).await?;
         }
         Ok(granted)

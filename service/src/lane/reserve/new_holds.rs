@@ -36,6 +36,7 @@ impl NewHolds {
         device: &DeviceKey,
         reservation: &ReservationId,
         holder: &Holder,
+        principal: &Holder,
         row: &ReservedRow,
     ) {
         self.items.push(ReleaseItem {
@@ -45,7 +46,9 @@ impl NewHolds {
                 reservation: reservation.clone(),
                 holder: Some(holder.clone()),
             },
-            unusable_reason: None,
+            // What an earlier call was answered with was seen.
+            principal: row.found.then(|| principal.clone()),
+            report: None,
             asked_at: row.asked_at,
         });
     }

@@ -38,8 +38,6 @@ pub enum Outcome {
     OtherSuite,
     /// The reservation was made for another group.
     OtherGroup,
-    /// The reservation is another holder's.
-    OtherHolder,
 }
 
 impl DeviceOutcome {

@@ -2,14 +2,16 @@
 
 use super::{
     DeviceOutcome, Granted, Outcome, ReservePart,
-    budget::{Budget, Charge, pair},
+    budget::{Budget, Charge, OneTime, pair},
     new_holds::NewHolds,
     wants::{PartWant, Wants},
 };
 use crate::{
-    lane::{Family, hold::Hold},
-    limits::{Limited, Limits},
-    store::{KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Session, StoreError, Want},
+    lane::{Family, LaneRules, hold::Hold},
+    limits::Limited,
+    store::{
+        KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Seen, Session, StoreError, Want,
+    },
 };
 use jiff::Timestamp;
 use std::{
@@ -25,6 +27,7 @@ pub(super) struct Round<'a> {
     /// What each want's holder is charged for it, while it is open and within the limits.
     charges: Vec<Option<Charge>>,
     budget: Budget,
+    rules: &'a LaneRules,
     parts: &'a [&'a ReservePart],
     /// What each part of the batch has reached: it gives back what it has if this round fails.
     granted: &'a mut [Granted],
@@ -38,7 +41,7 @@ impl<'a> Round<'a> {
         filter: ReserveFilter,
         parts: &'a [&'a ReservePart],
         numbers: &[usize],
-        limits: Arc<Limits>,
+        rules: &'a LaneRules,
         granted: &'a mut [Granted],
         hold: Arc<Family<Hold>>,
     ) -> Result<Self, StoreError> {
@@ -46,9 +49,9 @@ impl<'a> Round<'a> {
         for (part, outcome) in settled {
             granted[part].push(outcome);
         }
-        let budget = Budget::of(session, limits, &wants, filter.now).await?;
+        let budget = Budget::of(session, rules.limits.clone(), &wants, filter.now).await?;
         let charges = wants.iter().map(|_| None).collect();
-        Ok(Self { filter, wants, charges, budget, parts, granted, hold })
+        Ok(Self { filter, wants, charges, budget, rules, parts, granted, hold })
     }
 
     /// Reserves. A pool is called exhausted only if no package is left that another transaction has merely locked, and if the
@@ -58,15 +61,15 @@ impl<'a> Round<'a> {
         let (mut takers, mut open) = (Vec::new(), Vec::new());
         for want in 0..self.wants.len() {
             match self.charge(want) {
-                Ok(true) => takers.push(want),
-                Ok(false) => open.push(want),
+                Ok(OneTime::Any) => takers.push(want),
+                Ok(OneTime::Spare | OneTime::No) => open.push(want),
                 Err(limit) => {
                     limited.insert(want, limit);
                     open.push(want);
                 }
             }
         }
-        open.extend(self.take(session, takers, KnownDevices::LeaveAlone).await?);
+        open.extend(self.take(session, takers, KnownDevices::LeaveAlone, 0).await?);
         if open.is_empty() {
             return Ok(());
         }
@@ -83,39 +86,86 @@ impl<'a> Round<'a> {
                 limited.remove(want);
             }
         }
-        let (mut takers, mut gone) = (Vec::new(), Vec::new());
+        let (mut takers, mut repeaters, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let spare = self.rules.fair_share;
         for want in open {
-            match (limited.get(&want), &self.charges[want]) {
+            let Missing { unseen, seen, .. } = missing[&want];
+            let allowed = self.charges[want].as_ref().map_or(OneTime::No, Charge::allows);
+            match (limited.get(&want), allowed) {
                 (Some(limit), _) => self.settle_limited(want, *limit),
-                (None, Some(charge)) if charge.allows_one_time() && missing[&want].takable => {
-                    takers.push(want);
-                }
+                (None, OneTime::Any) if seen || unseen > 0 => takers.push(want),
+                (None, OneTime::Spare) if seen || unseen > spare => repeaters.push(want),
                 _ => gone.push(want),
             }
         }
-        for want in self.take(session, takers, KnownDevices::Take).await? {
+        let mut left = self.take(session, takers, KnownDevices::Take, 0).await?;
+        // A holder learns of no more packages than it has to.
+        let repeaters = self.take_returned(session, repeaters, &missing, Seen::ByHolder).await?;
+        left.extend(self.take(session, repeaters, KnownDevices::Take, spare).await?);
+        left.sort_unstable();
+        for want in self.take_returned(session, left, &missing, Seen::ByAnyone).await? {
             self.settle(want, Outcome::Contended);
         }
         for want in self.share(session, gone).await? {
-            match self.charges[want].as_ref().and_then(Charge::limited) {
-                Some(limit) => self.settle_limited(want, limit),
-                None => self.settle(want, Outcome::Missing(missing[&want])),
+            match self.charges[want].as_ref() {
+                Some(charge) if charge.allows() == OneTime::No || missing[&want].unseen > 0 => {
+                    match charge.limited() {
+                        Some(limit) => self.settle_limited(want, limit),
+                        None => self.settle(want, Outcome::Missing(missing[&want])),
+                    }
+                }
+                _ => self.settle(want, Outcome::Missing(missing[&want])),
             }
         }
         Ok(())
     }
 
-    /// Takes packages, and returns the wants that got none.
+    /// Takes packages that nobody has seen, but for the last `spare` of a device, and returns the wants that got none.
     async fn take(
         &mut self,
         session: &mut Session,
         wants: Vec<usize>,
         known: KnownDevices,
+        spare: u32,
     ) -> Result<Vec<usize>, StoreError> {
         if wants.is_empty() {
             return Ok(wants);
         }
-        let taken = session.take(&self.filter, &self.refs(&wants), known).await?;
+        let taken = session.take(&self.filter, &self.refs(&wants), known, spare).await?;
+        self.settle_taken(session, wants, taken).await
+    }
+
+    /// Takes packages that were seen before, where there are any, and returns the wants that got none.
+    async fn take_returned(
+        &mut self,
+        session: &mut Session,
+        wants: Vec<usize>,
+        missing: &HashMap<usize, Missing>,
+        seen: Seen,
+    ) -> Result<Vec<usize>, StoreError> {
+        let (mut wants, mut left): (Vec<_>, Vec<_>) =
+            wants.into_iter().partition(|want| missing[want].seen);
+        // Of those that found the same package, only one has got it.
+        while !wants.is_empty() {
+            let taken = session.take_returned(&self.filter, &self.refs(&wants), seen).await?;
+            let is_last = taken.is_empty();
+            wants = self.settle_taken(session, wants, taken).await?;
+            if is_last {
+                break;
+            }
+        }
+        left.extend(wants);
+        left.sort_unstable();
+        Ok(left)
+    }
+
+    /// Notes what was taken, and returns the wants that got nothing.
+    async fn settle_taken(
+        &mut self,
+        session: &mut Session,
+        wants: Vec<usize>,
+        taken: Vec<(usize, ReservedRow)>,
+    ) -> Result<Vec<usize>, StoreError> {
         let mut left: Vec<Option<usize>> = wants.iter().copied().map(Some).collect();
         let mut takers = Vec::with_capacity(taken.len());
         for (place, row) in taken {
@@ -145,7 +195,7 @@ impl<'a> Round<'a> {
             *excess -= 1;
             let limit = *limit;
             if let Some(row) = self.granted[*part].revise(&want.device, Outcome::Limited(limit)) {
-                surplus.push(&want.device, &want.reservation, &want.holder, &row);
+                surplus.push(&want.device, &want.reservation, &want.holder, &want.principal, &row);
             }
             limit.limit.hit();
         }
@@ -162,7 +212,8 @@ impl<'a> Round<'a> {
         session: &mut Session,
         wants: Vec<usize>,
     ) -> Result<Vec<usize>, StoreError> {
-        let own = session.own(&self.filter, &self.refs(&wants)).await?;
+        let max_total = self.rules.max_total_hold;
+        let own = session.own(&self.filter, &self.refs(&wants), max_total).await?;
         let mut held = Vec::new();
         let mut known = HashSet::new();
         for (place, own) in own {
@@ -177,7 +228,6 @@ impl<'a> Round<'a> {
                 Own::Quarantined => continue,
                 Own::OtherSuite => Outcome::OtherSuite,
                 Own::OtherGroup => Outcome::OtherGroup,
-                Own::OtherHolder => Outcome::OtherHolder,
             };
             known.insert(want);
             self.uncharge(want);
@@ -197,7 +247,8 @@ impl<'a> Round<'a> {
     ) -> Result<(), StoreError> {
         let asked: Vec<_> =
             held.iter().map(|(want, row)| (&self.wants[*want].want, &row.reference)).collect();
-        let renewed = session.renew(&asked, self.filter.now).await?;
+        let max_total = self.rules.max_total_hold;
+        let renewed = session.renew(&asked, self.filter.now, max_total).await?;
         let renewed: HashMap<usize, (Timestamp, Timestamp)> =
             renewed.into_iter().map(|(place, end, asked)| (place, (end, asked))).collect();
         for (place, (want, row)) in held.into_iter().enumerate() {
@@ -254,12 +305,12 @@ impl<'a> Round<'a> {
         wants.iter().map(|&want| &self.wants[want].want).collect()
     }
 
-    /// Charges a want to its holder's limits, and says whether it may be given a one-time package; else the last resort.
-    fn charge(&mut self, want: usize) -> Result<bool, Limited> {
+    /// Charges a want to its holder's limits, and says which one-time packages it may be given.
+    fn charge(&mut self, want: usize) -> Result<OneTime, Limited> {
         let charge = self.budget.charge(&self.wants[want].want)?;
-        let allows_one_time = charge.allows_one_time();
+        let allowed = charge.allows();
         self.charges[want] = Some(charge);
-        Ok(allows_one_time)
+        Ok(allowed)
     }
 
     /// Takes the charge for a want back.

@@ -88,6 +88,7 @@ impl Wants {
             holder: call.holder.clone(),
             principal: call.principal.clone(),
             held_until: now + call.ttl,
+            returned_to: call.returned_to,
         };
         self.wants.push(PartWant { want, part, max_holds: call.max_holds });
     }

@@ -14,6 +14,8 @@ pub(super) struct Devices<'a> {
     pub(super) device: Vec<&'a str>,
     pub(super) wanted: Vec<i32>,
     pub(super) reservations: Vec<String>,
+    /// Each reservation with its holder.
+    pub(super) holds: Vec<String>,
     /// For each want: its device's number, and its own among the device's, both from 1.
     pub(super) of_want: Vec<(i32, i32)>,
 }
@@ -30,6 +32,8 @@ impl<'a> Devices<'a> {
             devices.user.push(user.as_str());
             devices.device.push(device.as_str());
             devices.reservations.push(reservations.join(SEPARATOR));
+            let hold = |want: &&Want| format!("{}\t{}", want.reservation, want.holder);
+            devices.holds.push(wants.iter().map(hold).collect::<Vec<_>>().join(SEPARATOR));
             let number = devices.bucket.len();
             devices.of_want.extend((1..=wants.len()).map(|nth| (count(number), count(nth))));
             devices.wanted.push(count(wants.len()));

@@ -2,7 +2,7 @@
 
 use crate::{
     store::{StoreError, get, id},
-    types::{CipherSuite, KeyPackageRef},
+    types::{CipherSuite, Holder, KeyPackageRef},
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -62,8 +62,6 @@ pub enum Own {
     OtherSuite,
     /// The reservation was made for another group.
     OtherGroup,
-    /// The reservation is another holder's.
-    OtherHolder,
 }
 
 /// What there is of a device for which nothing was reserved.
@@ -73,8 +71,10 @@ pub struct Missing {
     pub user_known: bool,
     /// The device has uploaded something.
     pub device_known: bool,
-    /// There is a package that can be taken, now or as soon as another transaction lets go of it.
-    pub takable: bool,
+    /// How many packages there are that nobody has seen, whether another transaction has locked them or not.
+    pub unseen: u32,
+    /// Whether there are others that the holder may be handed, which somebody has seen.
+    pub seen: bool,
     /// The device has uploaded packages of an acceptable cipher suite.
     pub suite_known: bool,
     /// There is an available package, but its lifetime ends too soon.
@@ -98,9 +98,7 @@ pub(super) fn reserved(row: &Row) -> Result<ReservedRow, StoreError> {
 
 pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
     let is = |column: &str| get::<bool>(row, column);
-    Ok(if !is("same_holder")? {
-        Own::OtherHolder
-    } else if !is("same_group")? {
+    Ok(if !is("same_group")? {
         Own::OtherGroup
     } else if !is("same_suite")? {
         Own::OtherSuite
@@ -117,14 +115,26 @@ pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
     })
 }
 
-pub(super) fn missing(row: &Row) -> Result<Missing, StoreError> {
-    Ok(Missing {
+/// What there is of a device.
+pub(super) struct Found {
+    pub(super) missing: Missing,
+    /// Those for whom there is a package that only they get.
+    pub(super) seen_by: Vec<Holder>,
+}
+
+pub(super) fn found(row: &Row) -> Result<Found, StoreError> {
+    let seen_by = get::<Vec<&str>>(row, "seen_by")?;
+    let seen_by: Result<_, StoreError> =
+        seen_by.into_iter().map(|holder| id(Holder::new(holder))).collect();
+    let missing = Missing {
         user_known: get(row, "user_known")?,
         device_known: get(row, "device_known")?,
-        takable: get(row, "takable")?,
+        unseen: u32::try_from(get::<i32>(row, "unseen")?).unwrap_or_default(),
+        seen: get(row, "for_anyone")?,
         suite_known: get(row, "suite_known")?,
         expires_too_soon: get(row, "expires_too_soon")?,
-    })
+    };
+    Ok(Found { missing, seen_by: seen_by? })
 }
 
 pub(in crate::store) fn cipher_suite(row: &Row) -> Result<CipherSuite, StoreError> {

@@ -6,21 +6,23 @@ mod found;
 mod want;
 
 pub use found::{LiveHolds, Missing, Own, ReservedRow};
-pub use want::{KnownDevices, ReserveFilter, Want};
+pub use want::{KnownDevices, ReserveFilter, Seen, Want};
 
 pub(super) use found::cipher_suite;
 
 use super::{DeviceKey, Session, StoreError, count, get, id, index, numbers};
 use crate::types::{Bucket, DeviceId, Holder, KeyPackageRef, UserId};
 use devices::Devices;
-use found::{missing, own, reserved};
-use jiff::Timestamp;
+use found::{found, own, reserved};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
-use want::{buckets, ends, groups, text};
+use tokio_postgres::Row;
+use want::{buckets, ends, groups, returns, text};
 
 const DEVICES_OF: &str = include_str!("../sql/devices_of.sql");
 const LIVE_HOLDS: &str = include_str!("../sql/live_holds.sql");
 const TAKE: &str = include_str!("../sql/take.sql");
+const TAKE_RETURNED: &str = include_str!("../sql/take_returned.sql");
 const OWN: &str = include_str!("../sql/own.sql");
 const RENEW: &str = include_str!("../sql/renew.sql");
 const LAST_RESORT: &str = include_str!("../sql/last_resort.sql");
@@ -76,8 +78,9 @@ impl Session {
             .collect()
     }
 
-    /// Takes a package for each want that there is one for, and returns those by the wants' places. Packages that another
-    /// transaction has locked are passed over. The wants of one device must follow each other, and the devices be in order.
+    /// Takes a package that nobody has seen for each want that there is one for, but for the last `spare` of a device, and returns
+    /// those by the wants' places. Packages that another transaction has locked are passed over. The wants of one device must
+    /// follow each other, and the devices be in order.
     ///
     /// # Errors
     /// If the database fails.
@@ -86,6 +89,7 @@ impl Session {
         filter: &ReserveFilter,
         wants: &[&Want],
         known: KnownDevices,
+        spare: u32,
     ) -> Result<Vec<(usize, ReservedRow)>, StoreError> {
         let devices = Devices::of(wants);
         let (device, nth): (Vec<i32>, Vec<i32>) = devices.of_want.iter().copied().unzip();
@@ -108,18 +112,50 @@ impl Session {
                     /* group_id */ &groups(wants),
                     /* holder */ &text(wants, |want| want.holder.as_str()),
                     /* held_until */ &ends(wants),
+                    /* spare */ &i32::try_from(spare).unwrap_or(i32::MAX),
+                    /* returns */ &returns(wants),
                 ],
             )
             .await?;
-        rows.iter()
-            .map(|row| {
-                let asked_at = Some(get(row, "asked_at")?);
-                Ok((index(row, "item")?, ReservedRow { asked_at, ..reserved(row)? }))
-            })
-            .collect()
+        rows.iter().map(taken).collect()
     }
 
-    /// What the reservations have from earlier calls, by the wants' places.
+    /// Takes packages that were seen before, and returns them by the wants' places. Of wants that find the same one, only one gets
+    /// it: the others may find another when they are asked for again. Packages that another transaction has locked are passed
+    /// over.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn take_returned(
+        &mut self,
+        filter: &ReserveFilter,
+        wants: &[&Want],
+        seen: Seen,
+    ) -> Result<Vec<(usize, ReservedRow)>, StoreError> {
+        let rows = self
+            .rows(
+                TAKE_RETURNED,
+                &[
+                    /* bucket */ &buckets(wants),
+                    /* user_id */ &text(wants, |want| want.device.user.as_str()),
+                    /* device_id */ &text(wants, |want| want.device.device.as_str()),
+                    /* reservation_id */ &text(wants, |want| want.reservation.as_str()),
+                    /* group_id */ &groups(wants),
+                    /* holder */ &text(wants, |want| want.holder.as_str()),
+                    /* held_until */ &ends(wants),
+                    /* returns */ &returns(wants),
+                    /* now */ &filter.now,
+                    /* only seen by the holder */ &(seen == Seen::ByHolder),
+                    /* min_not_after */ &filter.min_not_after,
+                    /* cipher_suites */ &filter.suites(),
+                ],
+            )
+            .await?;
+        rows.iter().map(taken).collect()
+    }
+
+    /// What the reservations have from earlier calls, by the wants' places. What has lapsed and was held for `max_total` is not
+    /// theirs any more.
     ///
     /// # Errors
     /// If the database fails.
@@ -127,6 +163,7 @@ impl Session {
         &mut self,
         filter: &ReserveFilter,
         wants: &[&Want],
+        max_total: SignedDuration,
     ) -> Result<Vec<(usize, Own)>, StoreError> {
         let rows = self
             .rows(
@@ -140,6 +177,7 @@ impl Session {
                     /* holder */ &text(wants, |want| want.holder.as_str()),
                     /* now */ &filter.now,
                     /* cipher_suites */ &filter.suites(),
+                    /* max_total */ &max_total.as_secs_f64(),
                 ],
             )
             .await?;
@@ -156,6 +194,7 @@ impl Session {
         &mut self,
         wants: &[(&Want, &KeyPackageRef)],
         now: Timestamp,
+        max_total: SignedDuration,
     ) -> Result<Vec<(usize, Timestamp, Timestamp)>, StoreError> {
         let reference: Vec<_> = wants.iter().map(|(_, reference)| reference.as_bytes()).collect();
         let wants: Vec<&Want> = wants.iter().map(|(want, _)| *want).collect();
@@ -170,6 +209,7 @@ impl Session {
                     /* holder */ &text(&wants, |want| want.holder.as_str()),
                     /* held_until */ &ends(&wants),
                     /* now */ &now,
+                    /* max_total */ &max_total.as_secs_f64(),
                 ],
             )
             .await?;
@@ -234,14 +274,26 @@ impl Session {
                     /* now */ &filter.now,
                     /* min_not_after */ &filter.min_not_after,
                     /* cipher_suites */ &filter.suites(),
-                    /* reservation_ids */ &devices.reservations,
+                    /* holds */ &devices.holds,
                 ],
             )
             .await?;
-        let mut found = vec![Missing::default(); devices.bucket.len()];
+        let mut by_device = HashMap::with_capacity(rows.len());
         for row in &rows {
-            found[index(row, "item")?] = missing(row)?;
+            by_device.insert(index(row, "item")?, found(row)?);
         }
-        Ok(devices.of_want.iter().map(|(device, _)| found[*device as usize - 1]).collect())
+        let of_want = devices.of_want.iter().zip(wants).map(|((device, _), want)| {
+            let Some(found) = by_device.get(&(*device as usize - 1)) else {
+                return Missing::default();
+            };
+            let seen = found.missing.seen || found.seen_by.contains(&want.holder);
+            Missing { seen, ..found.missing }
+        });
+        Ok(of_want.collect())
     }
+}
+
+fn taken(row: &Row) -> Result<(usize, ReservedRow), StoreError> {
+    let asked_at = Some(get(row, "asked_at")?);
+    Ok((index(row, "item")?, ReservedRow { asked_at, ..reserved(row)? }))
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     store::DeviceKey,
-    types::{CipherSuite, GroupId, Holder, ReservationId},
+    types::{CipherSuite, GroupId, Holder, ReservationId, ReturnedTo},
 };
 use jiff::Timestamp;
 
@@ -40,6 +40,17 @@ pub struct Want {
     pub principal: Holder,
     /// When a new hold ends.
     pub held_until: Timestamp,
+    /// Who may be handed the package once the hold has ended without a spend.
+    pub returned_to: ReturnedTo,
+}
+
+/// Which of the packages that were seen before are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Those that the want's holder has seen itself.
+    ByHolder,
+    /// Those, and others that it may be handed.
+    ByAnyone,
 }
 
 /// What becomes of devices of which one of the reservations has, or had, something already.
@@ -65,4 +76,9 @@ pub(super) fn groups<'a>(wants: &'a [&Want]) -> Vec<&'a [u8]> {
 
 pub(super) fn ends(wants: &[&Want]) -> Vec<Timestamp> {
     wants.iter().map(|want| want.held_until).collect()
+}
+
+/// As the tables have it: 0 anybody, 1 the same holder, 2 nobody.
+pub(super) fn returns(wants: &[&Want]) -> Vec<i16> {
+    wants.iter().map(|want| want.returned_to as i16).collect()
 }

@@ -1,6 +1,6 @@
 /* keypool: explain_missing */
--- What there is of each user or device for which nothing was reserved. A package counts as takable although another
--- transaction may hold its lock at this moment, and if one of the reservations has it: it may give that back at any moment.
+-- What there is of each user or device for which nothing was reserved. A package counts although another transaction may hold its
+-- lock at this moment, and if one of the reservations has it: it may give that back at any moment.
 SELECT
     i.item,
     EXISTS (SELECT FROM device d WHERE d.bucket = i.bucket AND d.user_id = i.user_id OFFSET 0) AS user_known,
@@ -8,14 +8,7 @@ SELECT
         SELECT FROM device d WHERE d.bucket = i.bucket AND d.user_id = i.user_id AND d.device_id = i.device_id
         OFFSET 0
     ) AS device_known,
-    EXISTS (
-        SELECT FROM one_time o
-        WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
-          AND o.not_after > $6 AND ($7::int4[] IS NULL OR o.cipher_suite = ANY ($7))
-          AND (o.held_until IS NULL OR o.held_until <= $5 OR o.reservation_id = ANY (i.reservation_ids))
-          AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
-        OFFSET 0
-    ) AS takable,
+    COALESCE(o.unseen, 0) AS unseen, COALESCE(o.for_anyone, false) AS for_anyone, COALESCE(o.seen_by, '{}') AS seen_by,
     EXISTS (
         SELECT FROM pool p
         WHERE p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i.device_id
@@ -26,7 +19,7 @@ SELECT
         SELECT FROM one_time o
         WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.not_after > $5 AND o.not_after <= $6 AND ($7::int4[] IS NULL OR o.cipher_suite = ANY ($7))
-          AND (o.held_until IS NULL OR o.held_until <= $5)
+          AND (o.held_until IS NULL OR o.held_until <= $5) AND o.returns = 0
           AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
         OFFSET 0
     ) OR EXISTS (
@@ -37,7 +30,23 @@ SELECT
         OFFSET 0
     ) AS expires_too_soon
 FROM (
-    SELECT item, bucket, user_id, device_id, string_to_array(reservation_ids, E'\n') AS reservation_ids
-    FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $8::text[]) AS i (item, bucket, user_id, device_id, reservation_ids)
+    SELECT item, bucket, user_id, device_id, string_to_array(holds, E'\n') AS holds
+    FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $8::text[]) AS i (item, bucket, user_id, device_id, holds)
     OFFSET 0
 ) i
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE o.is_free AND o.seen_by IS NULL)::int4 AS unseen,
+        bool_or(o.returns = 0 OR NOT o.is_free) AS for_anyone,
+        array_agg(DISTINCT o.seen_by) FILTER (WHERE o.is_free AND o.returns = 1) AS seen_by
+    FROM (
+        SELECT o.returns, COALESCE(o.holder, o.seen_by) AS seen_by, COALESCE(o.held_until <= $5, true) AS is_free
+        FROM one_time o
+        WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
+          AND o.not_after > $6 AND ($7::int4[] IS NULL OR o.cipher_suite = ANY ($7))
+          AND (COALESCE(o.held_until <= $5, true) OR o.reservation_id || E'\t' || o.holder = ANY (i.holds))
+          AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
+        OFFSET 0
+    ) o
+    OFFSET 0
+) o

@@ -1,5 +1,6 @@
 /* keypool: extend */
--- Rows that another transaction has locked are passed over: the caller looks again.
+-- Rows that another transaction has locked are passed over: the caller looks again. A one-time package is held for $11 seconds in all
+-- at most.
 WITH item AS (
     SELECT *
     FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::timestamptz[])
@@ -15,13 +16,14 @@ one_time_pick AS MATERIALIZED (
           AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.reservation_id = i.reservation_id AND o.holder = i.holder
           AND o.not_after > $9
+          AND (o.held_until > $9 OR COALESCE(o.reserved_at + make_interval(secs => $11) > $9, true))
           AND (o.held_until > $9 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
         FOR UPDATE SKIP LOCKED
     ) o
 ),
 one_time_hold AS (
     UPDATE one_time o
-    SET held_until = GREATEST(o.held_until, p.held_until)
+    SET held_until = GREATEST(o.held_until, LEAST(p.held_until, o.reserved_at + make_interval(secs => $11)))
     FROM (SELECT tid, max(held_until) AS held_until FROM one_time_pick GROUP BY tid) p
     WHERE o.ctid = p.tid -- locked above, so it has not moved
     RETURNING p.tid, o.held_until

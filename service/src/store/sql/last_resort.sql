@@ -29,14 +29,14 @@ handed_out AS (
     SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, true,
            group_id, holder, principal, $9, held_until
     FROM last
-    ON CONFLICT (bucket, user_id, device_id, reservation_id, key_package_ref) DO UPDATE
-    SET held_until = excluded.held_until, released_at = NULL
-    WHERE s.group_id = excluded.group_id AND s.holder = excluded.holder
-    RETURNING s.bucket, s.user_id, s.device_id, s.reservation_id, s.key_package_ref, s.cipher_suite, s.held_until
+    ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
+    SET held_until = excluded.held_until, released_at = NULL, unusable_reason = NULL
+    WHERE s.group_id = excluded.group_id AND s.spent_at IS NULL
+    RETURNING s.bucket, s.user_id, s.device_id, s.reservation_id, s.holder, s.key_package_ref, s.cipher_suite, s.held_until
 )
 SELECT w.item - 1 AS item, h.key_package_ref, h.cipher_suite, k.not_after, h.held_until, k.key_package
 FROM handed_out h
-JOIN want w USING (bucket, user_id, device_id, reservation_id)
+JOIN want w USING (bucket, user_id, device_id, reservation_id, holder)
 CROSS JOIN LATERAL (
     SELECT k.not_after, k.key_package
     FROM key_package k

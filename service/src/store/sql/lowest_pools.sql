@@ -14,11 +14,11 @@ FROM pool p
 JOIN device d ON d.bucket = p.bucket AND d.user_id = p.user_id AND d.device_id = p.device_id
 CROSS JOIN LATERAL (
     SELECT
-        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined) AS available,
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns = 0) AS available,
         count(*) FILTER (WHERE o.not_after > $2 AND NOT o.is_free) AS reserved,
         count(*) FILTER (WHERE o.is_free AND o.is_quarantined) AS quarantined
     FROM (
-        SELECT o.not_after,
+        SELECT o.not_after, o.returns,
                o.not_after > $2 AND (o.held_until IS NULL OR o.held_until <= $2) AS is_free,
                o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL) AS is_quarantined
         FROM one_time o

@@ -1,7 +1,7 @@
 /* keypool: overview */
 -- What some buckets hold. What is spent follows from the books: to count the spend log would take long.
 SELECT
-    d.users, d.devices, o.available, o.reserved, o.expired, o.quarantined, r.revoked,
+    d.users, d.devices, o.available, o.reserved, o.expired, o.quarantined, o.returned, r.revoked,
     p.accepted - p.purged - o.packages - r.revoked AS spent,
     (
         SELECT count(*) FROM last_resort l
@@ -19,12 +19,13 @@ CROSS JOIN (SELECT count(*) AS revoked FROM revoked r WHERE r.bucket = ANY ($1))
 CROSS JOIN (
     SELECT
         count(*) AS packages,
-        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined) AS available,
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns = 0) AS available,
         count(*) FILTER (WHERE o.not_after > $2 AND NOT o.is_free) AS reserved,
         count(*) FILTER (WHERE o.not_after <= $2) AS expired,
-        count(*) FILTER (WHERE o.is_free AND o.is_quarantined) AS quarantined
+        count(*) FILTER (WHERE o.is_free AND o.is_quarantined) AS quarantined,
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns > 0) AS returned
     FROM (
-        SELECT o.not_after,
+        SELECT o.not_after, o.returns,
                o.not_after > $2 AND (o.held_until IS NULL OR o.held_until <= $2) AS is_free,
                o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL) AS is_quarantined
         FROM one_time o

@@ -25,28 +25,30 @@ held AS MATERIALIZED (
         FROM one_time o
         WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
           AND o.reservation_id BETWEEN d.least AND d.greatest AND o.not_after > $7
+          -- One that has lapsed and was held for the longest time can't be renewed.
+          AND (o.held_until > $7 OR COALESCE(o.reserved_at + make_interval(secs => $9) > $7, true))
         OFFSET 0
     ) o
 ),
 own AS (
     SELECT w.item, w.bucket, o.key_package_ref, o.cipher_suite, o.held_until, false AS last_resort, false AS spent,
-           o.quarantined, o.asked_at, o.group_id = w.group_id AS same_group, o.holder = w.holder AS same_holder
+           o.quarantined, o.asked_at, o.group_id = w.group_id AS same_group
     FROM held o
     JOIN want w
       ON w.bucket = o.bucket AND w.user_id = o.user_id AND w.device_id = o.device_id
-     AND w.reservation_id = o.reservation_id
+     AND w.reservation_id = o.reservation_id AND w.holder = o.holder
     UNION ALL
     SELECT w.item, w.bucket, s.key_package_ref, s.cipher_suite,
            CASE WHEN s.spent_at IS NULL THEN s.held_until END, s.last_resort, s.spent_at IS NOT NULL,
-           false, NULL, s.group_id = w.group_id, s.holder = w.holder
+           false, NULL, s.group_id = w.group_id
     FROM want w
     CROSS JOIN LATERAL (
         SELECT s.*
         FROM spend_log s
         WHERE s.bucket = w.bucket AND s.user_id = w.user_id AND s.device_id = w.device_id
-          AND s.reservation_id = w.reservation_id
+          AND s.reservation_id = w.reservation_id AND s.holder = w.holder
           AND (
-              s.group_id <> w.group_id OR s.holder <> w.holder -- to be refused
+              s.group_id <> w.group_id -- to be refused
               OR s.released_at IS NULL AND (
                   s.spent_at IS NOT NULL
                   OR s.held_until > $7 AND EXISTS (
@@ -62,8 +64,8 @@ own AS (
 )
 SELECT DISTINCT ON (o.item)
     o.item - 1 AS item, o.key_package_ref, o.cipher_suite, k.not_after, o.held_until, o.last_resort, o.spent, o.quarantined, o.asked_at,
-    o.same_group, o.same_holder, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
+    o.same_group, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
 FROM own o
 LEFT JOIN key_package k ON k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
-WHERE k.key_package_ref IS NOT NULL OR NOT (o.same_group AND o.same_holder) -- else purged
-ORDER BY o.item, o.same_group AND o.same_holder, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort
+WHERE k.key_package_ref IS NOT NULL OR NOT o.same_group -- else purged
+ORDER BY o.item, o.same_group, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort

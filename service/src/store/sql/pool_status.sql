@@ -2,17 +2,13 @@
 SELECT
     d.user_id, d.device_id, d.last_upload_at,
     p.cipher_suite, p.accepted, p.purged,
-    o.available, o.reserved, o.expired, o.quarantined, o.expiring_soon,
+    o.available, o.reserved, o.expired, o.quarantined, o.returned, o.expiring_soon,
     (
         SELECT count(*) FROM revoked r
         WHERE r.bucket = p.bucket AND r.user_id = p.user_id AND r.device_id = p.device_id
           AND r.cipher_suite = p.cipher_suite
     ) AS revoked,
-    (
-        SELECT count(*) FROM spend_log s
-        WHERE s.bucket = p.bucket AND s.user_id = p.user_id AND s.device_id = p.device_id
-          AND s.cipher_suite = p.cipher_suite AND NOT s.last_resort
-    ) AS spent,
+    s.spent, s.unspent,
     l.key_package_ref AS last_resort_ref, l.not_after AS last_resort_not_after,
     l.uploaded_at AS last_resort_uploaded_at,
     (
@@ -26,13 +22,14 @@ JOIN device d
 LEFT JOIN pool p ON p.bucket = d.bucket AND p.user_id = d.user_id AND p.device_id = d.device_id
 LEFT JOIN LATERAL (
     SELECT
-        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined) AS available,
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns = 0) AS available,
         count(*) FILTER (WHERE o.not_after > $4 AND NOT o.is_free) AS reserved,
         count(*) FILTER (WHERE o.not_after <= $4) AS expired,
         count(*) FILTER (WHERE o.is_free AND o.is_quarantined) AS quarantined,
-        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.not_after <= $5) AS expiring_soon
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns > 0) AS returned,
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns = 0 AND o.not_after <= $5) AS expiring_soon
     FROM (
-        SELECT o.not_after,
+        SELECT o.not_after, o.returns,
                o.not_after > $4 AND (o.held_until IS NULL OR o.held_until <= $4) AS is_free,
                o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL) AS is_quarantined
         FROM one_time o
@@ -40,6 +37,12 @@ LEFT JOIN LATERAL (
           AND o.cipher_suite = p.cipher_suite
     ) o
 ) o ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE s.spent_at IS NOT NULL) AS spent, count(*) FILTER (WHERE s.spent_at IS NULL) AS unspent
+    FROM spend_log s
+    WHERE s.bucket = p.bucket AND s.user_id = p.user_id AND s.device_id = p.device_id
+      AND s.cipher_suite = p.cipher_suite AND NOT s.last_resort
+) s ON true
 LEFT JOIN LATERAL (
     SELECT l.key_package_ref, l.not_after, l.uploaded_at
     FROM last_resort l

@@ -22,7 +22,21 @@ expired AS (
     DELETE FROM one_time o
     USING purged k
     WHERE o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref
-    RETURNING o.bucket, o.user_id, o.device_id, o.cipher_suite
+    RETURNING o.*
+),
+-- What was seen is on record, even if no sweep has noted it before.
+lapsed AS (
+    INSERT INTO spend_log AS s (
+        bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
+        group_id, holder, logged_at, lapsed_at
+    )
+    SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
+           group_id, holder, held_until, held_until
+    FROM expired
+    WHERE held_until IS NOT NULL
+    ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
+    SET lapsed_at = excluded.lapsed_at
+    WHERE s.spent_at IS NULL
 ),
 revoked AS (
     DELETE FROM revoked r
@@ -39,7 +53,7 @@ last AS (
 ),
 gone AS (
     SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
-    FROM (SELECT * FROM expired UNION ALL SELECT * FROM revoked) rows
+    FROM (SELECT bucket, user_id, device_id, cipher_suite FROM expired UNION ALL SELECT * FROM revoked) rows
     GROUP BY bucket, user_id, device_id, cipher_suite
 ),
 -- In the order in which uploads lock them.

@@ -8,6 +8,7 @@ SELECT i.key_package_ref,
         WHEN k.not_after <= $5 THEN 'expired'
         WHEN l.superseded_at IS NOT NULL THEN 'superseded'
         WHEN o.held_until > $5 THEN 'reserved'
+        WHEN o.returns > 0 THEN 'returned'
     END AS state
 FROM unnest($4::bytea[]) AS i (key_package_ref)
 LEFT JOIN LATERAL (
@@ -32,3 +33,4 @@ WHERE k.key_package_ref IS NULL
    OR l.revoked_at IS NOT NULL
    OR l.superseded_at IS NOT NULL
    OR o.held_until > $5
+   OR o.returns > 0

@@ -20,7 +20,7 @@ pick AS MATERIALIZED (
     ) o
 )
 UPDATE one_time o
-SET held_until = CASE WHEN o.held_until > $7 THEN o.held_until ELSE p.held_until END,
+SET held_until = CASE WHEN o.held_until > $7 THEN o.held_until ELSE LEAST(p.held_until, o.reserved_at + make_interval(secs => $8)) END,
     asked_at = GREATEST($7, o.asked_at + interval '1 microsecond')
 FROM pick p
 WHERE o.ctid = p.tid -- locked above, so it has not moved

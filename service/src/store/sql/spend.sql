@@ -25,7 +25,7 @@ spent AS (
     USING pick p
     WHERE o.ctid = p.tid -- locked above, so it has not moved
     RETURNING p.item, p.bucket, p.user_id, p.device_id, p.key_package_ref, p.reservation_id, p.group_id, p.holder, p.principal,
-              o.cipher_suite
+              o.cipher_suite, o.seen_by IS NOT NULL AS was_seen
 ),
 logged AS (
     INSERT INTO spend_log (
@@ -35,5 +35,20 @@ logged AS (
     SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
            group_id, holder, principal, $10, $10
     FROM spent
+    WHERE NOT was_seen
+),
+-- The reservation may have an entry of an earlier hold.
+logged_again AS (
+    INSERT INTO spend_log AS s (
+        bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
+        group_id, holder, principal, logged_at, spent_at
+    )
+    SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
+           group_id, holder, principal, $10, $10
+    FROM spent
+    WHERE was_seen
+    ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
+    SET spent_at = excluded.spent_at
+    WHERE s.spent_at IS NULL
 )
 SELECT item FROM spent

@@ -27,13 +27,17 @@ spent AS (
               r.cipher_suite
 ),
 logged AS (
-    INSERT INTO spend_log (
+    INSERT INTO spend_log AS s (
         bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
         group_id, holder, principal, logged_at, spent_at
     )
     SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
            group_id, holder, principal, $10, $10
     FROM spent
+    -- The entry of a hold that has lapsed.
+    ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
+    SET spent_at = excluded.spent_at
+    WHERE s.spent_at IS NULL
 ),
 last_pick AS MATERIALIZED (
     SELECT i.item, s.tid

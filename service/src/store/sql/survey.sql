@@ -14,16 +14,17 @@ SELECT
         )
     ) AS without_last_resort,
     sum(o.available)::int8 AS available, sum(o.reserved)::int8 AS reserved, sum(o.expired)::int8 AS expired,
-    sum(o.quarantined)::int8 AS quarantined
+    sum(o.quarantined)::int8 AS quarantined, sum(o.returned)::int8 AS returned
 FROM pool p
 CROSS JOIN LATERAL (
     SELECT
-        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined) AS available,
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns = 0) AS available,
         count(*) FILTER (WHERE o.not_after > $2 AND NOT o.is_free) AS reserved,
         count(*) FILTER (WHERE o.not_after <= $2) AS expired,
-        count(*) FILTER (WHERE o.is_free AND o.is_quarantined) AS quarantined
+        count(*) FILTER (WHERE o.is_free AND o.is_quarantined) AS quarantined,
+        count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns > 0) AS returned
     FROM (
-        SELECT o.not_after,
+        SELECT o.not_after, o.returns,
                o.not_after > $2 AND (o.held_until IS NULL OR o.held_until <= $2) AS is_free,
                o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL) AS is_quarantined
         FROM one_time o

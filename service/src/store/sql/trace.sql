@@ -10,13 +10,16 @@ SELECT
         AND o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL),
         false
     ) AS hold_lost,
+    COALESCE(o.held_until <= $7 AND o.reserved_at + make_interval(secs => $9) <= $7, false) AS hold_over,
     r.key_package_ref IS NOT NULL AS revoked, COALESCE(r.revoked_at, l.revoked_at) AS revoked_at,
     r.reservation_id AS revoked_reservation_id, r.group_id AS revoked_group_id, r.holder AS revoked_holder,
     s.key_package_ref IS NOT NULL AS logged,
     s.group_id AS logged_group_id, s.holder AS logged_holder,
-    s.spent_at IS NOT NULL AS logged_spent, s.released_at IS NOT NULL AS logged_released
-FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[])
-    AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id)
+    s.spent_at IS NOT NULL AS logged_spent, s.released_at IS NOT NULL AS logged_released,
+    COALESCE(s.lapsed_at > COALESCE(s.released_at, '-infinity'), false) AS logged_lapsed,
+    s.last_resort AS logged_last_resort
+FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $8::text[])
+    AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, holder)
 LEFT JOIN key_package k
   ON k.bucket = i.bucket AND k.key_package_ref = i.key_package_ref
  AND k.user_id = i.user_id AND k.device_id = i.device_id
@@ -26,9 +29,16 @@ LEFT JOIN one_time o
 LEFT JOIN revoked r
   ON r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
  AND r.key_package_ref = i.key_package_ref
-LEFT JOIN spend_log s
-  ON s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
- AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
+-- Without a holder there may be several: the one that is not over comes first.
+LEFT JOIN LATERAL (
+    SELECT s.*
+    FROM spend_log s
+    WHERE s.bucket = i.bucket AND s.user_id = i.user_id AND s.device_id = i.device_id
+      AND s.reservation_id = i.reservation_id AND s.key_package_ref = i.key_package_ref
+      AND (i.holder IS NULL OR s.holder = i.holder)
+    ORDER BY s.spent_at IS NOT NULL, s.released_at IS NOT NULL
+    LIMIT 1
+) s ON true
 LEFT JOIN last_resort l
   ON l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
  AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref

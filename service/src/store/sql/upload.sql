@@ -60,16 +60,20 @@ init_key_reused AS (
     SELECT i.item
     FROM item i
     CROSS JOIN LATERAL (
-        SELECT k.key_package_ref FROM key_package k WHERE k.bucket = i.bucket AND k.init_key = i.init_key OFFSET 0
+        SELECT k.key_package_ref FROM key_package k
+        WHERE k.bucket = i.bucket AND k.init_key = i.init_key AND k.user_id = i.user_id
+        OFFSET 0
     ) k
     WHERE k.key_package_ref <> i.key_package_ref
 ),
--- How many one-time packages the pools have already.
+-- How many one-time packages the pools have already. Those that nobody else gets are not counted, as long as they are no more than
+-- the others may be.
 filled AS (
-    SELECT d.bucket, d.user_id, d.device_id, o.cipher_suite, count(*) AS packages
+    SELECT d.bucket, d.user_id, d.device_id, o.cipher_suite,
+           GREATEST(count(*) FILTER (WHERE NOT o.is_returned), count(*) - $15) AS packages
     FROM (SELECT DISTINCT bucket, user_id, device_id FROM item) d
     CROSS JOIN LATERAL (
-        SELECT o.cipher_suite
+        SELECT o.cipher_suite, o.returns > 0 AND COALESCE(o.held_until <= $14, true) AS is_returned
         FROM one_time o
         WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id AND o.not_after > $14
         OFFSET 0

@@ -15,7 +15,9 @@ SET fence = f.number,
     reservation_id = CASE WHEN o.held_until > $5 THEN o.reservation_id END,
     group_id = CASE WHEN o.held_until > $5 THEN o.group_id END,
     holder = CASE WHEN o.held_until > $5 THEN o.holder END,
-    asked_at = CASE WHEN o.held_until > $5 THEN o.asked_at END
+    asked_at = CASE WHEN o.held_until > $5 THEN o.asked_at END,
+    reserved_at = CASE WHEN o.held_until > $5 THEN o.reserved_at END,
+    seen_by = CASE WHEN o.held_until <= $5 THEN o.holder ELSE o.seen_by END
 FROM pick p
 CROSS JOIN (SELECT max(n.number) AS number FROM fence n) f
 WHERE o.bucket = p.bucket AND o.key_package_ref = p.key_package_ref

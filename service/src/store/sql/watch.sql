@@ -19,7 +19,7 @@ CROSS JOIN LATERAL (
     SELECT
         count(*) AS stored,
         count(*) FILTER (
-            WHERE o.not_after > $5 AND (o.held_until IS NULL OR o.held_until <= $5)
+            WHERE o.not_after > $5 AND (o.held_until IS NULL OR o.held_until <= $5) AND o.returns = 0
               AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
         ) AS available
     FROM one_time o

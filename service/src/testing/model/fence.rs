@@ -32,6 +32,7 @@ impl Package {
     /// Forgets such a hold.
     pub(super) fn forget_doubtful_hold(&mut self, now: Timestamp) {
         if self.has_doubtful_hold(now) {
+            self.seen_by = self.last_seen_by().cloned();
             self.forget_hold();
         }
     }

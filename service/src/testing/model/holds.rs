@@ -1,7 +1,8 @@
-use super::{Entry, Hold, Model, Package, State, Unusable};
+use super::{Entry, Hold, Model, Package, State};
 use crate::{
     pool::{Extension, HoldFault, HoldRequest, PackageName, Release, SpendRequest},
-    types::GroupId,
+    store::Report,
+    types::{GroupId, ReturnedTo},
 };
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -23,15 +24,14 @@ impl Model {
             return faults;
         }
         let now = self.now;
-        if let Some(entry) = self.entry(call, name) {
+        if let Some(entry) = self.settled_entry(call, name) {
             entry.spent_at.get_or_insert(now);
             return faults;
         }
         let package = self.packages.get_mut(&name.reference).unwrap();
-        let hold = package.hold().unwrap();
-        let entry = hold.entry(package.facts, &call.caller, now);
-        self.log.push(Entry { spent_at: Some(now), ..entry });
+        let (facts, hold) = (package.facts, package.hold().unwrap().clone());
         package.state = State::Spent;
+        self.log_hold(&hold, facts, Some(&call.caller.principal)).spent_at = Some(now);
         faults
     }
 
@@ -43,11 +43,23 @@ impl Model {
         let mut fates = Vec::new();
         for name in &call.packages {
             let mut fate = self.faults(call, None, name);
-            if self.entry(call, name).is_some_and(|entry| entry.spent_at.is_some()) {
+            let (now, policy) = (self.now, self.policy.clone());
+            let own = self.held(call, name).map(|(_, hold)| hold);
+            if self.settled_entry(call, name).is_some_and(|entry| entry.spent_at.is_some()) {
                 fate.insert(HoldFault::AlreadySpent);
+            } else if fate.is_empty()
+                && let Some(hold) = &own
+                && hold.is_over(now, &policy)
+                && !self.packages[&name.reference].revoked()
+            {
+                fate.insert(HoldFault::HeldTooLong);
             }
             if fate.is_empty() {
-                let end = match self.entry(call, name) {
+                let is_revoked = self.packages[&name.reference].revoked();
+                let most =
+                    own.filter(|_| !is_revoked).map(|own| own.taken_at + policy.max_total_hold);
+                let until = most.map_or(until, |most| until.min(most));
+                let end = match self.settled_entry(call, name) {
                     Some(entry) => entry.held_until.as_mut(),
                     None => self.packages.get_mut(&name.reference).unwrap().hold_end(),
                 };
@@ -63,59 +75,44 @@ impl Model {
     /// Gives packages back, or sets them aside: what becomes of each.
     pub fn release(&mut self, request: &Release) -> Vec<Fate> {
         let call = &request.hold;
-        let items = call.packages.iter().zip(&request.unusable);
-        items.map(|(name, &unusable)| self.release_one(call, name, unusable)).collect()
+        let items = call.packages.iter().zip(&request.reports);
+        items.map(|(name, &report)| self.release_one(call, name, report)).collect()
     }
 
     fn release_one(
         &mut self,
         call: &HoldRequest,
         name: &PackageName,
-        unusable: Option<i16>,
+        report: Option<Report>,
     ) -> Fate {
-        let mut fate = Fate::new();
         let now = self.now;
-        if let Some(entry) = self.entry(call, name) {
-            if entry.holder != call.caller.holder {
-                fate.insert(HoldFault::NotTheHolder);
-            }
+        let reason = report.map(|report| report.reason);
+        if let Some(entry) = self.settled_entry(call, name) {
             if entry.spent_at.is_some() {
-                fate.insert(HoldFault::AlreadySpent);
+                return Fate::from([HoldFault::AlreadySpent]);
             }
-            if !fate.is_empty() || entry.released_at.is_some() {
-                return fate;
+            if entry.released_at.is_none() {
+                entry.released_at = Some(now);
+                entry.unusable_reason = reason;
             }
+            return Fate::new();
+        }
+        if let Some((package, hold)) = self.held(call, name) {
+            let facts = package.facts;
+            package.end_hold(&hold, report.is_some_and(|report| report.is_believed), now);
+            let entry = self.log_hold(&hold, facts, Some(&call.caller.principal));
             entry.released_at = Some(now);
-            if let (Some(package), Some(reason)) =
-                (self.packages.get_mut(&name.reference), unusable)
-            {
-                package.set_aside(now, reason);
-            }
-            return fate;
+            entry.unusable_reason = reason;
         }
-        let Some((package, hold)) = self.held(call, name) else { return fate };
-        if hold.holder != call.caller.holder {
-            fate.insert(HoldFault::NotTheHolder);
-        } else if let Some(reason) = unusable {
-            package.set_aside(now, reason);
-        } else {
-            package.forget_hold();
-        }
-        fate
+        Fate::new()
     }
 
     /// Why the reservation may not use a package up.
     fn faults(&mut self, call: &HoldRequest, group: Option<&GroupId>, name: &PackageName) -> Fate {
         let now = self.now;
-        let foreign = |hold: &Hold| {
-            let mut faults = Fate::new();
-            if hold.holder != call.caller.holder {
-                faults.insert(HoldFault::NotTheHolder);
-            }
-            if group.is_some_and(|group| *group != hold.group) {
-                faults.insert(HoldFault::OtherGroup);
-            }
-            faults
+        let of_group = |of: &GroupId| {
+            let is_other = group.is_some_and(|group| group != of);
+            is_other.then_some(HoldFault::OtherGroup).into_iter().collect::<Fate>()
         };
         let over = self.package(name).map_or(Fate::from([HoldFault::Expired, HoldFault::NotFound]), |package| {
             let mut over = Fate::new();
@@ -129,8 +126,8 @@ impl Model {
             over
         });
 
-        if let Some(entry) = self.entry(call, name) {
-            let mut faults = foreign(&entry.as_hold());
+        if let Some(entry) = self.settled_entry(call, name) {
+            let mut faults = of_group(&entry.group);
             if !faults.is_empty() || entry.spent_at.is_some() {
                 return faults;
             }
@@ -141,25 +138,43 @@ impl Model {
             return faults;
         }
         if let Some((package, hold)) = self.held(call, name) {
-            let mut faults = foreign(&hold);
+            let mut faults = of_group(&hold.group);
             if package.has_doubtful_hold(now) {
                 faults.insert(HoldFault::Lost);
             }
             faults.extend(over);
             return faults;
         }
-        self.package(name)
-            .map_or(Fate::from([HoldFault::NotFound]), |package| package.why_not_held(call))
+        // What became of it is told only to who has held it until the hold lapsed.
+        let lapsed = self.entry(call, name).filter(|entry| entry.lapsed_at > entry.released_at);
+        let Some(group) = lapsed.map(|entry| entry.group.clone()) else {
+            return Fate::from([HoldFault::NotFound]);
+        };
+        let mut faults = of_group(&group);
+        faults.insert(match self.package(name) {
+            None => HoldFault::Expired,
+            Some(package) if package.expired(now) => HoldFault::Expired,
+            Some(package) => match package.state {
+                State::Pooled(_) => HoldFault::Lost,
+                State::Revoked { .. } => HoldFault::Revoked,
+                State::Spent => HoldFault::AlreadySpent,
+            },
+        });
+        faults
     }
 
     /// What the log says of a package and the reservation.
     fn entry(&mut self, call: &HoldRequest, name: &PackageName) -> Option<&mut Entry> {
         self.log.iter_mut().find(|entry| {
-            entry.reservation == call.reservation
-                && entry.reference == name.reference
+            entry.is_of(&call.reservation, &call.caller.holder, &name.reference)
                 && entry.owner.user == name.user
                 && entry.owner.device == name.device
         })
+    }
+
+    /// The same, if the log has the last word: of what is spent, and of last-resort packages.
+    fn settled_entry(&mut self, call: &HoldRequest, name: &PackageName) -> Option<&mut Entry> {
+        self.entry(call, name).filter(|entry| entry.last_resort || entry.spent_at.is_some())
     }
 
     fn package(&self, name: &PackageName) -> Option<&Package> {
@@ -169,7 +184,10 @@ impl Model {
     /// A package on which the reservation has the latest hold, live or lapsed.
     fn held(&mut self, call: &HoldRequest, name: &PackageName) -> Option<(&mut Package, Hold)> {
         let package = self.packages.get_mut(&name.reference).filter(|one| one.is_named(name))?;
-        let hold = package.hold().filter(|hold| hold.reservation == call.reservation)?.clone();
+        let hold = package
+            .hold()
+            .filter(|hold| hold.is_of(&call.reservation, &call.caller.holder))?
+            .clone();
         Some((package, hold))
     }
 }
@@ -193,45 +211,17 @@ impl Package {
         }
     }
 
-    /// Revokes it because an inviter found it unusable. If it was before, a last-resort package stays revoked since then:
-    /// the grace that others have doesn't begin anew.
-    fn set_aside(&mut self, now: Timestamp, reason: i16) {
-        let at = match self.state {
-            State::Revoked { at, .. } if self.facts.last_resort => at,
-            _ => now,
-        };
-        self.unusable.get_or_insert(Unusable { reason, at });
-        self.state = State::Revoked { at, hold: None };
-    }
-
-    /// Why a reservation that has no hold on it, and has not spent it, can't use it.
-    fn why_not_held(&self, call: &HoldRequest) -> Fate {
-        let lost = self.lost.contains(&call.reservation);
-        if self.facts.last_resort {
-            return Fate::from([HoldFault::NotFound]);
+    /// Ends a hold whose holder has seen it, and maybe found it unusable.
+    fn end_hold(&mut self, hold: &Hold, is_believed: bool, now: Timestamp) {
+        if self.revoked() {
+            return self.forget_hold();
         }
-        let mut faults = match &self.state {
-            State::Spent => return Fate::from([HoldFault::AlreadySpent]),
-            // Whether it was lost or never held is told only while another holds it.
-            State::Pooled(Some(_)) if lost => return Fate::from([HoldFault::Lost]),
-            State::Pooled(Some(_)) => Fate::from([HoldFault::Lost, HoldFault::NotFound]),
-            State::Pooled(None) => Fate::from([HoldFault::NotFound]),
-            State::Revoked { .. } => Fate::from([HoldFault::Revoked, HoldFault::NotFound]),
-        };
-        if lost {
-            faults.insert(HoldFault::Lost);
-        }
-        faults
-    }
-}
-
-impl Entry {
-    fn as_hold(&self) -> Hold {
-        Hold {
-            reservation: self.reservation.clone(),
-            group: self.group.clone(),
-            holder: self.holder.clone(),
-            until: self.logged_at,
+        self.forget_hold();
+        self.seen_by = Some(hold.holder.clone());
+        if is_believed && self.returned_to == ReturnedTo::Anyone {
+            self.state = State::Revoked { at: now, hold: None };
+        } else if is_believed {
+            self.returned_to = ReturnedTo::Nobody;
         }
     }
 }

@@ -21,9 +21,11 @@ pub use status::Status;
 pub use upload::Uploaded;
 
 use crate::{
-    pool::{Caller, Policy},
+    pool::Policy,
     store::LogRow,
-    types::{CipherSuite, DeviceId, GroupId, Holder, KeyPackageRef, ReservationId, UserId},
+    types::{
+        CipherSuite, DeviceId, GroupId, Holder, KeyPackageRef, ReservationId, ReturnedTo, UserId,
+    },
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,11 +57,12 @@ struct Package {
     /// Of a last-resort package: a newer one has taken its place.
     superseded: bool,
     state: State,
-    unusable: Option<Unusable>,
+    /// The last holder whose hold has ended, not counting one that lapsed and stands.
+    seen_by: Option<Holder>,
+    /// Who may be handed it again once it was seen.
+    returned_to: ReturnedTo,
     /// Whether a fence quarantines it while it is free.
     kept_back: bool,
-    /// Reservations whose hold lapsed, and was then taken over.
-    lost: BTreeSet<ReservationId>,
 }
 
 enum State {
@@ -79,12 +82,7 @@ struct Hold {
     group: GroupId,
     holder: Holder,
     until: Timestamp,
-}
-
-#[derive(Clone)]
-struct Unusable {
-    reason: i16,
-    at: Timestamp,
+    taken_at: Timestamp,
 }
 
 /// An entry of the spend log.
@@ -98,15 +96,36 @@ pub struct Entry {
     pub reservation: ReservationId,
     pub group: GroupId,
     pub holder: Holder,
-    pub principal: Holder,
+    pub principal: Option<Holder>,
     pub logged_at: Timestamp,
     pub spent_at: Option<Timestamp>,
     pub released_at: Option<Timestamp>,
+    pub lapsed_at: Option<Timestamp>,
+    pub unusable_reason: Option<i16>,
     /// Of a last-resort package. The log does not tell it.
     held_until: Option<Timestamp>,
 }
 
 impl Model {
+    /// The entry of a hold on a package: the one that there is, or a new one.
+    fn log_hold(&mut self, hold: &Hold, facts: &Facts, principal: Option<&Holder>) -> &mut Entry {
+        let is_it = |entry: &Entry| entry.is_of(&hold.reservation, &hold.holder, &facts.reference);
+        let place = self.log.iter().position(is_it).unwrap_or_else(|| {
+            let entry = hold.entry(facts, self.now);
+            self.log.push(Entry { principal: principal.cloned(), ..entry });
+            self.log.len() - 1
+        });
+        &mut self.log[place]
+    }
+
+    /// Notes that a hold has lapsed.
+    fn log_lapse(&mut self, hold: &Hold, facts: &Facts) {
+        let entry = self.log_hold(hold, facts, None);
+        if entry.spent_at.is_none() {
+            entry.lapsed_at = Some(hold.until);
+        }
+    }
+
     /// Empty pools under a policy.
     #[must_use]
     pub fn new(now: Timestamp, policy: Policy) -> Self {
@@ -177,6 +196,7 @@ impl Model {
                 let kinds = [Event::HoldEnd, Event::GraceEnd, Event::Expiry, Event::Oblivion];
                 let mut all: Vec<_> =
                     kinds.into_iter().flat_map(|kind| self.events_of(package, kind)).collect();
+                all.extend(package.hold().map(|hold| hold.taken_at + policy.max_total_hold));
                 all.push(not_after - policy.expiring_soon);
                 all.push(not_after - policy.validation.min_remaining);
                 all
@@ -207,8 +227,23 @@ impl Package {
         matches!(self.state, State::Pooled(_)) && !self.expired(now)
     }
 
-    fn available(&self, now: Timestamp) -> bool {
+    fn free(&self, now: Timestamp) -> bool {
         self.stands(now) && !self.held(now) && !self.kept_back
+    }
+
+    /// Anybody may be handed it.
+    fn available(&self, now: Timestamp) -> bool {
+        self.free(now) && self.returned_to == ReturnedTo::Anyone
+    }
+
+    /// Only its holder may be handed it, or nobody.
+    fn returned(&self, now: Timestamp) -> bool {
+        self.free(now) && self.returned_to != ReturnedTo::Anyone
+    }
+
+    /// The last holder that has seen it.
+    fn last_seen_by(&self) -> Option<&Holder> {
+        self.hold().map(|hold| &hold.holder).or(self.seen_by.as_ref())
     }
 
     /// In the pool, valid, and under a live hold.
@@ -222,7 +257,16 @@ impl Package {
 }
 
 impl Hold {
-    fn entry(&self, facts: &Facts, caller: &Caller, now: Timestamp) -> Entry {
+    fn is_of(&self, reservation: &ReservationId, holder: &Holder) -> bool {
+        self.reservation == *reservation && self.holder == *holder
+    }
+
+    /// It has lapsed and can't be held on.
+    fn is_over(&self, now: Timestamp, policy: &Policy) -> bool {
+        self.until <= now && self.taken_at + policy.max_total_hold <= now
+    }
+
+    fn entry(&self, facts: &Facts, now: Timestamp) -> Entry {
         Entry {
             owner: facts.owner.clone(),
             reference: facts.reference.clone(),
@@ -231,16 +275,27 @@ impl Hold {
             reservation: self.reservation.clone(),
             group: self.group.clone(),
             holder: self.holder.clone(),
-            principal: caller.principal.clone(),
+            principal: None,
             logged_at: now,
             spent_at: None,
             released_at: None,
+            lapsed_at: None,
+            unusable_reason: None,
             held_until: None,
         }
     }
 }
 
 impl Entry {
+    fn is_of(
+        &self,
+        reservation: &ReservationId,
+        holder: &Holder,
+        reference: &KeyPackageRef,
+    ) -> bool {
+        self.reservation == *reservation && self.holder == *holder && self.reference == *reference
+    }
+
     fn live(&self, now: Timestamp) -> bool {
         self.spent_at.is_none()
             && self.released_at.is_none()
@@ -265,11 +320,13 @@ impl From<LogRow> for Entry {
             last_resort: row.last_resort,
             reservation: row.position.reservation,
             group: row.group,
-            holder: row.holder,
+            holder: row.position.holder,
             principal: row.principal,
             logged_at: row.position.logged_at,
             spent_at: row.spent_at,
             released_at: row.released_at,
+            lapsed_at: row.lapsed_at,
+            unusable_reason: row.unusable_reason,
             held_until: None,
         }
     }

@@ -1,7 +1,7 @@
 use super::{Entry, Facts, Hold, Model, Owner, Package, State};
 use crate::{
-    pool::{MissingReason, MissingTarget, PoolError, ReserveRequest, Target},
-    types::{CipherSuite, KeyPackageRef, ReservationId},
+    pool::{MissingReason, MissingTarget, ReserveRequest, Target},
+    types::{CipherSuite, KeyPackageRef, ReturnedTo},
 };
 use jiff::Timestamp;
 use std::{cmp::Reverse, collections::BTreeSet};
@@ -18,8 +18,8 @@ pub enum Reserved {
     },
     /// Nothing is held.
     Missing(Vec<MissingTarget>),
-    /// The reservation is another holder's, or another group's, or both.
-    Refused(Refusal),
+    /// The holder uses the reservation for another group.
+    Refused,
 }
 
 /// What the reservation has of one device: any of these.
@@ -29,6 +29,8 @@ pub struct Granted {
     pub owner: Owner,
     /// What it may be.
     pub any_of: Vec<Grant>,
+    /// Whether it was reserved before.
+    found: bool,
 }
 
 /// A package of a reservation.
@@ -40,33 +42,12 @@ pub struct Grant {
     pub held_until: Option<Timestamp>,
 }
 
-/// Why a reservation can't be the caller's.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Refusal {
-    other_holder: bool,
-    other_group: bool,
-}
-
 /// What one device comes to.
 enum Ensured {
-    Granted(Vec<Grant>),
+    Found(Vec<Grant>),
+    Granted(Grant),
     Missing(MissingReason),
-    Refused(Refusal),
-}
-
-impl Refusal {
-    /// Whether an error says so.
-    pub fn explains(self, error: &PoolError) -> bool {
-        match error {
-            PoolError::NotTheHolder(_) => self.other_holder,
-            PoolError::ReservationIdReused(_) => self.other_group,
-            _ => false,
-        }
-    }
-
-    fn is_needed(self) -> bool {
-        self.other_holder || self.other_group
-    }
+    Refused,
 }
 
 impl Model {
@@ -75,31 +56,31 @@ impl Model {
         let mut missing: Vec<_> =
             request.targets.iter().filter_map(|target| self.unknown(target)).collect();
         let mut granted = Vec::new();
-        let mut refusal = Refusal::default();
+        let mut is_refused = false;
         for owner in self.wanted(&request.targets) {
             match self.ensure(&owner, request) {
-                Ensured::Granted(any_of) => granted.push(Granted { owner, any_of }),
+                Ensured::Found(any_of) => granted.push(Granted { owner, any_of, found: true }),
+                Ensured::Granted(grant) => {
+                    granted.push(Granted { owner, any_of: vec![grant], found: false });
+                }
                 Ensured::Missing(reason) => missing.push(MissingTarget {
                     user: owner.user,
                     device: Some(owner.device),
                     reason,
                     limited: None,
                 }),
-                Ensured::Refused(other) => {
-                    refusal.other_holder |= other.other_holder;
-                    refusal.other_group |= other.other_group;
-                }
+                Ensured::Refused => is_refused = true,
             }
         }
         missing.sort_by(|a, b| (&a.user, &a.device).cmp(&(&b.user, &b.device)));
         missing.dedup();
 
         let too_little = !missing.is_empty() && (request.require_all || granted.is_empty());
-        if refusal.is_needed() || too_little {
-            self.give_back(&request.reservation, &granted);
+        if is_refused || too_little {
+            self.give_back(request, &granted);
         }
-        if refusal.is_needed() {
-            Reserved::Refused(refusal)
+        if is_refused {
+            Reserved::Refused
         } else if too_little {
             Reserved::Missing(missing)
         } else {
@@ -144,19 +125,19 @@ impl Model {
             group: request.group.clone(),
             holder: request.caller.holder.clone(),
             until: now + request.hold.unwrap_or(self.policy.default_hold),
+            taken_at: now,
         };
-        let refusal = self.refusal(owner, &hold);
-        if refusal.is_needed() {
-            return Ensured::Refused(refusal);
+        if self.is_of_other_group(owner, &hold) {
+            return Ensured::Refused;
         }
-        let mut had = self.had(owner, &hold.reservation);
+        let mut had = self.had(owner, &hold);
         if !had.is_empty() {
             had.retain(|(facts, _)| suits(request, facts.suite));
             if had.is_empty() {
                 return Ensured::Missing(MissingReason::NoCompatiblePackage);
             }
             if let Some(grants) = self.renew(had, &hold) {
-                return Ensured::Granted(grants);
+                return Ensured::Found(grants);
             }
         }
         if request.caller.limited
@@ -172,26 +153,33 @@ impl Model {
         let suits = |suite| suits(request, suite);
         let floor = self.policy.validation.min_remaining;
         let lasting_beyond = now + request.min_remaining.map_or(floor, |wanted| wanted.max(floor));
-        let candidates =
-            || self.of(owner).filter(|one| suits(one.facts.suite) && one.available(now));
+        let candidates = || self.of(owner).filter(|one| suits(one.facts.suite) && one.free(now));
         let lasting = || candidates().filter(|one| one.facts.not_after > lasting_beyond);
-        // The one that expires soonest goes first.
-        let one_time = lasting().filter(|one| !one.facts.last_resort);
-        if let Some(one) = one_time.min_by_key(|one| one.facts.not_after) {
+        // Those that nobody has seen go first, and of them the one that expires soonest.
+        let may_have = |one: &&Package| match (one.last_seen_by(), one.returned_to) {
+            (None, _) | (Some(_), ReturnedTo::Anyone) => true,
+            (Some(holder), ReturnedTo::SameHolder) => *holder == hold.holder,
+            (Some(_), ReturnedTo::Nobody) => false,
+        };
+        let one_time = lasting().filter(|one| !one.facts.last_resort).filter(may_have);
+        let order = |one: &&Package| (one.last_seen_by().is_some(), one.facts.not_after);
+        if let Some(one) = one_time.min_by_key(order) {
             let facts = one.facts;
-            return Ensured::Granted(vec![self.take(facts, hold)]);
+            let returned_to = self.policy.returned_packages.after(&request.caller);
+            return Ensured::Granted(self.take(facts, hold, returned_to));
         }
         // The contract leaves open which of several suites' goes first: the newest does, and then the least ref.
         let last_resort = lasting().filter(|one| one.current_last_resort(now));
         let newest = |one: &&Package| (one.uploaded_at, Reverse(one.facts.reference.clone()));
         if let Some(one) = last_resort.max_by_key(newest) {
             let facts = one.facts;
-            return Ensured::Granted(vec![self.share(facts, &hold, request)]);
+            return Ensured::Granted(self.share(facts, &hold, request));
         }
         let mut suites = self.books.keys().filter(|(of, _)| of == owner).map(|(_, suite)| *suite);
         let asked_for_more = lasting_beyond > now + floor;
-        let too_short =
-            candidates().any(|one| !one.facts.last_resort || one.current_last_resort(now));
+        let too_short = candidates()
+            .filter(|one| one.available(now))
+            .any(|one| !one.facts.last_resort || one.current_last_resort(now));
         Ensured::Missing(if !suites.any(suits) || (asked_for_more && too_short) {
             MissingReason::NoCompatiblePackage
         } else {
@@ -199,33 +187,30 @@ impl Model {
         })
     }
 
-    /// Whether the reservation is another's on this device: whatever it holds there, and whatever the log says of it.
-    fn refusal(&self, owner: &Owner, hold: &Hold) -> Refusal {
+    /// Whether the holder uses the reservation for another group on this device: by what it holds there, or by what the log says.
+    fn is_of_other_group(&self, owner: &Owner, hold: &Hold) -> bool {
         let held = self.of(owner).filter(|one| one.stands(self.now)).filter_map(Package::hold);
+        let held = held.filter(|one| !one.is_over(self.now, &self.policy));
         let held = held.map(|one| (&one.reservation, &one.holder, &one.group));
         let logged = self.log.iter().filter(|entry| entry.owner == *owner);
         let logged = logged.map(|one| (&one.reservation, &one.holder, &one.group));
-        let mut refusal = Refusal::default();
-        for (_, holder, group) in held.chain(logged).filter(|one| *one.0 == hold.reservation) {
-            refusal.other_holder |= *holder != hold.holder;
-            refusal.other_group |= *group != hold.group;
-        }
-        refusal
+        held.chain(logged).any(|(reservation, holder, group)| {
+            hold.is_of(reservation, holder) && *group != hold.group
+        })
     }
 
     /// What the reservation has of a device from before, with the ends of the holds; those that are spent have none.
-    fn had(
-        &self,
-        owner: &Owner,
-        reservation: &ReservationId,
-    ) -> Vec<(&'static Facts, Option<Timestamp>)> {
+    fn had(&self, owner: &Owner, own: &Hold) -> Vec<(&'static Facts, Option<Timestamp>)> {
         let now = self.now;
         let held = self.of(owner).filter(|one| one.stands(now)).filter_map(|one| {
-            let hold = one.hold().filter(|hold| hold.reservation == *reservation)?;
+            let hold = one.hold().filter(|hold| own.is_of(&hold.reservation, &hold.holder))?;
+            let is_over = hold.is_over(now, &self.policy);
+            let hold = (!is_over).then_some(hold)?;
             Some((one.facts, Some(hold.until)))
         });
-        let own = |entry: &&Entry| entry.owner == *owner && entry.reservation == *reservation;
-        let logged = self.log.iter().filter(own).filter_map(|entry| {
+        let is_own =
+            |entry: &&Entry| entry.owner == *owner && own.is_of(&entry.reservation, &entry.holder);
+        let logged = self.log.iter().filter(is_own).filter_map(|entry| {
             let package = self.packages.get(&entry.reference)?;
             if entry.spent_at.is_some() {
                 return Some((package.facts, None));
@@ -256,8 +241,15 @@ impl Model {
         }
         Some(match until {
             Some(until) if until > self.now => vec![grant(facts, Some(until))],
-            _ => vec![self.take(facts, again.clone())],
+            _ => vec![self.hold_again(facts, again.until)],
         })
+    }
+
+    fn hold_again(&mut self, facts: &Facts, until: Timestamp) -> Grant {
+        let package = self.packages.get_mut(&facts.reference).unwrap();
+        let State::Pooled(Some(hold)) = &mut package.state else { unreachable!("it is held") };
+        hold.until = until.min(hold.taken_at + self.policy.max_total_hold);
+        Grant { reference: facts.reference.clone(), held_until: Some(hold.until) }
     }
 
     fn live_holds(&self, owner: &Owner, by: &Hold) -> u32 {
@@ -266,50 +258,57 @@ impl Model {
         u32::try_from(live).unwrap()
     }
 
-    fn take(&mut self, facts: &Facts, hold: Hold) -> Grant {
+    fn take(&mut self, facts: &'static Facts, hold: Hold, returned_to: ReturnedTo) -> Grant {
         let package = self.packages.get_mut(&facts.reference).unwrap();
-        if let Some(before) = package.hold().cloned()
-            && before.reservation != hold.reservation
-        {
-            package.lost.insert(before.reservation);
+        let before = package.hold().cloned();
+        package.seen_by = package.last_seen_by().cloned();
+        if package.returned_to == ReturnedTo::Anyone {
+            package.returned_to = returned_to;
         }
-        package.lost.remove(&hold.reservation);
         let grant = Grant { reference: facts.reference.clone(), held_until: Some(hold.until) };
         package.state = State::Pooled(Some(hold));
+        if let Some(before) = before {
+            self.log_lapse(&before, facts);
+        }
         grant
     }
 
     fn share(&mut self, facts: &Facts, hold: &Hold, request: &ReserveRequest) -> Grant {
-        let before = self.log.iter_mut().find(|entry| {
-            entry.reference == facts.reference && entry.reservation == hold.reservation
-        });
-        let entry = hold.entry(facts, &request.caller, self.now);
-        let entry = match before {
-            Some(before) => before,
-            None => {
-                self.log.push(entry);
-                self.log.last_mut().unwrap()
-            }
-        };
+        let entry = self.log_hold(hold, facts, Some(&request.caller.principal));
+        entry.unusable_reason = None;
         entry.released_at = None;
         entry.held_until = Some(hold.until);
         Grant { reference: facts.reference.clone(), held_until: Some(hold.until) }
     }
 
-    fn give_back(&mut self, reservation: &ReservationId, granted: &[Granted]) {
-        for grant in granted.iter().flat_map(|one| &one.any_of) {
+    fn give_back(&mut self, request: &ReserveRequest, granted: &[Granted]) {
+        let now = self.now;
+        let grants =
+            granted.iter().flat_map(|one| one.any_of.iter().map(|grant| (grant, one.found)));
+        for (grant, found) in grants {
             if grant.held_until.is_none() {
                 continue;
             }
             let package = self.packages.get_mut(&grant.reference).unwrap();
-            if !package.facts.last_resort {
-                package.state = State::Pooled(None);
+            let facts = package.facts;
+            let Some(hold) = package.hold().cloned() else {
+                let is_own = |entry: &&mut Entry| {
+                    let holder = &request.caller.holder;
+                    entry.is_of(&request.reservation, holder, &grant.reference)
+                };
+                self.log.iter_mut().find(is_own).unwrap().released_at = Some(now);
                 continue;
-            }
-            let own = |entry: &&mut Entry| {
-                entry.reference == grant.reference && entry.reservation == *reservation
             };
-            self.log.iter_mut().find(own).unwrap().released_at = Some(self.now);
+            package.forget_hold();
+            if found {
+                package.seen_by = Some(hold.holder.clone());
+                let entry = self.log_hold(&hold, facts, Some(&request.caller.principal));
+                entry.released_at = Some(now);
+                entry.unusable_reason = None;
+            } else if package.seen_by.as_ref() != Some(&hold.holder) {
+                // Nobody was told of the hold.
+                package.returned_to = ReturnedTo::Anyone;
+            }
         }
     }
 }

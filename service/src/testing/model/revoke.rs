@@ -89,6 +89,7 @@ impl Model {
             (package.revoked(), UnavailableState::Revoked),
             (package.superseded, UnavailableState::Superseded),
             (package.held(self.now), UnavailableState::Reserved),
+            (package.returned(self.now), UnavailableState::Returned),
         ];
         states.into_iter().filter_map(|(is, state)| is.then_some(state)).collect()
     }

@@ -30,6 +30,8 @@ struct Counts {
     revoked: u64,
     purged: u64,
     quarantined: u64,
+    returned: u64,
+    unspent: u64,
     expiring_soon: u64,
     last_resort: Option<LastResort>,
     health: Health,
@@ -60,9 +62,8 @@ impl Model {
     pub fn status_of(&self, owner: &Owner) -> Status {
         let suites = self.books.keys().filter(|(of, _)| of == owner).map(|(_, suite)| *suite);
         let pools: Vec<Counts> = suites.map(|suite| self.counts(owner, suite)).collect();
-        let reports = self.of(owner).filter_map(|one| {
-            let unusable = one.unusable.as_ref()?;
-            Some((unusable.at, one.facts.reference.clone(), unusable.reason))
+        let reports = self.log.iter().filter(|entry| entry.owner == *owner).filter_map(|entry| {
+            Some((entry.released_at?, entry.reference.clone(), entry.unusable_reason?))
         });
         let mut unusable: Vec<_> = reports.collect();
         unusable.sort_by_key(|(at, reference, _)| (Reverse(*at), reference.clone()));
@@ -88,11 +89,13 @@ impl Model {
         let available = count(&|one| one.available(now));
         let reserved = count(&|one| one.held(now));
         let quarantined = count(&|one| one.quarantined(now));
+        let returned = count(&|one| one.returned(now));
         let expiring_soon = count(&|one| one.available(now) && one.facts.not_after <= soon);
         let spent = self
             .log
             .iter()
             .filter(|entry| entry.owner == *owner && entry.suite == suite && !entry.last_resort);
+        let (spent, unspent): (Vec<_>, Vec<_>) = spent.partition(|entry| entry.spent_at.is_some());
         let last_resort = self.last_resort(owner, suite);
         let health = match available {
             0 => Health::Empty,
@@ -100,17 +103,21 @@ impl Model {
             _ => Health::Healthy,
         };
         let wanted = u64::from(self.policy.target).saturating_sub(available - expiring_soon);
-        let room = u64::from(self.policy.cap) - available - reserved - quarantined;
+        let cap = u64::from(self.policy.cap);
+        let stored = available + reserved + quarantined;
+        let room = cap.saturating_sub(stored).min((2 * cap).saturating_sub(stored + returned));
         Counts {
             suite,
             accepted: books.accepted,
             available,
             reserved,
-            spent: spent.count() as u64,
+            spent: spent.len() as u64,
             expired: count(&|one| matches!(one.state, State::Pooled(_)) && one.expired(now)),
             revoked: count(&Package::revoked),
             purged: books.purged,
             quarantined,
+            returned,
+            unspent: unspent.len() as u64,
             expiring_soon,
             action: quarantined > 0
                 || health != Health::Healthy
@@ -167,6 +174,8 @@ impl From<CipherSuiteStatus> for Counts {
             revoked: counts.revoked,
             purged: counts.purged,
             quarantined: counts.quarantined,
+            returned: counts.returned,
+            unspent: counts.unspent,
             expiring_soon: counts.expiring_soon,
             last_resort: counts.last_resort.map(|one| LastResort {
                 reference: one.reference,
@@ -185,7 +194,7 @@ impl Status {
     /// Promise 7: the books balance.
     pub fn is_balanced(&self) -> bool {
         self.pools.iter().all(|one| {
-            let now = one.available + one.reserved + one.quarantined + one.expired;
+            let now = one.available + one.reserved + one.returned + one.quarantined + one.expired;
             one.accepted == now + one.spent + one.revoked + one.purged
         })
     }
@@ -225,6 +234,8 @@ impl From<Counts> for CipherSuiteStatus {
                 revoked: counts.revoked,
                 purged: counts.purged,
                 quarantined: counts.quarantined,
+                returned: counts.returned,
+                unspent: counts.unspent,
                 expiring_soon: counts.expiring_soon,
                 last_resort: counts.last_resort.map(|one| LastResortRow {
                     reference: one.reference,

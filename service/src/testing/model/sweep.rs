@@ -1,10 +1,20 @@
-use super::{Model, State};
+use super::{Entry, Model, State};
 use crate::store::Purged;
 
 impl Model {
     /// Forgets what nobody needs any more.
     pub fn sweep(&mut self) -> Purged {
+        self.log_lapses();
         Purged { key_packages: self.purge_packages(), spend_log_entries: self.purge_log() }
+    }
+
+    fn log_lapses(&mut self) {
+        let now = self.now;
+        let holds = self.packages.values().filter_map(|one| Some((one.facts, one.hold()?.clone())));
+        let lapsed: Vec<_> = holds.filter(|(_, hold)| hold.until <= now).collect();
+        for (facts, hold) in lapsed {
+            self.log_lapse(&hold, facts);
+        }
     }
 
     /// A spent package stays in the log, and is booked as purged when it leaves that.
@@ -23,7 +33,8 @@ impl Model {
     fn purge_log(&mut self) -> u64 {
         let logged_before = self.now - self.policy.spend_log_retention;
         let before = self.log.len();
-        for old in self.log.iter().filter(|one| !one.last_resort && one.logged_at < logged_before) {
+        let is_spent = |one: &&Entry| !one.last_resort && one.spent_at.is_some();
+        for old in self.log.iter().filter(is_spent).filter(|one| one.logged_at < logged_before) {
             self.books.get_mut(&(old.owner.clone(), old.suite)).unwrap().purged += 1;
         }
         self.log.retain(|one| one.logged_at >= logged_before);

@@ -1,9 +1,9 @@
 use super::{Facts, Model, Owner, Package, State};
 use crate::{
     pool::validation::RejectionReason,
-    types::{CipherSuite, KeyPackageRef},
+    types::{CipherSuite, KeyPackageRef, ReturnedTo},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What becomes of a package.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,9 +69,9 @@ impl Model {
             uploaded_at: now,
             superseded: false,
             state: State::Pooled(None),
-            unusable: None,
+            seen_by: None,
+            returned_to: ReturnedTo::Anyone,
             kept_back: false,
-            lost: BTreeSet::new(),
         };
         self.packages.insert(facts.reference.clone(), package);
         Uploaded::Accepted
@@ -88,7 +88,11 @@ impl Model {
 
     fn is_full(&self, owner: &Owner, suite: CipherSuite) -> bool {
         let one_time = |one: &&Package| !one.facts.last_resort && one.facts.suite == suite;
-        let standing = self.of(owner).filter(one_time).filter(|one| one.stands(self.now)).count();
-        standing >= self.policy.cap as usize
+        let standing = || self.of(owner).filter(one_time).filter(|one| one.stands(self.now));
+        let cap = self.policy.cap as usize;
+        let is_returned =
+            |one: &&Package| one.returned_to != ReturnedTo::Anyone && !one.held(self.now);
+        let returned = standing().filter(is_returned).count();
+        standing().count() - returned.min(cap) >= cap
     }
 }
