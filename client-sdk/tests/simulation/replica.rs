@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keypool_proto::v1::key_package_service_server::KeyPackageServiceServer;
-use keypool_service::grpc::{AuthenticateLayer, CallLayer, KeyPackageService};
-use keypool_service::limits::InFlight;
+use keypool_service::clock::SystemClock;
+use keypool_service::grpc::{AuthenticateLayer, CallLayer, CallRates, KeyPackageService};
+use keypool_service::limits::{CallLimits, InFlight, Rates};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use turmoil::net::TcpListener;
@@ -59,6 +60,7 @@ pub(crate) async fn serve(
     let stopping = stop.renew();
     let pools = ReplicaPools::new(database, number, scenario);
     let api = KeyPackageService::new(pools.clone(), policy(), InFlight::new(1000));
+    let rates = CallRates::new(CallLimits::new(&Rates::UNLIMITED), Arc::new(SystemClock));
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
     let stopped = stopping.clone().cancelled_owned();
     let mut serving = tokio::spawn(
@@ -66,7 +68,7 @@ pub(crate) async fn serve(
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .layer(CallLayer::new(LONGEST_CALL))
-            .layer(AuthenticateLayer::new(None, 1000))
+            .layer(AuthenticateLayer::new(None, 1000, rates))
             .add_service(KeyPackageServiceServer::new(api))
             .serve_with_incoming_shutdown(accept(listener), stopped),
     );

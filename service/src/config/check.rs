@@ -11,8 +11,17 @@ impl Config {
         let database_tls = self.database_tls()?;
         let pool = &self.pool;
         let rates = &self.limits.rates;
-        let rates =
-            [rates.holder, rates.holder_and_device, rates.device, rates.upload, rates.validation];
+        let rates = [
+            rates.holder,
+            rates.holder_and_device,
+            rates.device,
+            rates.unknown,
+            rates.hold_changes,
+            rates.upload,
+            rates.validation,
+            rates.principal,
+            rates.refused,
+        ];
         let limits = &self.limits;
         let rules = [
             (

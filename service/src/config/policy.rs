@@ -19,6 +19,7 @@ impl Config {
             low_watermark: self.pool.low_watermark,
             cap: self.pool.cap,
             max_devices: self.pool.max_devices,
+            hide_unknown: self.pool.hide_unknown,
             default_hold: self.pool.default_hold,
             min_hold: self.pool.min_hold,
             max_hold: self.pool.max_hold,

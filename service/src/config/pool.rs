@@ -15,6 +15,9 @@ pub struct PoolConfig {
     /// How many devices a user may have, of those that have uploaded within `validation.max_lifetime`. Uploads at the same moment
     /// may exceed it by a few.
     pub max_devices: u32,
+    /// Whether limited callers are told POOL_EXHAUSTED of every target of which nothing could be reserved, so that an unknown user
+    /// or device looks like one whose pool is empty.
+    pub hide_unknown: bool,
     /// How long a hold lasts if the request doesn't say.
     pub default_hold: SignedDuration,
     /// The shortest hold that a request may ask for.
@@ -43,6 +46,7 @@ impl Default for PoolConfig {
             low_watermark: policy.low_watermark,
             cap: policy.cap,
             max_devices: policy.max_devices,
+            hide_unknown: policy.hide_unknown,
             default_hold: policy.default_hold,
             min_hold: policy.min_hold,
             max_hold: policy.max_hold,

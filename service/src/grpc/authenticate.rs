@@ -1,6 +1,7 @@
 //! Says of every call who makes it, before anything else is done for it. Then the call goes on with its caller's trace.
 
 use super::{
+    call_rates::CallRates,
     error::{RETRY_CALLS, issuer_unavailable, rate_limited, unauthenticated},
     long_streams,
     memory::CallMemory,
@@ -30,6 +31,7 @@ const OPEN: &str = "/grpc.health.v1.Health/";
 pub struct AuthenticateLayer {
     callers: Callers,
     in_flight: InFlight,
+    rates: CallRates,
 }
 
 #[derive(Debug, Clone)]
@@ -42,12 +44,16 @@ enum Callers {
 
 impl AuthenticateLayer {
     /// Every caller has to prove who it is, unless there is no authenticator; and may have so many calls under way at the
-    /// same time.
+    /// same time, and make them at these rates.
     #[must_use]
-    pub fn new(authenticator: Option<Authenticator>, calls_per_principal: usize) -> Self {
+    pub fn new(
+        authenticator: Option<Authenticator>,
+        calls_per_principal: usize,
+        rates: CallRates,
+    ) -> Self {
         let callers =
             authenticator.map_or_else(|| Callers::Anybody(Principal::anonymous()), Callers::Known);
-        Self { callers, in_flight: InFlight::new(calls_per_principal) }
+        Self { callers, in_flight: InFlight::new(calls_per_principal), rates }
     }
 }
 
@@ -98,11 +104,19 @@ where
                 Ok(permit) => permit,
                 Err(status) => return Ok(status.into_http()),
             };
+            let rated = match rules.rates.begin(&head, &principal) {
+                Ok(rated) => rated,
+                Err(status) => return Ok(status.into_http()),
+            };
             if Method::of(head.uri.path()).is_some() {
                 continue_trace(&Span::current(), &head.headers);
             }
             head.extensions.insert(principal);
-            inner.call(Request::from_parts(head, body)).await
+            let response = inner.call(Request::from_parts(head, body)).await?;
+            Ok(match rated {
+                Some(call) => call.answered(response),
+                None => response,
+            })
         })
     }
 }

@@ -91,10 +91,7 @@ where
             let _under_way = under_way;
             let span = Span::current();
             let response = deadline::within(waiting, response).await?;
-            let response = match memory.as_ref().and_then(CallMemory::refusal) {
-                Some(refusal) => refusal.clone().into_http(),
-                None => malformed::translate(response),
-            };
+            let response = told(memory.as_ref(), response);
             let code = code_of(&response);
             observe(method, code, started);
             // Not before the caller's trace is known: see `continue_trace`.
@@ -104,6 +101,14 @@ where
             Ok(response)
         };
         Box::pin(call.instrument(span))
+    }
+}
+
+/// The answer as its caller is told: why its request was not read, if it was not.
+pub(super) fn told(memory: Option<&CallMemory>, response: Response<Body>) -> Response<Body> {
+    match memory.and_then(CallMemory::refusal) {
+        Some(refusal) => refusal.clone().into_http(),
+        None => malformed::translate(response),
     }
 }
 

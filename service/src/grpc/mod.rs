@@ -3,6 +3,7 @@
 mod access;
 mod audit_service;
 mod authenticate;
+mod call_rates;
 mod calls;
 mod counts;
 mod deadline;
@@ -20,6 +21,7 @@ pub(crate) mod requests;
 
 pub use audit_service::AuditService;
 pub use authenticate::{Authenticate, AuthenticateLayer};
+pub use call_rates::CallRates;
 pub use calls::{CallLayer, Calls};
 pub use key_package_service::KeyPackageService;
 pub use long_streams::{LongStreamLayer, LongStreamLimits};

@@ -110,20 +110,34 @@ impl Buckets {
         tokens: usize,
         now: Timestamp,
     ) -> Result<Tokens, SignedDuration> {
+        self.take_of(key, tokens, tokens, now)
+    }
+
+    /// Takes tokens out of a key's bucket if it has at least `least` of them, more than are taken.
+    ///
+    /// # Errors
+    /// How long until the bucket has so many.
+    pub fn take_of(
+        &self,
+        key: &impl Hash,
+        least: usize,
+        tokens: usize,
+        now: Timestamp,
+    ) -> Result<Tokens, SignedDuration> {
         let key = self.inner.hasher.hash_one(key);
         let capacity = self.fill(self.inner.rate.burst as usize);
-        let count = tokens.min(self.inner.rate.burst as usize);
+        let least = least.min(self.inner.rate.burst as usize);
+        let count = tokens.min(least);
         let mut buckets = self.buckets();
         let bucket = buckets.get_or_insert_mut(key, || now);
         // One that is full only later than an empty one would be was written before the clock was set back.
         let written_later = *bucket > now + capacity;
         *bucket = if written_later { now } else { now.max(*bucket) };
-        let after = *bucket + self.fill(count);
-        let wait = after.duration_since(now + capacity);
+        let wait = (*bucket + self.fill(least)).duration_since(now + capacity);
         if wait.is_positive() {
             return Err(wait);
         }
-        *bucket = after;
+        *bucket += self.fill(count);
         drop(buckets);
         Ok(Tokens { buckets: self.clone(), key, count })
     }
@@ -206,6 +220,16 @@ mod tests {
         let buckets = buckets(3);
         buckets.take(&"a", 100, START).unwrap().used();
         assert_eq!(buckets.take(&"a", 100, START + SECOND).err(), Some(SECOND * 2));
+    }
+
+    #[test]
+    fn a_bucket_may_have_to_hold_more_than_is_taken() {
+        let buckets = buckets(3);
+        buckets.take_of(&"a", 3, 1, START).unwrap().used();
+        assert_eq!(buckets.take_of(&"a", 3, 0, START).err(), Some(SECOND));
+        buckets.take_of(&"a", 2, 2, START).unwrap().used();
+        assert_eq!(buckets.take_of(&"a", 1, 0, START).err(), Some(SECOND));
+        buckets.take_of(&"a", 100, 1, START + SECOND * 3).unwrap().used();
     }
 
     #[test]

@@ -5,11 +5,13 @@
 
 mod buckets;
 mod budget;
+mod calls;
 mod in_flight;
 mod rate;
 
 pub use buckets::{Buckets, CallTokens, Tokens};
 pub use budget::{Budget, Charge, Exceeded, Payer};
+pub use calls::CallLimits;
 pub use in_flight::{InFlight, InFlightPermit, TooMany};
 pub use rate::Rate;
 
@@ -43,10 +45,18 @@ pub struct Rates {
     pub device: Rate,
     /// Packages that one holder may report as unusable. Beyond it they are given back, and the reports are dropped.
     pub reports: Rate,
+    /// Targets that one holder asks for and that turn out to be unknown. A reserve is refused while fewer are left than it has targets.
+    pub unknown: Rate,
+    /// Packages that one holder spends, releases or extends.
+    pub hold_changes: Rate,
     /// Packages that may be added for one device.
     pub upload: Rate,
     /// What may be validated for one user, whatever comes of it: each package counts one, and one more for each 4 KiB.
     pub validation: Rate,
+    /// Calls of one principal, of any kind. Back ends make any number.
+    pub principal: Rate,
+    /// Calls of one principal that are refused for what they ask. When they are used up, every call of it is refused unread.
+    pub refused: Rate,
 }
 
 impl Rates {
@@ -57,8 +67,12 @@ impl Rates {
         fair_share: Rate::UNLIMITED,
         device: Rate::UNLIMITED,
         reports: Rate::UNLIMITED,
+        unknown: Rate::UNLIMITED,
+        hold_changes: Rate::UNLIMITED,
         upload: Rate::UNLIMITED,
         validation: Rate::UNLIMITED,
+        principal: Rate::UNLIMITED,
+        refused: Rate::UNLIMITED,
     };
 }
 
@@ -70,8 +84,15 @@ impl Default for Rates {
             fair_share: Rate::new(1, SignedDuration::from_hours(1)),
             device: Rate::new(24, SignedDuration::from_secs(10)),
             reports: Rate::new(16, SignedDuration::from_mins(1)),
+            // Twice the targets of the largest call: one call of mistyped ids keeps no other from being made.
+            unknown: Rate::new(200, SignedDuration::from_secs(30)),
+            // Four times `holder`: each package is spent or released, and extended three times.
+            hold_changes: Rate::new(4000, SignedDuration::from_millis(25)),
             upload: Rate::new(400, SignedDuration::from_secs(5)),
             validation: Rate::new(2000, SignedDuration::from_millis(500)),
+            // Those of `holder` and `hold_changes`, if each call has one target or package.
+            principal: Rate::new(5000, SignedDuration::from_millis(10)),
+            refused: Rate::new(100, SignedDuration::from_millis(500)),
         }
     }
 }
@@ -89,12 +110,20 @@ pub enum Limit {
     Device,
     /// The rate of a holder's reports.
     Reports,
+    /// The rate of targets of a holder that are unknown.
+    Unknown,
     /// The live holds of a holder on a device.
     Holds,
+    /// The rate of a holder's spends, releases and extends.
+    HoldChanges,
     /// The rate of uploads for a device.
     Upload,
     /// The rate of validations for a user.
     Validation,
+    /// The rate of calls of a principal.
+    Principal,
+    /// The rate of calls of a principal that are refused.
+    Refused,
     /// The calls of a principal at the same time.
     Calls,
     /// The memory of a principal's calls.
@@ -141,9 +170,13 @@ impl Limit {
             Self::FairShare => "fair_share",
             Self::Device => "device",
             Self::Reports => "reports",
+            Self::Unknown => "unknown",
             Self::Holds => "holds",
+            Self::HoldChanges => "hold_changes",
             Self::Upload => "upload",
             Self::Validation => "validation",
+            Self::Principal => "principal",
+            Self::Refused => "refused",
             Self::Calls => "calls",
             Self::Memory => "memory",
             Self::Watches(WatchLimit::Replica) => "replica_watches",
@@ -167,6 +200,8 @@ pub struct Limits {
     fair_share: Buckets,
     device: Buckets,
     reports: Buckets,
+    unknown: Buckets,
+    hold_changes: Buckets,
     upload: Buckets,
     validation: Buckets,
 }
@@ -182,6 +217,8 @@ impl Limits {
             fair_share: buckets(rates.fair_share),
             device: buckets(rates.device),
             reports: buckets(rates.reports),
+            unknown: buckets(rates.unknown),
+            hold_changes: buckets(rates.hold_changes),
             upload: buckets(rates.upload),
             validation: buckets(rates.validation),
         }
@@ -198,6 +235,51 @@ impl Limits {
         now: Timestamp,
     ) -> Result<CallTokens, Limited> {
         take(&self.holder, Limit::Holder, holder, targets, now)
+            .map(CallTokens::from)
+            .inspect_err(|limited| limited.limit.hit())
+    }
+
+    /// Lets a holder learn of so many targets whether they are known: all of them could be unknown. Takes nothing.
+    ///
+    /// # Errors
+    /// If it has asked for too many that were unknown.
+    pub fn may_learn(
+        &self,
+        holder: &Holder,
+        targets: usize,
+        now: Timestamp,
+    ) -> Result<(), Limited> {
+        self.learn(holder, targets, 0, now)
+    }
+
+    /// Charges a holder for those of its targets that are unknown, before it is told.
+    ///
+    /// # Errors
+    /// If it has asked for too many that were unknown, by other calls since it [may](Self::may_learn): then it must not be
+    /// told anything about any of its targets.
+    pub fn learn(
+        &self,
+        holder: &Holder,
+        targets: usize,
+        unknown: usize,
+        now: Timestamp,
+    ) -> Result<(), Limited> {
+        let limited = |wait| Limited { limit: Limit::Unknown, wait };
+        let taken = self.unknown.take_of(holder, targets, unknown, now).map_err(limited);
+        taken.map(Tokens::used).inspect_err(|limited| limited.limit.hit())
+    }
+
+    /// Lets a holder spend, release or extend so many packages.
+    ///
+    /// # Errors
+    /// If there were too many.
+    pub fn change_holds(
+        &self,
+        holder: &Holder,
+        packages: usize,
+        now: Timestamp,
+    ) -> Result<CallTokens, Limited> {
+        take(&self.hold_changes, Limit::HoldChanges, holder, packages, now)
             .map(CallTokens::from)
             .inspect_err(|limited| limited.limit.hit())
     }

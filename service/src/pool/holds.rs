@@ -3,7 +3,7 @@
 use super::{Caller, HoldFault, KeyPackagePool, PackageFault, PoolError, contention::Contention};
 use crate::{
     lane::{HoldCall, HoldReply, LaneError},
-    limits::Tokens,
+    limits::{CallTokens, Tokens},
     security::{self, Event},
     store::{
         DeviceKey, HeldItem, HoldRef, LogRef, ReleaseItem, Report, SpendItem, StoreError, Trace,
@@ -92,6 +92,19 @@ impl Settled {
     }
 }
 
+/// What a call is charged for its packages; nothing if its holder is not limited.
+struct HoldCharge(Option<CallTokens>);
+
+impl HoldCharge {
+    /// The result of the call, which is not charged if the service or its database failed.
+    fn unless_failed(self, settled: Result<Settled, PoolError>) -> Result<Settled, PoolError> {
+        if let (Some(tokens), Err(_)) = (self.0, &settled) {
+            tokens.put_back();
+        }
+        settled
+    }
+}
+
 impl HoldRequest {
     fn items(&self) -> Vec<HeldItem> {
         self.packages
@@ -154,7 +167,8 @@ impl KeyPackagePool {
             group: request.group.clone(),
             principal: request.hold.caller.principal.clone(),
         });
-        let settled = self.settle(HoldCall::Spend(items.collect())).await?;
+        let charge = self.charge(&request.hold)?;
+        let settled = charge.unless_failed(self.settle(HoldCall::Spend(items.collect())).await)?;
         self.touched(&request.hold);
         request.hold.report(&settled, |standing| match standing {
             Standing::Spent => None,
@@ -171,6 +185,7 @@ impl KeyPackagePool {
     pub async fn release(&self, request: &Release) -> Result<(), PoolError> {
         let _call = self.admit()?;
         let caller = &request.hold.caller;
+        let charge = self.charge(&request.hold)?;
         let items = request.hold.items().into_iter().zip(&request.reports);
         let items: Vec<ReleaseItem> = items
             .map(|(held, report)| ReleaseItem {
@@ -180,7 +195,8 @@ impl KeyPackagePool {
                 asked_at: None,
             })
             .collect();
-        let settled = self.settle(HoldCall::Release(items.clone())).await?;
+        let settled = self.settle(HoldCall::Release(items.clone())).await;
+        let settled = charge.unless_failed(settled)?;
         self.touched(&request.hold);
         if caller.limited && self.policy().returned_packages.after(caller) != ReturnedTo::Nobody {
             for (number, item) in items.iter().enumerate() {
@@ -210,7 +226,9 @@ impl KeyPackagePool {
         let _call = self.admit()?;
         let ttl = request.ttl.unwrap_or(self.policy().default_hold);
         let mut contention = Contention::new();
-        let mut settled = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await?;
+        let charge = self.charge(&request.hold)?;
+        let first = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await;
+        let mut settled = charge.unless_failed(first)?;
         // The holds may have ended while the call waited: an answer is true when it is given.
         while settled.first_end.is_some_and(|end| end <= self.now()) {
             if !contention.wait().await {
@@ -279,6 +297,16 @@ impl KeyPackagePool {
             call = call.only(&again);
             open = again.into_iter().map(|n| open[n]).collect();
         }
+    }
+
+    /// Charges a limited holder for the packages of a call.
+    fn charge(&self, request: &HoldRequest) -> Result<HoldCharge, PoolError> {
+        let HoldRequest { caller, packages, .. } = request;
+        let charge = caller
+            .limited
+            .then(|| self.limits().change_holds(&caller.holder, packages.len(), self.now()))
+            .transpose();
+        charge.map(HoldCharge).map_err(PoolError::RateLimited)
     }
 
     fn touched(&self, request: &HoldRequest) {

@@ -9,6 +9,7 @@ mod policy;
 mod reserve;
 mod revoke;
 mod status;
+mod unknown;
 mod upload;
 pub mod validation;
 mod validator;

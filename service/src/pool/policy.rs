@@ -14,6 +14,8 @@ pub struct Policy {
     pub cap: u32,
     /// How many devices a user may have, of those that have uploaded within the longest lifetime of a package.
     pub max_devices: u32,
+    /// Whether limited callers are told the same of unknown users and devices as of empty pools.
+    pub hide_unknown: bool,
     /// How long a hold lasts if the request doesn't say.
     pub default_hold: SignedDuration,
     /// The shortest hold that a request may ask for.
@@ -80,6 +82,7 @@ impl Default for Policy {
             low_watermark: 8,
             cap: 64,
             max_devices: 100,
+            hide_unknown: false,
             default_hold: SignedDuration::from_secs(60),
             min_hold: SignedDuration::from_secs(1),
             max_hold: SignedDuration::from_mins(10),

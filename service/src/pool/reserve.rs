@@ -1,5 +1,6 @@
 use super::{
     Caller, KeyPackagePool, MissingReason, MissingTarget, PoolError, contention::Contention,
+    unknown::Asked,
 };
 use crate::{
     lane::{DeviceOutcome, Granted, LaneError, Outcome, ReserveCall},
@@ -84,7 +85,10 @@ impl KeyPackagePool {
         let ReserveRequest { caller, targets, .. } = &request;
         let charge = caller
             .limited
-            .then(|| self.limits().reserve(&caller.holder, targets.len(), self.now()))
+            .then(|| {
+                self.limits().may_learn(&caller.holder, targets.len(), self.now())?;
+                self.limits().reserve(&caller.holder, targets.len(), self.now())
+            })
             .transpose()
             .map_err(PoolError::RateLimited)?;
         let reserved = self.reserve_within_limits(request).await;
@@ -114,14 +118,19 @@ impl KeyPackagePool {
             returned_to,
             max_holds: caller.limited.then_some(self.policy().max_holds_per_device),
         };
-        let granted = self.ensure(call.into(), targets).await?;
+        let call = Arc::new(call);
+        let granted = self.ensure(call.clone(), &targets).await?;
 
         if let Some(error) = conflict(granted.outcomes(), &reservation) {
             return Err(given_back(granted, error).await);
         }
         // Nobody asked for more than the floor: what is below it is as good as expired.
         let asked_for_more = request.min_remaining.is_some_and(|wanted| wanted > floor);
-        let missing = missing_targets(granted.outcomes(), asked_for_more);
+        let mut missing = missing_targets(granted.outcomes(), asked_for_more);
+        if caller.limited {
+            let asked = Asked { holder: &call.holder, targets: &targets };
+            missing = self.tell(&asked, granted.outcomes(), missing)?;
+        }
         let reserved = |one: &DeviceOutcome| matches!(one.outcome, Outcome::Reserved(_));
         if !missing.is_empty() && (require_all || !granted.outcomes().iter().any(reserved)) {
             return Err(given_back(granted, PoolError::NothingReserved(missing)).await);
@@ -136,13 +145,13 @@ impl KeyPackagePool {
     async fn ensure(
         &self,
         call: Arc<ReserveCall>,
-        targets: Vec<Target>,
+        targets: &[Target],
     ) -> Result<Granted, PoolError> {
         let mut contention = Contention::new();
         let mut granted: Option<Granted> = None;
         let mut has_effects = false;
         let named: HashSet<_> = targets.iter().filter_map(device_of).collect();
-        let mut open = targets.clone();
+        let mut open = targets.to_vec();
         let mut later = Vec::new();
         loop {
             match self.lanes().reserve(call.clone(), open.clone()).await {

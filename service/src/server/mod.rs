@@ -19,10 +19,10 @@ use crate::{
     config::{Config, LimitsConfig},
     freeze,
     grpc::{
-        AuditService, AuthenticateLayer, CallLayer, KeyPackageService, LongStreamLayer,
+        AuditService, AuthenticateLayer, CallLayer, CallRates, KeyPackageService, LongStreamLayer,
         MemoryLayer, OverloadLayer,
     },
-    limits::{Budget, InFlight},
+    limits::{Budget, CallLimits, InFlight},
     pool::KeyPackagePool,
     security,
     store::Store,
@@ -128,12 +128,13 @@ impl Server {
         set_health(&health, false).await;
         let drain = CancellationToken::new();
         let limits = &config.limits;
+        let rates = CallRates::new(CallLimits::new(&limits.rates), clock.clone());
         let routes = http_server(limits)
             .layer(MemoryLayer::new(Budget::new(limits.memory_bytes), limits.message_bytes))
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(OverloadLayer::new(pool.clone()))
             .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
-            .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal))
+            .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal, rates))
             .layer(LongStreamLayer::new(clock, drain.clone()))
             .add_service(health_service)
             .add_service(reflection_v1())
