@@ -66,7 +66,11 @@ mod tests {
         assert_eq!(limited(&limits, "a", START), Some((Limit::Refused, SECOND)));
         assert_eq!(limited(&limits, "b", START), None);
         for _ in 0..10 {
-            assert_eq!(limited(&limits, "a", START + SECOND), None, "only refused calls are charged");
+            assert_eq!(
+                limited(&limits, "a", START + SECOND),
+                None,
+                "only refused calls are charged"
+            );
         }
     }
 

@@ -121,15 +121,15 @@ impl KeyPackagePool {
         let call = Arc::new(call);
         let granted = self.ensure(call.clone(), &targets).await?;
 
-        if let Some(error) = conflict(granted.outcomes(), &reservation) {
-            return Err(given_back(granted, error).await);
-        }
         // Nobody asked for more than the floor: what is below it is as good as expired.
         let asked_for_more = request.min_remaining.is_some_and(|wanted| wanted > floor);
         let mut missing = missing_targets(granted.outcomes(), asked_for_more);
         if caller.limited {
             let asked = Asked { holder: &call.holder, targets: &targets };
             missing = self.tell(&asked, granted.outcomes(), missing)?;
+        }
+        if let Some(error) = conflict(granted.outcomes(), &reservation) {
+            return Err(given_back(granted, error).await);
         }
         let reserved = |one: &DeviceOutcome| matches!(one.outcome, Outcome::Reserved(_));
         if !missing.is_empty() && (require_all || !granted.outcomes().iter().any(reserved)) {

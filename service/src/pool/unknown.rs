@@ -56,7 +56,7 @@ impl Asked<'_> {
             let Some(device) = &target.device else {
                 if of_user().any(is_reserved) {
                     // Its package proves that there is such a user.
-                    let rest = missing.iter().filter(|one| concerns(target, one));
+                    let rest = missing.iter().filter(|one| self.is_one_of(target, one));
                     told.missing.extend(rest.cloned());
                 } else if !self.excludes_all_of_its_own(target, of_user().next().is_none()) {
                     told.add(target, of_user());
@@ -71,6 +71,14 @@ impl Asked<'_> {
         told.missing.sort_by(|a, b| (&a.user, &a.device).cmp(&(&b.user, &b.device)));
         told.missing.dedup();
         told
+    }
+
+    /// Whether it is one of the devices of a user that is a target, and none by itself.
+    fn is_one_of(&self, target: &Target, one: &MissingTarget) -> bool {
+        let is_target = |other: &Target| other.user == one.user && other.device == one.device;
+        one.user == target.user
+            && one.device.as_ref().is_some_and(|device| !target.excluded.contains(device))
+            && !self.targets.iter().any(is_target)
     }
 
     /// A user that asks for its own other devices, and has none, needs nothing. Of others, it would tell which devices they have.
@@ -98,12 +106,6 @@ impl Told {
 
 fn is_reserved(one: &DeviceOutcome) -> bool {
     matches!(one.outcome, Outcome::Reserved(_))
-}
-
-/// Whether it is one of the devices of a user that is a target.
-fn concerns(target: &Target, one: &MissingTarget) -> bool {
-    one.user == target.user
-        && one.device.as_ref().is_none_or(|device| !target.excluded.contains(device))
 }
 
 /// Locked packages can be had soon; and whoever holds packages of a device, or was handed them, knows it.

@@ -53,8 +53,10 @@ const CASES: [Case; 5] = [
 ];
 
 /// The limit that a refusal names.
-fn limit(refused: &Status) -> String {
-    refused.get_error_details().error_info().unwrap().metadata["limit"].clone()
+pub(super) fn limit(refused: &Status) -> String {
+    let details = refused.get_error_details();
+    let limit = details.error_info().and_then(|info| info.metadata.get("limit"));
+    limit.unwrap_or_else(|| panic!("no limit in {refused:?}")).clone()
 }
 
 /// The server that a case is tried on.

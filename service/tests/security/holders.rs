@@ -38,14 +38,14 @@ async fn started(configure: impl FnOnce(&mut Config)) -> (TestServer, TestIssuer
 }
 
 /// A request with a token.
-fn by<T>(token: &str, message: T) -> Request<T> {
+pub(super) fn by<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let authorization = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", authorization);
     request
 }
 
-fn inviter(issuer: &TestIssuer, user: &str) -> String {
+pub(super) fn inviter(issuer: &TestIssuer, user: &str) -> String {
     issuer.user(user, Some("phone"), &["inviter"])
 }
 

@@ -4,10 +4,13 @@
 
 mod charges;
 mod draining;
+mod hidden;
 mod holders;
 mod many_devices;
 mod matrix;
 mod returned;
+mod probing;
+mod rates;
 mod rights;
 mod strangers;
 #[path = "../support/mod.rs"]

@@ -36,7 +36,7 @@ const SUBJECTS: [(&str, &str, &str); 3] =
     [("alice", "phone", ""), ("alice", "laptop", ""), ("bob", "phone", "bob")];
 
 /// A valid request of a method about somebody.
-fn request(method: &str, (user, device, holder): (&str, &str, &str)) -> Vec<u8> {
+pub(super) fn request(method: &str, (user, device, holder): (&str, &str, &str)) -> Vec<u8> {
     let (user_id, device_id) = (user.to_owned(), device.to_owned());
     let on_behalf_of = holder.to_owned();
     let (reservation_id, group_id) = (format!("reservation of {holder}"), b"group".to_vec());
@@ -89,7 +89,7 @@ fn request(method: &str, (user, device, holder): (&str, &str, &str)) -> Vec<u8> 
 }
 
 /// Every method of the API, as `Service/Method`.
-fn methods() -> Vec<String> {
+pub(super) fn methods() -> Vec<String> {
     let set = prost_types::FileDescriptorSet::decode(keypool_proto::FILE_DESCRIPTOR_SET).unwrap();
     let services = set.file.iter().filter(|file| file.package() == "keypool.v1");
     let services = services.flat_map(|file| &file.service);
