@@ -113,6 +113,16 @@ impl Buckets {
         self.take_of(key, tokens, tokens, now)
     }
 
+    /// Takes tokens out of a key's bucket, or as many as it has.
+    pub fn drain(&self, key: &impl Hash, tokens: usize, now: Timestamp) {
+        let key = self.inner.hasher.hash_one(key);
+        let empty = now + self.fill(self.inner.rate.burst as usize);
+        let tokens = tokens.min(self.inner.rate.burst as usize);
+        let mut buckets = self.buckets();
+        let bucket = buckets.get_or_insert_mut(key, || now);
+        *bucket = (now.max(*bucket) + self.fill(tokens)).min(empty);
+    }
+
     /// Takes tokens out of a key's bucket if it has at least `least` of them, more than are taken.
     ///
     /// # Errors
@@ -230,6 +240,17 @@ mod tests {
         buckets.take_of(&"a", 2, 2, START).unwrap().used();
         assert_eq!(buckets.take_of(&"a", 1, 0, START).err(), Some(SECOND));
         buckets.take_of(&"a", 100, 1, START + SECOND * 3).unwrap().used();
+    }
+
+    #[test]
+    fn a_bucket_is_drained_and_owes_nothing() {
+        let buckets = buckets(3);
+        buckets.drain(&"a", 1, START);
+        assert_eq!(buckets.take(&"a", 3, START).err(), Some(SECOND));
+        for _ in 0..2 {
+            buckets.drain(&"a", 100, START);
+            assert_eq!(buckets.take(&"a", 1, START).err(), Some(SECOND));
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ use std::hash::Hash;
 /// and begins anew.
 const REMEMBERED: usize = 100_000;
 
+/// How much more a package counts that could not be spent, released or extended.
+const REFUSED_CHANGE: usize = 20;
+
 /// The rates.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -47,7 +50,7 @@ pub struct Rates {
     pub reports: Rate,
     /// Targets that one holder asks for and that turn out to be unknown. A reserve is refused while fewer are left than it has targets.
     pub unknown: Rate,
-    /// Packages that one holder spends, releases or extends.
+    /// Packages that one holder spends, releases or extends. Each that it may not counts 20 more.
     pub hold_changes: Rate,
     /// Packages that may be added for one device.
     pub upload: Rate,
@@ -282,6 +285,11 @@ impl Limits {
         take(&self.hold_changes, Limit::HoldChanges, holder, packages, now)
             .map(CallTokens::from)
             .inspect_err(|limited| limited.limit.hit())
+    }
+
+    /// Charges a holder for packages that it could not spend, release or extend: whoever tries refs has few tries.
+    pub fn refused_changes(&self, holder: &Holder, packages: usize, now: Timestamp) {
+        self.hold_changes.drain(holder, REFUSED_CHANGE * packages, now);
     }
 
     /// Lets packages of a user be validated, which costs so much.

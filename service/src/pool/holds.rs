@@ -118,29 +118,6 @@ impl HoldRequest {
             .collect()
     }
 
-    /// Reports faults, and logs what may be an attack.
-    fn report(
-        &self,
-        settled: &Settled,
-        judge: impl Fn(Standing) -> Option<HoldFault>,
-    ) -> Result<(), PoolError> {
-        let faults = self.packages.iter().enumerate().map(|(item, name)| {
-            let standing = settled.standings.get(&item).copied();
-            let fault = standing.and_then(&judge);
-            if fault == Some(HoldFault::AlreadySpent) {
-                self.log(Event::DoubleSpendRefused, name);
-            } else if matches!(standing, Some(Standing::Foreign)) {
-                self.log(Event::ForeignReservationRefused, name);
-            }
-            PackageFault { name: name.clone(), fault }
-        });
-        let faults: Vec<_> = faults.collect();
-        if faults.iter().all(|one| one.fault.is_none()) {
-            return Ok(());
-        }
-        Err(PoolError::Packages(self.reservation.clone(), faults))
-    }
-
     /// Logs what may be an attack under a stable name.
     fn log(&self, event: Event, name: &PackageName) {
         security::event!(
@@ -170,7 +147,7 @@ impl KeyPackagePool {
         let charge = self.charge(&request.hold)?;
         let settled = charge.unless_failed(self.settle(HoldCall::Spend(items.collect())).await)?;
         self.touched(&request.hold);
-        request.hold.report(&settled, |standing| match standing {
+        self.report(&request.hold, &settled, |standing| match standing {
             Standing::Spent => None,
             Standing::Held | Standing::Over => Some(HoldFault::Contended),
             Standing::Foreign => Some(HoldFault::NotFound),
@@ -206,7 +183,7 @@ impl KeyPackagePool {
                 }
             }
         }
-        request.hold.report(&settled, |standing| match standing {
+        self.report(&request.hold, &settled, |standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
             Standing::Held | Standing::Over => Some(HoldFault::Contended),
             Standing::Foreign | Standing::Fault(_) => None,
@@ -237,7 +214,7 @@ impl KeyPackagePool {
             let again = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await;
             settled = again.map_err(PoolError::after_effects)?;
         }
-        request.hold.report(&settled, |standing| match standing {
+        self.report(&request.hold, &settled, |standing| match standing {
             Standing::Spent => Some(HoldFault::AlreadySpent),
             Standing::Held => Some(HoldFault::Contended),
             Standing::Over => Some(HoldFault::HeldTooLong),
@@ -307,6 +284,35 @@ impl KeyPackagePool {
             .then(|| self.limits().change_holds(&caller.holder, packages.len(), self.now()))
             .transpose();
         charge.map(HoldCharge).map_err(PoolError::RateLimited)
+    }
+
+    /// The error of a call that failed for some packages, for which a limited holder is charged. Logs what may be an attack.
+    fn report(
+        &self,
+        request: &HoldRequest,
+        settled: &Settled,
+        judge: impl Fn(Standing) -> Option<HoldFault>,
+    ) -> Result<(), PoolError> {
+        let faults = request.packages.iter().enumerate().map(|(item, name)| {
+            let standing = settled.standings.get(&item).copied();
+            let fault = standing.and_then(&judge);
+            if fault == Some(HoldFault::AlreadySpent) {
+                request.log(Event::DoubleSpendRefused, name);
+            } else if matches!(standing, Some(Standing::Foreign)) {
+                request.log(Event::ForeignReservationRefused, name);
+            }
+            PackageFault { name: name.clone(), fault }
+        });
+        let faults: Vec<_> = faults.collect();
+        if faults.iter().all(|one| one.fault.is_none()) {
+            return Ok(());
+        }
+        if request.caller.limited {
+            let is_refused = |fault: &HoldFault| *fault != HoldFault::Contended;
+            let refused = faults.iter().filter_map(|one| one.fault).filter(is_refused).count();
+            self.limits().refused_changes(&request.caller.holder, refused, self.now());
+        }
+        Err(PoolError::Packages(request.reservation.clone(), faults))
     }
 
     fn touched(&self, request: &HoldRequest) {
