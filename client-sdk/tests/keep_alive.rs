@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use keypool_client::proto::v1::*;
-use keypool_client::{Client, Error, KeepAlive, Reservation};
+use keypool_client::{Client, Error, KeepAlive, Reservation, RetryPolicy};
 use keypool_service::clock::Clock;
 use keypool_service::testing::{packages::PackageMaker, server::TestServer};
 use support::*;
@@ -225,4 +225,24 @@ async fn a_service_that_holds_for_a_second_keeps_what_is_left_of_a_reservation()
     .await;
     reservation.keep();
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_rate_that_refuses_an_extend_is_waited_out_and_all_stays_held() {
+    let (fake, client) = Fake::start().await;
+    let client = client.retry(RetryPolicy::never()).connect().await.unwrap();
+    let reservation = reserve(&fake, &client, 2).await;
+    let asked_to_wait = Duration::from_millis(500);
+    let details = vec![retry_info(asked_to_wait)];
+    let limited = failure(Code::ResourceExhausted, ErrorReason::RateLimited, details);
+    fake.extend.answer(Err(limited)).always(extended());
+
+    let _alive = reservation.keep_alive();
+
+    eventually(|| !asked(&fake).is_empty()).await;
+    let first = Instant::now();
+    eventually(|| asked(&fake).len() >= 2).await;
+    assert!(first.elapsed() >= asked_to_wait - Duration::from_millis(50), "as long as it asks");
+    assert_eq!(asked(&fake)[1], names(2));
+    reservation.keep();
 }

@@ -403,3 +403,49 @@ async fn stored_it_is_taken_up_again() {
     assert_eq!((&*spend.reservation_id, &*spend.on_behalf_of), (&*id, "alice"));
     assert_eq!(spend.packages, names(2));
 }
+
+fn limited(wait: Duration) -> Status {
+    let details = vec![retry_info(wait)];
+    failure(Code::ResourceExhausted, ErrorReason::RateLimited, details)
+}
+
+#[tokio::test]
+async fn a_rate_that_refuses_a_spend_a_release_or_an_extend_is_waited_out() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let soon = || limited(Duration::from_millis(20));
+    fake.extend.answer(Err(soon())).answer(Ok(ExtendReservationResponse {
+        expire_time: Some(prost_types::Timestamp { seconds: 2, nanos: 0 }),
+        ..Default::default()
+    }));
+    fake.spend.answer(Err(soon())).answer(Ok(SpendReservationResponse::default()));
+    fake.release.answer(Err(soon())).answer(Ok(ReleaseReservationResponse::default()));
+
+    let mut reservation = reserve(&fake, &client, 2).await;
+    reservation.extend(Duration::from_secs(60)).await.unwrap();
+    reservation.spend_packages(&names(1)).await.unwrap();
+    reservation.release().await.unwrap();
+
+    let [extends, spends, releases] =
+        [fake.extend.requests().len(), fake.spend.requests().len(), fake.release.requests().len()];
+    assert_eq!([extends, spends, releases], [2, 2, 2]);
+    assert_eq!(fake.spend.requests()[0], fake.spend.requests()[1]);
+    assert_eq!(released(&fake)[1..], names(2)[1..], "what is spent is not released");
+}
+
+#[tokio::test]
+async fn a_spend_that_a_rate_refuses_for_long_can_be_made_later() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let hour = Duration::from_secs(3600);
+    fake.spend.answer(Err(limited(hour))).answer(Ok(SpendReservationResponse::default()));
+
+    let mut reservation = reserve(&fake, &client, 2).await;
+    let error = reservation.spend().await.unwrap_err();
+
+    assert!(matches!(error, Error::RateLimited(_)), "{error:?}");
+    assert_eq!(error.retry_after(), Some(hour));
+    assert!(reservation.packages().iter().all(|package| !package.spent));
+    reservation.spend().await.unwrap();
+    assert!(reservation.packages().iter().all(|package| package.spent));
+}

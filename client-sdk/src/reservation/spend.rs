@@ -14,7 +14,8 @@ impl Reservation {
     ///
     /// If any package could not be spent, with [`Error::outcomes`]: [`Error::ReservationLost`],
     /// [`Error::KeyPackageAlreadySpent`], [`Error::KeyPackageExpired`],
-    /// [`Error::KeyPackageRevoked`], [`Error::ReservationNotFound`]. The packages whose outcome has
+    /// [`Error::KeyPackageRevoked`], [`Error::ReservationNotFound`]. [`Error::RateLimited`] says that
+    /// nothing was done, and when to spend again. The packages whose outcome has
     /// no reason are spent all the same, and [marked](crate::ReservedPackage::spent) so. More than
     /// 100 packages take several calls, each of which is made whatever became of the others: of
     /// packages without an outcome it is not known whether they are spent. Spending again tells.

@@ -12,7 +12,8 @@ use super::{
 use jiff::SignedDuration;
 use keypool_proto::v1::{ErrorReason, ReserveErrorDetails, ReserveKeyPackagesRequest, Target};
 use keypool_service::{
-    limits::Rate,
+    config::Config,
+    limits::{Rate, Rates},
     testing::{issuer::TestIssuer, packages::PackageMaker, server::TestServer},
     types::CipherSuite,
 };
@@ -25,6 +26,12 @@ use tonic_types::StatusExt;
 /// live long enough, and nobody. Their names have one length.
 const NOTHING: [&str; 4] = ["empty", "suite", "short", "ghost"];
 
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+fn unlimited(config: &mut Config) {
+    config.limits.rates = Rates::UNLIMITED;
+}
+
 struct Hidden {
     server: TestServer,
     issuer: TestIssuer,
@@ -32,12 +39,12 @@ struct Hidden {
 }
 
 impl Hidden {
-    async fn start(unknown: Rate) -> Self {
+    async fn start(configure: impl FnOnce(&mut Config)) -> Self {
         let issuer = TestIssuer::new();
         let server = TestServer::start_with(|config| {
             config.auth = issuer.config();
             config.pool.hide_unknown = true;
-            config.limits.rates.unknown = unknown;
+            configure(config);
         })
         .await;
         let client = client(&server).await;
@@ -135,7 +142,7 @@ async fn nobody_and_somebody_without_packages_look_the_same() {
         |name| vec![but(name, &["phone", "tablet"])],
         |name| vec![user(name), user("carol")],
     ];
-    let mut hidden = Hidden::start(Rate::UNLIMITED).await;
+    let mut hidden = Hidden::start(unlimited).await;
     for (number, asked) in asked.into_iter().enumerate() {
         for require_all in [false, true] {
             let expected = hidden.told("ghost", asked("ghost"), require_all).await;
@@ -153,7 +160,7 @@ async fn nobody_and_somebody_without_packages_look_the_same() {
 
 #[tokio::test]
 async fn who_is_reserved_of_is_told_about_in_full_and_so_is_a_back_end() {
-    let mut hidden = Hidden::start(Rate::UNLIMITED).await;
+    let mut hidden = Hidden::start(unlimited).await;
     let token = inviter(&hidden.issuer, "mallory");
     let backend = hidden.backend();
     let mut reserve = async |token: &str, targets| {
@@ -174,7 +181,8 @@ async fn who_is_reserved_of_is_told_about_in_full_and_so_is_a_back_end() {
 #[tokio::test]
 async fn the_rate_of_unknown_targets_does_not_tell_them_either() {
     for name in NOTHING {
-        let mut hidden = Hidden::start(Rate::new(2, SignedDuration::from_hours(24))).await;
+        let mut hidden =
+            Hidden::start(|config| config.limits.rates.unknown = Rate::new(2, DAY)).await;
         hidden.told(name, vec![user(name)], false).await;
         hidden.told(name, vec![device(name, "phone")], false).await;
         let token = inviter(&hidden.issuer, "mallory");
@@ -183,4 +191,21 @@ async fn the_rate_of_unknown_targets_does_not_tell_them_either() {
         assert_eq!(limit(&refused), "unknown", "{name}");
         drop(hidden.server);
     }
+}
+
+#[tokio::test]
+async fn what_others_were_handed_is_not_told_and_what_the_caller_was_is() {
+    let mut hidden = Hidden::start(|config| {
+        config.limits.rates.device = Rate::new(1, DAY);
+        config.limits.holds_per_holder_and_device = 1;
+    })
+    .await;
+    let alice = inviter(&hidden.issuer, "alice");
+    let first = by(&alice, reserve_request("first", vec![user("carol")]));
+    hidden.client.reserve_key_packages(first).await.unwrap();
+    let expected = hidden.told("ghost", vec![user("ghost")], false).await;
+    assert_eq!(hidden.told("carol", vec![user("carol")], false).await, expected);
+    let own = by(&alice, reserve_request("second", vec![user("carol")]));
+    let own = hidden.client.reserve_key_packages(own).await.unwrap_err();
+    assert_eq!((limit(&own).as_str(), reserve_details(&own).missing.len()), ("holds", 1));
 }

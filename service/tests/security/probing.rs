@@ -4,8 +4,8 @@ use super::{
     charges::limit,
     holders::{by, inviter},
     support::{
-        Client, calls::packages, client, device, fill, reason, reserve_request, upload_request,
-        user,
+        Client, calls::packages, client, device, fill, locks::connect, reason, reserve_request,
+        upload_request, user,
     },
 };
 use jiff::SignedDuration;
@@ -133,6 +133,11 @@ async fn who_has_probed_too_much_can_not_tell_users_from_others() {
         assert_eq!(details.error_info().unwrap().metadata.len(), 1, "the limit, and no id");
         assert!(details.precondition_failure().is_none());
     }
+    // Nothing is looked up for it.
+    let database = connect(&server.database().config()).await;
+    database.batch_execute("ALTER TABLE one_time RENAME TO gone").await.unwrap();
+    assert_eq!(limit(&probe("r", user("carol")).await.unwrap_err()), "unknown");
+    database.batch_execute("ALTER TABLE gone RENAME TO one_time").await.unwrap();
     // As RetryInfo says, and others are not concerned.
     let wait = probe("r", user("carol")).await.unwrap_err();
     let wait = wait.get_error_details().retry_info().unwrap().retry_delay.unwrap();
