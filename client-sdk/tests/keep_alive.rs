@@ -232,7 +232,7 @@ async fn a_rate_that_refuses_an_extend_is_waited_out_and_all_stays_held() {
     let (fake, client) = Fake::start().await;
     let client = client.retry(RetryPolicy::never()).connect().await.unwrap();
     let reservation = reserve(&fake, &client, 2).await;
-    let asked_to_wait = Duration::from_millis(500);
+    let asked_to_wait = Duration::from_secs(2);
     let details = vec![retry_info(asked_to_wait)];
     let limited = failure(Code::ResourceExhausted, ErrorReason::RateLimited, details);
     fake.extend.answer(Err(limited)).always(extended());

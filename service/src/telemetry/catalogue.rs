@@ -45,7 +45,7 @@ catalogue! {
     Counter<1> HANDED_OUT = "keypool_handed_out_packages_total" ["kind"]:
         "Packages newly handed out by reserves: kind is one_time or last_resort. Repeats of a reserve count nothing.";
     Counter<1> MISSING = "keypool_missing_targets_total" ["reason"]:
-        "Targets of reserves that got no package, by the API's reason.";
+        "Targets of reserves that got no package, by the reason that callers were told.";
     Counter<2> HOLDS = "keypool_holds_total" ["operation", "outcome"]:
         "Packages that were to be spent, released or extended: outcome is ok or the API's reason.";
     Counter<1> UPLOADED = "keypool_uploaded_packages_total" ["result"]:
