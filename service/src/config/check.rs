@@ -14,7 +14,9 @@ impl Config {
         let rates = [
             rates.holder,
             rates.holder_and_device,
+            rates.fair_share,
             rates.device,
+            rates.reports,
             rates.unknown,
             rates.hold_changes,
             rates.upload,
