@@ -1,5 +1,5 @@
 use super::{
-    CertificateNames, Principal, TokenError,
+    CertificateNames, InviteGrant, Principal, TokenError,
     token::{TokenVerifier, VerificationError},
 };
 use crate::{
@@ -56,6 +56,8 @@ pub struct Authenticator(Arc<Inner>);
 struct Inner {
     tokens: Option<TokenVerifier>,
     certificates: Vec<CertificateConfig>,
+    /// Whether inviters need a grant, which only a token can hold.
+    grants: bool,
 }
 
 impl Authenticator {
@@ -74,8 +76,10 @@ impl Authenticator {
             return Ok(None);
         }
         let tokens = config.tokens.as_ref();
+        let grants = tokens.is_some_and(|tokens| tokens.grant_claim.is_some());
         let tokens = tokens.map(|tokens| TokenVerifier::new(tokens, clock, tasks)).transpose()?;
-        Ok(Some(Self(Arc::new(Inner { tokens, certificates: config.certificates.clone() }))))
+        let certificates = config.certificates.clone();
+        Ok(Some(Self(Arc::new(Inner { tokens, certificates, grants }))))
     }
 
     /// Who the caller is. `bearer` is what follows `Bearer ` in the `authorization` header (RFC 6750), and `certificate`
@@ -93,17 +97,21 @@ impl Authenticator {
     ) -> Result<Principal, AuthenticationError> {
         let (kind, result) = match (bearer, certificate) {
             (Some(token), _) => ("token", self.by_token(token).await),
-            (None, Some(names)) => (
-                "certificate",
-                names
-                    .principal(&self.0.certificates)
-                    .ok_or(AuthenticationError::UnmappedCertificate),
-            ),
+            (None, Some(names)) => ("certificate", self.by_certificate(names)),
             (None, None) => ("none", Err(AuthenticationError::NoCredentials)),
         };
         let label = result.as_ref().map_or_else(AuthenticationError::label, |_principal| "ok");
         crate::telemetry::catalogue::AUTHENTICATIONS.count([kind, label]);
         result
+    }
+
+    fn by_certificate(
+        &self,
+        names: CertificateNames<'_>,
+    ) -> Result<Principal, AuthenticationError> {
+        let service = names.principal(&self.0.certificates);
+        let service = service.ok_or(AuthenticationError::UnmappedCertificate)?;
+        Ok(if self.0.grants { service.limited_to(InviteGrant::default()) } else { service })
     }
 
     async fn by_token(&self, token: &str) -> Result<Principal, AuthenticationError> {

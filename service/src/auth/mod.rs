@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod certificate;
+mod invite_grant;
 mod method;
 mod policy;
 mod principal;
@@ -10,6 +11,7 @@ mod token;
 
 pub use authenticator::{AuthenticationError, Authenticator};
 pub use certificate::CertificateNames;
+pub use invite_grant::{InvalidGrant, InviteGrant};
 pub use method::Method;
 pub use policy::{Denied, Reach, Subject, authorize};
 pub use principal::{InvalidPrincipal, Principal, holder_of};

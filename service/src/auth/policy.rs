@@ -1,7 +1,7 @@
 //! The policy: which role may call which method, and on whose behalf.
 
 use super::{Method, Principal, Role};
-use crate::types::{DeviceId, UserId};
+use crate::types::{DeviceId, Target, UserId};
 
 /// What a role may do with a method. A caller of several roles may do what any of them may, but that it reaches every holder
 /// only if none of its other roles allows the call.
@@ -11,6 +11,8 @@ enum Grant {
     No,
     /// On the pool of its own device; with reservations of its own.
     Own,
+    /// With reservations of its own, of packages of its own user's devices and of whom it may invite.
+    Invite,
     /// On every pool; with reservations of any user that it names, or of its own.
     Any,
     /// With every reservation, whoever holds it.
@@ -20,7 +22,7 @@ enum Grant {
 /// The whole policy. A method without a line does not compile.
 #[rustfmt::skip]
 const fn grants(method: Method) -> [Grant; Role::ALL.len()] {
-    use Grant::{Any, AnyHolder, No, Own};
+    use Grant::{Any, AnyHolder, Invite, No, Own};
     match method {
         //                             device  inviter  backend  admin
         Method::UploadKeyPackages  => [Own,    No,      Any,     No],
@@ -28,7 +30,7 @@ const fn grants(method: Method) -> [Grant; Role::ALL.len()] {
         Method::WatchPool          => [Own,    No,      Any,     No],
         Method::ReconcilePool      => [Own,    No,      Any,     No],
         Method::RevokeKeyPackages  => [Own,    No,      Any,     Any],
-        Method::ReserveKeyPackages => [No,     Own,     Any,     No],
+        Method::ReserveKeyPackages => [No,     Invite,  Any,     No],
         Method::SpendReservation   => [No,     Own,     Any,     No],
         Method::ExtendReservation  => [No,     Own,     Any,     No],
         Method::ReleaseReservation => [No,     Own,     Any,     AnyHolder],
@@ -43,6 +45,8 @@ pub enum Subject<'a> {
     Pool(&'a UserId, Option<&'a DeviceId>),
     /// Reservations of a user; none means of the caller.
     Reservations(Option<&'a UserId>),
+    /// Packages to reserve, of a user or a device.
+    Target(&'a Target),
     /// The spend log.
     SpendLog,
 }
@@ -75,7 +79,12 @@ pub fn authorize(
         granted.into_iter().any(|(role, grant)| grant == wanted && roles.contains(role))
     };
     let about_itself = matches!(subject, Subject::Reservations(None));
-    if has(Grant::Any) || has(Grant::Own) && is_own(principal, subject) {
+    let is_own = || is_own(principal, subject);
+    let is_invited = || matches!(subject, Subject::Target(target) if principal.may_invite(target));
+    if has(Grant::Any)
+        || has(Grant::Own) && is_own()
+        || has(Grant::Invite) && (is_own() || is_invited())
+    {
         Ok(Reach::Named)
     } else if has(Grant::AnyHolder) && about_itself {
         Ok(Reach::EveryHolder)
@@ -93,6 +102,6 @@ fn is_own(principal: &Principal, subject: Subject<'_>) -> bool {
         }
         Subject::Reservations(None) => true,
         Subject::Reservations(of) => principal.user_id() == of,
-        Subject::SpendLog => false,
+        Subject::Target(_) | Subject::SpendLog => false,
     }
 }

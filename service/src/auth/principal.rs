@@ -1,6 +1,7 @@
-use super::{Role, Roles};
-use crate::types::{DeviceId, Holder, InvalidId, UserId};
+use super::{InviteGrant, Role, Roles};
+use crate::types::{DeviceId, Holder, InvalidId, Target, UserId};
 use jiff::Timestamp;
+use std::sync::Arc;
 
 /// How the name of every service begins, and the id of no user that calls or is acted for: so no user can take the place
 /// of a service.
@@ -27,6 +28,8 @@ pub struct Principal {
     roles: Roles,
     user: Option<UserId>,
     device: Option<DeviceId>,
+    /// None: it may invite anybody.
+    invites: Option<Arc<InviteGrant>>,
     proven_until: Option<Timestamp>,
 }
 
@@ -40,7 +43,14 @@ impl Principal {
         device: Option<DeviceId>,
         roles: Roles,
     ) -> Result<Self, InvalidPrincipal> {
-        Ok(Self { name: holder_of(&user)?, roles, user: Some(user), device, proven_until: None })
+        Ok(Self {
+            name: holder_of(&user)?,
+            roles,
+            user: Some(user),
+            device,
+            invites: None,
+            proven_until: None,
+        })
     }
 
     /// A service, by the name that its certificate or token proves.
@@ -52,7 +62,7 @@ impl Principal {
         if name.is_empty() {
             return Err(InvalidId::Empty.into());
         }
-        Ok(Self { name: named, roles, user: None, device: None, proven_until: None })
+        Ok(Self { name: named, roles, user: None, device: None, invites: None, proven_until: None })
     }
 
     /// Anybody, who may do anything: where callers don't have to prove who they are.
@@ -64,6 +74,7 @@ impl Principal {
             roles: Role::ALL.into_iter().collect(),
             user: None,
             device: None,
+            invites: None,
             proven_until: None,
         }
     }
@@ -72,6 +83,19 @@ impl Principal {
     #[must_use]
     pub fn until(self, end: Timestamp) -> Self {
         Self { proven_until: Some(end), ..self }
+    }
+
+    /// The same, which may reserve packages of its own user and of those that the grant names, and of no others.
+    #[must_use]
+    pub fn limited_to(self, grant: InviteGrant) -> Self {
+        Self { invites: Some(Arc::new(grant)), ..self }
+    }
+
+    /// Whether what it may invite covers a target.
+    #[must_use]
+    pub fn may_invite(&self, target: &Target) -> bool {
+        let is_own = self.user.as_ref() == Some(&target.user);
+        is_own || self.invites.as_ref().is_none_or(|grant| grant.names(target))
     }
 
     /// When what proves who it is ends, if that is known: that of a token, not of a certificate.
@@ -122,6 +146,14 @@ pub fn holder_of(user: &UserId) -> Result<Holder, InvalidPrincipal> {
     Ok(Holder::new(user.as_str())?)
 }
 
+impl Holder {
+    /// Whether it is the user: what that user reserves is its own, and what a service of the same name does is not.
+    #[must_use]
+    pub fn is(&self, user: &UserId) -> bool {
+        self.as_str() == user.as_str() && !user.as_str().starts_with(SERVICE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +167,8 @@ mod tests {
         assert_eq!(Principal::user(user, None, roles), Err(InvalidPrincipal::Reserved));
         let user = Principal::user(UserId::new("a").unwrap(), None, roles).unwrap();
         assert_eq!(user.name().as_str(), "a");
+        assert!(user.name().is(&UserId::new("a").unwrap()));
+        assert!(!service.name().is(&UserId::new("service:a").unwrap()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ impl Config {
         let rates = [
             rates.holder,
             rates.holder_and_device,
+            rates.own_devices,
             rates.fair_share,
             rates.device,
             rates.reports,

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct LimitsConfig {
     /// How many live holds one holder may have on one device.
     pub holds_per_holder_and_device: u32,
+    /// How many live holds a user may have on each of its own devices, instead of `holds_per_holder_and_device`.
+    pub holds_of_own_devices: u32,
     /// How many calls may wait for the database; any further one is refused at once.
     pub calls_in_flight: usize,
     /// How many pools may be watched at the same time.
@@ -65,7 +67,8 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         let policy = Policy::default();
         Self {
-            holds_per_holder_and_device: policy.max_holds_per_device,
+            holds_per_holder_and_device: policy.max_holds.of_others,
+            holds_of_own_devices: policy.max_holds.of_own_devices,
             calls_in_flight: policy.max_calls_in_flight,
             watches: policy.max_watches,
             connections: 10_000,

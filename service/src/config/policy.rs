@@ -1,7 +1,10 @@
 use super::{Config, ConfigError};
-use crate::pool::{
-    Policy,
-    validation::{IdentityTemplate, ValidationPolicy},
+use crate::{
+    limits::MaxHolds,
+    pool::{
+        Policy,
+        validation::{IdentityTemplate, ValidationPolicy},
+    },
 };
 
 impl Config {
@@ -29,7 +32,10 @@ impl Config {
             revocation_grace: self.pool.revocation_grace,
             keep_expired: self.pool.keep_expired,
             spend_log_retention: self.pool.spend_log_retention,
-            max_holds_per_device: self.limits.holds_per_holder_and_device,
+            max_holds: MaxHolds {
+                of_others: self.limits.holds_per_holder_and_device,
+                of_own_devices: self.limits.holds_of_own_devices,
+            },
             max_calls_in_flight: self.limits.calls_in_flight,
             max_watches: self.limits.watches,
             synchronous_standbys: self.synchronous_standbys,

@@ -2,14 +2,14 @@
 
 use super::{
     decode::Fields,
-    error::{permission_denied, too_many_watches, unauthenticated},
+    error::{not_granted, permission_denied, too_many_watches, unauthenticated},
 };
 use crate::{
-    auth::{Method, Principal, Reach, Subject, authorize, holder_of},
+    auth::{Denied, Method, Principal, Reach, Subject, authorize, holder_of},
     limits::{InFlight, InFlightPermit, WatchLimit},
     pool::Caller,
     security::{self, Event},
-    types::{DeviceId, UserId},
+    types::{DeviceId, Target, UserId},
 };
 use tonic::{Request, Status};
 use tracing::Span;
@@ -59,6 +59,15 @@ impl Access {
         })
     }
 
+    /// Lets the caller reserve packages of all targets, before any of them is looked up: a refusal tells nothing about them.
+    pub(super) fn targets(&self, fields: &mut Fields, targets: &[Target]) -> Option<()> {
+        let denied = |target| self.decide(Subject::Target(target)).is_err();
+        let Some(first) = targets.iter().position(denied) else { return Some(()) };
+        self.note_denied();
+        fields.refuse(not_granted(&format!("targets[{first}]")));
+        None
+    }
+
     /// Counts one more watch of the caller's, until the permit is dropped.
     pub(super) fn begin(&self, watches: &InFlight) -> Result<InFlightPermit, Status> {
         let begun = watches.begin(&self.principal);
@@ -71,13 +80,21 @@ impl Access {
     }
 
     fn authorize(&self, subject: Subject<'_>) -> Result<Reach, Status> {
-        authorize(&self.principal, self.method, subject).map_err(|_denied| {
-            security::event!(
-                Event::PermissionDenied, of self.principal.name(),
-                principal = %self.principal.name(),
-                method = self.method.name(),
-            );
+        self.decide(subject).map_err(|Denied| {
+            self.note_denied();
             permission_denied(self.method, self.principal.roles())
         })
+    }
+
+    fn decide(&self, subject: Subject<'_>) -> Result<Reach, Denied> {
+        authorize(&self.principal, self.method, subject)
+    }
+
+    fn note_denied(&self) {
+        security::event!(
+            Event::PermissionDenied, of self.principal.name(),
+            principal = %self.principal.name(),
+            method = self.method.name(),
+        );
     }
 }

@@ -102,6 +102,14 @@ pub(super) fn permission_denied(method: Method, roles: Roles) -> Status {
     status(ErrorReason::PermissionDenied, &message, [])
 }
 
+/// The caller is known, and may not reserve packages of the target in this field.
+pub(super) fn not_granted(field: &str) -> Status {
+    let message = format!(
+        "Not allowed: the caller's token does not grant {field}; a grant of single devices needs device_id"
+    );
+    status(ErrorReason::PermissionDenied, &message, [("field", field.to_owned())])
+}
+
 /// The caller asks too often, or has too much under way.
 pub(super) fn rate_limited(limited: Limited) -> Status {
     let limit = limited.limit.name();

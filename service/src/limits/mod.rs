@@ -7,12 +7,14 @@ mod buckets;
 mod budget;
 mod calls;
 mod in_flight;
+mod max_holds;
 mod rate;
 
 pub use buckets::{Buckets, CallTokens, Tokens};
 pub use budget::{Budget, Charge, Exceeded, Payer};
 pub use calls::CallLimits;
 pub use in_flight::{InFlight, InFlightPermit, TooMany};
+pub use max_holds::MaxHolds;
 pub use rate::Rate;
 
 use crate::{
@@ -43,6 +45,9 @@ pub struct Rates {
     /// One-time packages of one device that one holder gets with priority: they count apart from what others get, and may be the
     /// last of the pool.
     pub fair_share: Rate,
+    /// Packages of one of its own devices that a user may be handed, instead of `holder_and_device` and `device`: a device that
+    /// is new joins all groups of its user at once.
+    pub own_devices: Rate,
     /// One-time packages of one device that all limited holders together may be handed, and as many again within their fair
     /// shares. Beyond it they get its last-resort package.
     pub device: Rate,
@@ -68,6 +73,7 @@ impl Rates {
         holder: Rate::UNLIMITED,
         holder_and_device: Rate::UNLIMITED,
         fair_share: Rate::UNLIMITED,
+        own_devices: Rate::UNLIMITED,
         device: Rate::UNLIMITED,
         reports: Rate::UNLIMITED,
         unknown: Rate::UNLIMITED,
@@ -85,6 +91,7 @@ impl Default for Rates {
             holder: Rate::new(1000, SignedDuration::from_millis(100)),
             holder_and_device: Rate::new(16, SignedDuration::from_secs(30)),
             fair_share: Rate::new(1, SignedDuration::from_hours(1)),
+            own_devices: Rate::new(128, SignedDuration::from_secs(5)),
             device: Rate::new(24, SignedDuration::from_secs(10)),
             reports: Rate::new(16, SignedDuration::from_mins(1)),
             // Twice the targets of the largest call: one call of mistyped ids keeps no other from being made.
@@ -109,6 +116,8 @@ pub enum Limit {
     HolderAndDevice,
     /// The fair share of a holder in a device's packages.
     FairShare,
+    /// The rate of a user on one of its own devices.
+    OwnDevices,
     /// The rate of a device, whoever asks.
     Device,
     /// The rate of a holder's reports.
@@ -171,6 +180,7 @@ impl Limit {
             Self::Holder => "holder",
             Self::HolderAndDevice => "holder_and_device",
             Self::FairShare => "fair_share",
+            Self::OwnDevices => "own_devices",
             Self::Device => "device",
             Self::Reports => "reports",
             Self::Unknown => "unknown",
@@ -201,6 +211,7 @@ pub struct Limits {
     holder: Buckets,
     holder_and_device: Buckets,
     fair_share: Buckets,
+    own_devices: Buckets,
     device: Buckets,
     reports: Buckets,
     unknown: Buckets,
@@ -218,6 +229,7 @@ impl Limits {
             holder: buckets(rates.holder),
             holder_and_device: buckets(rates.holder_and_device),
             fair_share: buckets(rates.fair_share),
+            own_devices: buckets(rates.own_devices),
             device: buckets(rates.device),
             reports: buckets(rates.reports),
             unknown: buckets(rates.unknown),
@@ -332,10 +344,13 @@ impl Limits {
         device: &DeviceKey,
         now: Timestamp,
     ) -> Result<Tokens, Limited> {
+        if holder.is(&device.user) {
+            return take(&self.own_devices, Limit::OwnDevices, device, 1, now);
+        }
         take(&self.holder_and_device, Limit::HolderAndDevice, &(holder, device), 1, now)
     }
 
-    /// Lets a holder be handed a one-time package of a device with priority.
+    /// Lets a holder be handed a one-time package of a device with priority, as it always is one of its own user's devices.
     ///
     /// # Errors
     /// If it had its fair share lately.
@@ -344,25 +359,36 @@ impl Limits {
         holder: &Holder,
         device: &DeviceKey,
         now: Timestamp,
-    ) -> Result<Tokens, Limited> {
-        take(&self.fair_share, Limit::FairShare, &(holder, device), 1, now)
+    ) -> Result<Option<Tokens>, Limited> {
+        if holder.is(&device.user) {
+            return Ok(None);
+        }
+        take(&self.fair_share, Limit::FairShare, &(holder, device), 1, now).map(Some)
     }
 
-    /// Lets a one-time package of a device be handed out. Those of fair shares are counted by themselves.
+    /// Lets a holder be handed a one-time package of a device. Those of fair shares are counted by themselves, and those of its own
+    /// user's devices not at all.
     ///
     /// # Errors
-    /// If too many of them were.
+    /// If too many of them were handed out.
     pub fn one_time(
         &self,
+        holder: &Holder,
         device: &DeviceKey,
         of_fair_share: bool,
         now: Timestamp,
-    ) -> Result<Tokens, Limited> {
-        take(&self.device, Limit::Device, &(device, of_fair_share), 1, now)
+    ) -> Result<Option<Tokens>, Limited> {
+        if holder.is(&device.user) {
+            return Ok(None);
+        }
+        take(&self.device, Limit::Device, &(device, of_fair_share), 1, now).map(Some)
     }
 
     /// Notes that a holder has given back a one-time package of a device: it may be handed another instead.
     pub fn given_back(&self, holder: &Holder, device: &DeviceKey) {
+        if holder.is(&device.user) {
+            return self.own_devices.put_back(device, 1);
+        }
         self.holder_and_device.put_back(&(holder, device), 1);
         self.device.put_back(&(device, false), 1);
     }

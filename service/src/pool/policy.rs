@@ -1,5 +1,9 @@
 use super::{Caller, validation::ValidationPolicy};
-use crate::{lane::LaneOptions, limits::Rates, types::ReturnedTo};
+use crate::{
+    lane::LaneOptions,
+    limits::{MaxHolds, Rates},
+    types::ReturnedTo,
+};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +39,7 @@ pub struct Policy {
     /// How long an entry of the spend log is kept.
     pub spend_log_retention: SignedDuration,
     /// How many live holds one holder may have on one device.
-    pub max_holds_per_device: u32,
+    pub max_holds: MaxHolds,
     /// How many calls may wait for the database; any further one is refused at once.
     pub max_calls_in_flight: usize,
     /// How many pools may be watched at the same time.
@@ -92,7 +96,7 @@ impl Default for Policy {
             revocation_grace: SignedDuration::from_hours(24),
             keep_expired: SignedDuration::from_hours(24),
             spend_log_retention: SignedDuration::from_hours(90 * 24),
-            max_holds_per_device: 8,
+            max_holds: MaxHolds { of_others: 8, of_own_devices: 128 },
             max_calls_in_flight: 4096,
             max_watches: 10_000,
             synchronous_standbys: false,

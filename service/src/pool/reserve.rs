@@ -116,7 +116,7 @@ impl KeyPackagePool {
             cipher_suites: request.cipher_suites,
             min_remaining: request.min_remaining.map_or(floor, |wanted| wanted.max(floor)),
             returned_to,
-            max_holds: caller.limited.then_some(self.policy().max_holds_per_device),
+            max_holds: caller.limited.then_some(self.policy().max_holds),
         };
         let call = Arc::new(call);
         let granted = self.ensure(call.clone(), &targets).await?;

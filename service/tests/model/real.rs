@@ -4,7 +4,7 @@ use crate::stock::STOCK;
 use jiff::{SignedDuration, Timestamp};
 use keypool_service::{
     clock::Clock,
-    limits::Rates,
+    limits::{MaxHolds, Rates},
     pool::{KeyPackagePool, Policy},
     store::{Connector, Store, migrate},
     supervise::Supervisor,
@@ -22,7 +22,7 @@ pub(crate) fn policy() -> Policy {
         target: 4,
         low_watermark: 2,
         cap: 5,
-        max_holds_per_device: 2,
+        max_holds: MaxHolds { of_others: 2, of_own_devices: 3 },
         max_total_hold: SignedDuration::from_mins(15),
         rates: Rates::UNLIMITED,
         spend_log_retention: SignedDuration::from_hours(11 * 24),

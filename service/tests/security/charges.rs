@@ -22,33 +22,52 @@ struct Case {
     limit: &'static str,
     set: fn(&mut Config),
     is_upload: bool,
+    /// Who reserves.
+    holder: &'static str,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     Case {
         limit: "holder",
         set: |config| config.limits.rates.holder = ONE_AN_HOUR,
         is_upload: false,
+        holder: "alice",
     },
     Case {
         limit: "holder_and_device",
         set: |config| config.limits.rates.holder_and_device = ONE_AN_HOUR,
         is_upload: false,
+        holder: "alice",
     },
     Case {
         limit: "device",
         set: |config| config.limits.rates.device = ONE_AN_HOUR,
         is_upload: false,
+        holder: "alice",
     },
     Case {
         limit: "holds",
         set: |config| config.limits.holds_per_holder_and_device = 1,
         is_upload: false,
+        holder: "alice",
     },
     Case {
         limit: "upload",
         set: |config| config.limits.rates.upload = ONE_AN_HOUR,
         is_upload: true,
+        holder: "",
+    },
+    Case {
+        limit: "own_devices",
+        set: |config| config.limits.rates.own_devices = ONE_AN_HOUR,
+        is_upload: false,
+        holder: "bob",
+    },
+    Case {
+        limit: "holds",
+        set: |config| config.limits.holds_of_own_devices = 1,
+        is_upload: false,
+        holder: "bob",
     },
 ];
 
@@ -89,7 +108,7 @@ impl Tried {
             return self.client.upload_key_packages(request).await.map(drop);
         }
         let request = ReserveKeyPackagesRequest {
-            on_behalf_of: "alice".into(),
+            on_behalf_of: self.case.holder.into(),
             ..reserve_request(&format!("r{}", self.calls), vec![device("bob", "phone")])
         };
         self.client.reserve_key_packages(request).await.map(drop)
@@ -182,6 +201,7 @@ async fn all_limits_that_refuse_are_waited_out_at_once() {
             config.limits.holds_per_holder_and_device = 1;
         },
         is_upload: false,
+        holder: "alice",
     };
     let mut tried = Tried::start(case).await;
     tried.call().await.unwrap();

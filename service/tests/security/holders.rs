@@ -1,7 +1,7 @@
 //! A reservation is its holder's, and callers are limited as the principals that they are.
 
 use super::support::{
-    Client,
+    Client, by,
     calls::{eventually, extend_request, named, packages, release_request},
     client, device, package_details, raw, reason, reserve_request, spend_request, upload_request,
 };
@@ -16,7 +16,7 @@ use keypool_service::{
 };
 use prost::Message;
 use std::time::Duration;
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,14 +35,6 @@ async fn started(configure: impl FnOnce(&mut Config)) -> (TestServer, TestIssuer
     let upload = by(&backend, upload_request("carol", "phone", packages));
     client.upload_key_packages(upload).await.unwrap();
     (server, issuer, client)
-}
-
-/// A request with a token.
-pub(super) fn by<T>(token: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let authorization = format!("Bearer {token}").parse().unwrap();
-    request.metadata_mut().insert("authorization", authorization);
-    request
 }
 
 pub(super) fn inviter(issuer: &TestIssuer, user: &str) -> String {

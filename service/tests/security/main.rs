@@ -4,13 +4,15 @@
 
 mod charges;
 mod draining;
+mod grants;
 mod hidden;
 mod holders;
 mod many_devices;
 mod matrix;
-mod returned;
+mod own_devices;
 mod probing;
 mod rates;
+mod returned;
 mod rights;
 mod strangers;
 #[path = "../support/mod.rs"]

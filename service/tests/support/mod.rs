@@ -19,7 +19,7 @@ use keypool_proto::v1::{
 };
 use keypool_service::testing::{packages::PackageMaker, server::TestServer};
 use prost::Message;
-use tonic::{Status, transport::Channel};
+use tonic::{Request, Status, transport::Channel};
 use tonic_types::{StatusExt, pb};
 
 pub type Client = KeyPackageServiceClient<Channel>;
@@ -29,6 +29,14 @@ pub const GROUP: &[u8] = b"group";
 
 pub async fn client(server: &TestServer) -> Client {
     Client::connect(server.endpoint()).await.unwrap()
+}
+
+/// A request with a token.
+pub fn by<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let authorization = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", authorization);
+    request
 }
 
 /// An upload of packages, as a request.

@@ -1,9 +1,10 @@
 use super::*;
 use crate::{
-    auth::Role,
+    auth::{Method, Role, Subject, authorize},
     clock::ShiftedClock,
     config::{CertificatePattern, JwksLocation},
     testing::issuer::TestIssuer,
+    types::{Target, UserId},
 };
 
 const CHAT: &str = "spiffe://example.org/chat";
@@ -67,6 +68,26 @@ async fn the_token_decides() {
     }
     let empty = name(&authenticator, Some(""), Some(CHAT)).await;
     assert_eq!(empty, Err(TokenError::Malformed.into()));
+}
+
+#[tokio::test]
+async fn a_certificate_holds_no_grant() {
+    let bob = Target { user: UserId::new("bob").unwrap(), device: None, excluded: Vec::new() };
+    for grants in [false, true] {
+        let mut config = AuthConfig { certificates: certificates(), ..TestIssuer::new().config() };
+        if let Some(tokens) = &mut config.tokens {
+            tokens.grant_claim = grants.then(|| "grant".to_owned());
+        }
+        for role in [Role::Inviter, Role::Backend] {
+            config.certificates[0].roles = vec![role];
+            let uris = [CHAT.to_owned()];
+            let names = CertificateNames { uris: &uris, dns_names: &[] };
+            let chat = authenticator(&config).authenticate(None, Some(names)).await.unwrap();
+            let target = Subject::Target(&bob);
+            let allowed = authorize(&chat, Method::ReserveKeyPackages, target).is_ok();
+            assert_eq!(allowed, !grants || role == Role::Backend, "{grants} {role}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use super::TokenError;
 use crate::{
-    auth::{Principal, Role, Roles},
+    auth::{InviteGrant, Principal, Role, Roles},
     config::TokensConfig,
     types::{DeviceId, UserId},
 };
@@ -54,7 +54,10 @@ pub(super) fn principal(claims: &Claims, config: &TokensConfig) -> Result<Princi
             let user =
                 UserId::new(user).map_err(|error| TokenError::InvalidSubject(error.into()))?;
             let device = device(claims, roles, config)?;
-            Principal::user(user, device, roles).map_err(TokenError::InvalidSubject)
+            let principal = Principal::user(user, device, roles);
+            let principal = principal.map_err(TokenError::InvalidSubject)?;
+            let grant = grant(claims, config)?;
+            Ok(grant.into_iter().fold(principal, Principal::limited_to))
         }
     }
 }
@@ -84,6 +87,13 @@ fn device(
         None if !roles.contains(Role::Device) => Ok(None),
         _ => Err(TokenError::NoDevice),
     }
+}
+
+/// Whom the token lets its user invite; none if that is anybody, because no claim says it.
+fn grant(claims: &Claims, config: &TokensConfig) -> Result<Option<InviteGrant>, TokenError> {
+    let Some(name) = &config.grant_claim else { return Ok(None) };
+    let grant = claims.get(name).map(InviteGrant::read).transpose();
+    Ok(Some(grant.map_err(TokenError::InvalidGrant)?.unwrap_or_default()))
 }
 
 fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {

@@ -1,4 +1,7 @@
-use crate::{auth::InvalidPrincipal, types::InvalidId};
+use crate::{
+    auth::{InvalidGrant, InvalidPrincipal},
+    types::InvalidId,
+};
 
 /// Why a token is not accepted. The texts may be shown to the caller; none of them holds any part of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +66,9 @@ pub enum TokenError {
     /// The device's id can't be one.
     #[error("the token's device {0}")]
     InvalidDevice(InvalidId),
+    /// The claim with whom it may invite is no grant.
+    #[error("the token's grant {0}")]
+    InvalidGrant(InvalidGrant),
 }
 
 impl TokenError {
@@ -89,6 +95,7 @@ impl TokenError {
             Self::InvalidSubject(_) => "invalid_subject",
             Self::NoDevice => "no_device",
             Self::InvalidDevice(_) => "invalid_device",
+            Self::InvalidGrant(_) => "invalid_grant",
         }
     }
 }

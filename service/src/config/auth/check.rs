@@ -27,7 +27,7 @@ impl AuthConfig {
     }
 }
 
-fn token_rules(tokens: &TokensConfig) -> [(bool, &'static str); 8] {
+fn token_rules(tokens: &TokensConfig) -> [(bool, &'static str); 9] {
     let sensible = SignedDuration::from_secs(1)..=SignedDuration::from_hours(24);
     let audience = tokens.audience.names();
     [
@@ -47,6 +47,10 @@ fn token_rules(tokens: &TokensConfig) -> [(bool, &'static str); 8] {
         (
             !tokens.user_claim.is_empty() && !tokens.roles_claim.is_empty(),
             "auth.tokens.user_claim, auth.tokens.roles_claim: must not be empty",
+        ),
+        (
+            tokens.grant_claim.as_ref().is_none_or(|claim| !claim.is_empty()),
+            "auth.tokens.grant_claim: must not be empty; leave it out to let inviters reserve packages of anybody",
         ),
         (
             sensible.contains(&tokens.refresh_interval),

@@ -37,6 +37,7 @@ fn what_is_not_said_has_a_default() {
         (&*tokens.user_claim, &*tokens.device_claim, &*tokens.roles_claim),
         ("sub", "device_id", "roles")
     );
+    assert_eq!(tokens.grant_claim, None);
     assert_eq!(tokens.audience.names(), ["keypool"]);
     assert_eq!(tokens.roles.len(), Role::ALL.len());
     assert_eq!(tokens.roles["inviter"], Role::Inviter);

@@ -34,6 +34,10 @@ pub struct TokensConfig {
     /// Whose values are the roles: an array of strings, or one string with spaces between them. `roles` by default.
     #[serde(default = "default_roles_claim")]
     pub roles_claim: String,
+    /// Whose value says whom a token with the role `inviter` may reserve packages of, besides its own user. A token without it
+    /// may reserve of nobody else, and neither may a certificate with the role `inviter`. Without this setting, of anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_claim: Option<String>,
     /// How often the keys are read again: 1 s to 24 h. 5 minutes by default; after a failure sooner.
     #[serde(default = "default_refresh_interval")]
     pub refresh_interval: SignedDuration,
@@ -108,6 +112,7 @@ impl TokensConfig {
             user_claim: default_user_claim(),
             device_claim: default_device_claim(),
             roles_claim: default_roles_claim(),
+            grant_claim: None,
             refresh_interval: default_refresh_interval(),
             min_refresh_interval: default_min_refresh_interval(),
             roles: default_roles(),

@@ -34,7 +34,7 @@ impl Fields {
 
     /// Notes that the caller may not do what the request asks for, which weighs more than what is wrong with it.
     pub(in crate::grpc) fn refuse(&mut self, refusal: Status) {
-        self.refusal = Some(refusal);
+        self.refusal.get_or_insert(refusal);
     }
 
     /// Notes what is wrong with a field.

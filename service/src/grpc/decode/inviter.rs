@@ -31,6 +31,9 @@ pub(in crate::grpc) fn reserve(
         fields.distinct(path, &mut seen, (&raw.user_id, &raw.device_id), "user or device")?;
         target(fields, path, raw)
     });
+    if let Some(targets) = &targets {
+        access.targets(fields, targets);
+    }
     let suites = &request.cipher_suites;
     let cipher_suites =
         fields.list("cipher_suites", suites, 0..=MAX_CIPHER_SUITES, |fields, path, &raw| {

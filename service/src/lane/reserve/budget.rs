@@ -15,7 +15,11 @@ pub(super) enum Charge {
     /// Any package: the holder is not limited.
     Unlimited,
     /// Any package, if it is within the holder's fair share; else none of the last that nobody has seen.
-    OneTime { handed_out: Tokens, one_time: Tokens, fair_share: Result<Tokens, Limited> },
+    OneTime {
+        handed_out: Tokens,
+        one_time: Option<Tokens>,
+        fair_share: Result<Option<Tokens>, Limited>,
+    },
     /// Only the last resort: too many of the device's one-time packages went out lately.
     LastResort { handed_out: Tokens, limited: Limited },
 }
@@ -47,8 +51,8 @@ impl Charge {
             Self::OneTime { handed_out, one_time, fair_share } => {
                 handed_out.used();
                 if !last_resort {
-                    one_time.used();
-                    fair_share.map(Tokens::used).ok();
+                    let fair_share = fair_share.unwrap_or_default();
+                    one_time.into_iter().chain(fair_share).for_each(Tokens::used);
                 }
             }
             Self::LastResort { handed_out, .. } => handed_out.used(),
@@ -167,7 +171,12 @@ impl Budget {
             (Ok(handed_out), None) => {
                 holds.left -= 1;
                 let fair_share = self.limits.fair_share(&want.holder, &want.device, self.now);
-                Ok(match self.limits.one_time(&want.device, fair_share.is_ok(), self.now) {
+                Ok(match self.limits.one_time(
+                    &want.holder,
+                    &want.device,
+                    fair_share.is_ok(),
+                    self.now,
+                ) {
                     Ok(one_time) => Charge::OneTime { handed_out, one_time, fair_share },
                     Err(limited) => Charge::LastResort { handed_out, limited },
                 })

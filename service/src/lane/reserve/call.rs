@@ -1,6 +1,9 @@
 //! What a reserve asks for.
 
-use crate::types::{CipherSuite, GroupId, Holder, ReservationId, ReturnedTo};
+use crate::{
+    limits::MaxHolds,
+    types::{CipherSuite, GroupId, Holder, ReservationId, ReturnedTo},
+};
 use jiff::SignedDuration;
 
 /// What all the targets of a reserve share.
@@ -23,7 +26,7 @@ pub struct ReserveCall {
     /// Who may be handed a package once it was given back.
     pub returned_to: ReturnedTo,
     /// How many live holds the holder may have on one device; none means any number.
-    pub max_holds: Option<u32>,
+    pub max_holds: Option<MaxHolds>,
 }
 
 impl ReserveCall {

@@ -90,6 +90,7 @@ impl Wants {
             held_until: now + call.ttl,
             returned_to: call.returned_to,
         };
-        self.wants.push(PartWant { want, part, max_holds: call.max_holds });
+        let max_holds = call.max_holds.map(|most| most.of(&call.holder, user));
+        self.wants.push(PartWant { want, part, max_holds });
     }
 }

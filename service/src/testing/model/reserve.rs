@@ -140,9 +140,8 @@ impl Model {
                 return Ensured::Found(grants);
             }
         }
-        if request.caller.limited
-            && self.live_holds(owner, &hold) >= self.policy.max_holds_per_device
-        {
+        let most = self.policy.max_holds.of(&hold.holder, &owner.user);
+        if request.caller.limited && self.live_holds(owner, &hold) >= most {
             return Ensured::Missing(MissingReason::RateLimited);
         }
         self.hand_out(owner, hold, request)

@@ -1,6 +1,6 @@
 use super::{Signer, Verifier, claims, claims_with, claims_without, jwks, now};
 use crate::{
-    auth::{InvalidPrincipal, TokenError, token::VerificationError},
+    auth::{InvalidGrant, InvalidPrincipal, TokenError, token::VerificationError},
     types::InvalidId,
 };
 use jiff::SignedDuration;
@@ -187,6 +187,27 @@ async fn claims_about_the_caller() {
     ] {
         refuse(&verifier, &issuer.ed.sign(&claims), error, &claims.to_string()).await;
     }
+}
+
+#[tokio::test]
+async fn grants() {
+    let signer = Signer::ed("ed");
+    let verifier =
+        Verifier::with(&[&signer], |config| config.grant_claim = Some("grant".to_owned()));
+    let claim = |grant| claims_with(json!({ "grant": grant }));
+    let everybody = InvalidGrant::Entry { list: "prefixes", error: InvalidId::Empty };
+    for (grant, error) in [
+        (json!(null), InvalidGrant::Shape),
+        (json!(["bob"]), InvalidGrant::Shape),
+        (json!({ "users": vec!["bob"; 129] }), InvalidGrant::TooMany(129)),
+        (json!({ "prefixes": [""] }), everybody),
+    ] {
+        let token = signer.sign(&claim(grant.clone()));
+        refuse(&verifier, &token, TokenError::InvalidGrant(error), &grant.to_string()).await;
+    }
+    // Where no claim is configured, one of that name means nothing.
+    let without = Verifier::new(&[&signer]);
+    assert!(without.tokens.verify(&signer.sign(&claim(json!(null)))).await.is_ok());
 }
 
 #[tokio::test]
