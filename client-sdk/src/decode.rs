@@ -9,7 +9,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
-use crate::error::{Error, Failure, FieldViolation, Missing, PackageOutcome};
+use crate::error::{Error, Failure, FieldViolation, Missing};
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
@@ -33,6 +33,13 @@ fn is_expiry(status: &Status) -> bool {
 /// A deadline that the client's own channel enforced: nobody answered.
 pub(crate) fn is_own_expiry(status: &Status) -> bool {
     status.source().is_some() && is_expiry(status)
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let variant = failure.reason.map_or_else(|| for_code(failure.code), for_reason);
+        variant(Box::new(failure))
+    }
 }
 
 /// The variant of a reason.
@@ -116,7 +123,7 @@ impl Failure {
             }
             "keypool.v1.KeyPackageErrorDetails" => {
                 let details = v1::KeyPackageErrorDetails::decode(value).unwrap_or_default();
-                self.outcomes = details.outcomes.into_iter().map(Into::into).collect();
+                self.failed_packages = details.failures;
             }
             _ => {}
         }
@@ -144,17 +151,6 @@ impl From<v1::MissingTarget> for Missing {
             retry_after: missing.retry_after.and_then(|delay| Duration::try_from(delay).ok()),
             limit: Some(missing.limit).filter(|limit| !limit.is_empty()),
         }
-    }
-}
-
-impl From<v1::KeyPackageOutcome> for PackageOutcome {
-    fn from(outcome: v1::KeyPackageOutcome) -> Self {
-        // A number that this version doesn't know is a failure all the same.
-        let reason = match outcome.reason {
-            0 => None,
-            _ => Some(outcome.reason()),
-        };
-        Self { name: outcome.name.unwrap_or_default(), reason, message: outcome.message }
     }
 }
 
@@ -207,25 +203,6 @@ mod tests {
         assert_eq!(error.missing()[0].device_id.as_deref(), Some("phone"));
         assert_eq!(error.missing()[0].reason, ErrorReason::PoolExhausted);
         assert!(!error.is_retryable());
-    }
-
-    #[test]
-    fn a_failed_spend_lists_each_package() {
-        let outcome = |reason: i32| v1::KeyPackageOutcome { reason, ..Default::default() };
-        let lost = ErrorReason::ReservationLost.into();
-        let outcomes = vec![outcome(0), outcome(lost), outcome(999)];
-        let details = v1::KeyPackageErrorDetails { outcomes };
-        let details = detail("keypool.v1.KeyPackageErrorDetails", &details);
-
-        let error =
-            Error::from(status_with(Code::Aborted, vec![details, reason("RESERVATION_LOST")]));
-
-        assert!(matches!(error, Error::ReservationLost(_)), "{error:?}");
-        let reasons: Vec<_> = error.outcomes().iter().map(|outcome| outcome.reason).collect();
-        assert_eq!(
-            reasons,
-            [None, Some(ErrorReason::ReservationLost), Some(ErrorReason::Unspecified)]
-        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keypool_proto::v1::{ErrorReason, KeyPackageName};
+use keypool_proto::v1::{ErrorReason, KeyPackageFailure, KeyPackageName};
 use tonic::Code;
 
 use crate::{ConfigError, WrongAnswer};
@@ -282,6 +282,8 @@ pub struct Failure {
     pub missing: Vec<Missing>,
     /// What became of each package of a spend, release or extend.
     pub outcomes: Vec<PackageOutcome>,
+    /// The packages that failed, by their positions in the call: what the outcomes are made from.
+    pub(crate) failed_packages: Vec<KeyPackageFailure>,
 }
 
 impl Failure {
@@ -295,6 +297,7 @@ impl Failure {
             violations: Vec::new(),
             missing: Vec::new(),
             outcomes: Vec::new(),
+            failed_packages: Vec::new(),
         }
     }
 }
@@ -352,6 +355,4 @@ pub struct PackageOutcome {
     pub name: KeyPackageName,
     /// Why it failed. `None` if it did not.
     pub reason: Option<ErrorReason>,
-    /// The reason in words, for a log or a developer.
-    pub message: String,
 }

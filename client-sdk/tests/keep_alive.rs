@@ -37,14 +37,9 @@ fn extended() -> Result<ExtendReservationResponse, Status> {
     Ok(ExtendReservationResponse { expire_time, service_time, ..Default::default() })
 }
 
-/// A failure of an extend of these packages, for this reason of the first.
-fn failed(names: &[KeyPackageName], reason: i32) -> Status {
-    let outcomes = names.iter().enumerate().map(|(number, name)| {
-        let (name, reason) = (Some(name.clone()), if number == 0 { reason } else { 0 });
-        KeyPackageOutcome { name, reason, message: String::new() }
-    });
-    let details = KeyPackageErrorDetails { outcomes: outcomes.collect() };
-    let details = vec![detail("keypool.v1.KeyPackageErrorDetails", &details)];
+/// A failure of an extend, for this reason of the first package.
+fn failed(reason: i32) -> Status {
+    let details = vec![failures(&[(0, reason)])];
     failure(Code::FailedPrecondition, ErrorReason::ReservationNotFound, details)
 }
 
@@ -144,7 +139,7 @@ async fn what_is_gone_leaves_and_the_others_stay_held() {
         let client = client.connect().await.unwrap();
         let all = names(3);
         let reservation = reserve(&fake, &client, 3).await;
-        fake.extend.answer(Err(failed(&all, reason)));
+        fake.extend.answer(Err(failed(reason)));
         fake.extend.always(extended());
 
         let _alive = reservation.keep_alive();

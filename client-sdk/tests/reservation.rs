@@ -65,16 +65,8 @@ async fn spent_kept_or_taken_apart_it_is_not_released() {
 async fn a_failed_spend_tells_what_is_spent() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();
-    let outcome = |name: &KeyPackageName, reason: i32| {
-        let name = Some(name.clone());
-        KeyPackageOutcome { name, reason, message: String::new() }
-    };
     let lost = ErrorReason::ReservationLost;
-    let names = names(2);
-    let outcomes = vec![outcome(&names[0], 0), outcome(&names[1], lost.into())];
-    let details = KeyPackageErrorDetails { outcomes };
-    let details = vec![detail("keypool.v1.KeyPackageErrorDetails", &details)];
-    fake.spend.answer(Err(failure(Code::Aborted, lost, details)));
+    fake.spend.answer(Err(one_lost(1)));
 
     let mut reservation = reserve(&fake, &client, 2).await;
     let error = reservation.spend().await.unwrap_err();
@@ -179,19 +171,10 @@ async fn what_needs_all_gives_back_what_other_calls_reserved() {
     assert_eq!(fake.release.requests()[0].packages.len(), 100);
 }
 
-/// A failure for these packages, of which the one with this number is lost.
-fn one_lost(names: &[KeyPackageName], lost: usize) -> Status {
-    let reason = |number| match number == lost {
-        true => ErrorReason::ReservationLost.into(),
-        false => 0,
-    };
-    let outcomes = names.iter().enumerate().map(|(number, name)| {
-        let name = Some(name.clone());
-        KeyPackageOutcome { name, reason: reason(number), message: String::new() }
-    });
-    let details = KeyPackageErrorDetails { outcomes: outcomes.collect() };
-    let details = vec![detail("keypool.v1.KeyPackageErrorDetails", &details)];
-    failure(Code::Aborted, ErrorReason::ReservationLost, details)
+/// A failure of a call of which the package with this number is lost.
+fn one_lost(index: u32) -> Status {
+    let lost = ErrorReason::ReservationLost;
+    failure(Code::Aborted, lost, vec![failures(&[(index, lost.into())])])
 }
 
 /// Checks that an error tells of all the packages but those without an answer.
@@ -213,7 +196,7 @@ async fn a_failed_call_keeps_no_other_package_from_being_spent() {
     let client = client.connect().await.unwrap();
     let names = names(350);
     fake.spend.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
-    fake.spend.answer(Err(one_lost(&names[100..200], 7)));
+    fake.spend.answer(Err(one_lost(7)));
     fake.spend.answer(Ok(SpendReservationResponse::default()));
     fake.spend.answer(Ok(SpendReservationResponse::default()));
 
@@ -235,7 +218,7 @@ async fn a_failed_call_keeps_no_other_hold_from_being_extended() {
         let expire_time = Some(prost_types::Timestamp { seconds, nanos: 0 });
         Ok(ExtendReservationResponse { expire_time, ..Default::default() })
     };
-    fake.extend.answer(Err(one_lost(&names[..100], 7))).answer(until(4_000_000_001));
+    fake.extend.answer(Err(one_lost(7))).answer(until(4_000_000_001));
     fake.extend.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
     fake.extend.answer(until(4_000_000_003));
 
@@ -256,7 +239,7 @@ async fn a_failed_call_keeps_no_other_hold_from_being_extended() {
 async fn a_failed_call_keeps_no_other_package_from_being_given_back() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();
-    fake.release.answer(Err(one_lost(&names(250)[..100], 7)));
+    fake.release.answer(Err(one_lost(7)));
     fake.release.answer(Err(failure(Code::Internal, ErrorReason::Internal, vec![])));
     fake.release.answer(Ok(ReleaseReservationResponse::default()));
 

@@ -270,18 +270,20 @@ async fn spend_extend_and_release_have_one_outcome_for_each_package() {
 }
 
 #[tokio::test]
-async fn a_failure_has_outcomes_of_no_other_packages() {
+async fn a_failure_is_about_packages_of_the_call() {
     let (fake, client) = Fake::start().await;
     let client = client.connect().await.unwrap();
-    let ghost = outcome(name("bob", "ghost", b"ghost"));
-    let details = KeyPackageErrorDetails { outcomes: vec![ghost] };
-    let details = vec![detail("keypool.v1.KeyPackageErrorDetails", &details)];
-    fake.spend.answer(Err(failure(Code::Aborted, ErrorReason::ReservationLost, details)));
+    let lost = |index| (index, ErrorReason::ReservationLost.into());
+    for failed in [&[lost(2)][..], &[lost(1), lost(0)], &[lost(0), lost(0)], &[lost(u32::MAX)]] {
+        let details = vec![failures(failed)];
+        fake.spend.answer(Err(failure(Code::Aborted, ErrorReason::ReservationLost, details)));
 
-    let mut reservation = two_packages(&fake, &client).await;
-    let error = reservation.spend().await.unwrap_err();
+        let mut reservation = two_packages(&fake, &client).await;
+        let error = reservation.spend().await.unwrap_err();
 
-    assert_eq!(wrong(error), WrongAnswer::Results);
+        assert_eq!(wrong(error), WrongAnswer::Results);
+        assert!(reservation.packages().iter().all(|package| !package.spent));
+    }
 }
 
 fn status(user_id: &str, device_id: &str) -> DevicePoolStatus {

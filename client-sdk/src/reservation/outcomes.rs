@@ -1,30 +1,48 @@
 //! What became of many packages, by as many calls as it took.
 
-use keypool_proto::v1::{KeyPackageName, KeyPackageOutcome};
+use keypool_proto::v1::{KeyPackageFailure, KeyPackageName, KeyPackageOutcome};
 
 use crate::decode::for_reason;
 use crate::{Error, Failure, PackageOutcome, Result, WrongAnswer};
 
 /// The answer to a call about these packages, if it fits the call: a success has one outcome for each
-/// of them, in order, and a failure has outcomes of no others.
+/// of them, in order. A failure names those that failed by their positions, each once and in order; its
+/// outcomes are those of all packages of the call, unless the call was refused as a whole.
 pub(super) fn checked<T>(
     asked: &[KeyPackageName],
     answer: Result<T>,
     outcomes: impl Fn(&T) -> &[KeyPackageOutcome],
 ) -> Result<T> {
-    let fits = match &answer {
+    let error = match answer {
         Ok(answer) => {
-            let told = outcomes(answer);
+            let told = outcomes(&answer);
             let all_done = told.iter().all(|outcome| outcome.reason == 0);
-            all_done && told.iter().map(|outcome| outcome.name.as_ref()).eq(asked.iter().map(Some))
+            let names = told.iter().map(|outcome| outcome.name.as_ref());
+            let fits = all_done && names.eq(asked.iter().map(Some));
+            return if fits { Ok(answer) } else { Err(WrongAnswer::Results.into()) };
         }
-        Err(error) => {
-            // In the order of the call, as each of them occurs there once.
-            let mut asked = asked.iter();
-            error.outcomes().iter().all(|told| asked.any(|name| *name == told.name))
-        }
+        Err(error) => error,
     };
-    if fits { answer } else { Err(WrongAnswer::Results.into()) }
+    let Some(failure) = error.failure().filter(|failure| !failure.failed_packages.is_empty())
+    else {
+        return Err(error);
+    };
+    let outcomes = of_all(asked, &failure.failed_packages).ok_or(WrongAnswer::Results)?;
+    Err(Failure { outcomes, failed_packages: Vec::new(), ..failure.clone() }.into())
+}
+
+/// The outcomes of all packages, by those that failed. `None` if these are not some of them in order.
+fn of_all(asked: &[KeyPackageName], failed: &[KeyPackageFailure]) -> Option<Vec<PackageOutcome>> {
+    let done = |name: &KeyPackageName| PackageOutcome { name: name.clone(), reason: None };
+    let mut outcomes: Vec<_> = asked.iter().map(done).collect();
+    if !failed.is_sorted_by(|one, next| one.index < next.index) {
+        return None;
+    }
+    for one in failed {
+        let index = usize::try_from(one.index).ok()?;
+        outcomes.get_mut(index)?.reason = Some(one.reason());
+    }
+    Some(outcomes)
 }
 
 /// The outcomes of several calls as if they were one.
@@ -37,11 +55,7 @@ pub(super) struct Outcomes {
 impl Outcomes {
     /// A call succeeded for all of these packages.
     pub(super) fn succeeded(&mut self, names: &[KeyPackageName]) {
-        let done = |name: &KeyPackageName| PackageOutcome {
-            name: name.clone(),
-            reason: None,
-            message: String::new(),
-        };
+        let done = |name: &KeyPackageName| PackageOutcome { name: name.clone(), reason: None };
         self.known.extend(names.iter().map(done));
     }
 

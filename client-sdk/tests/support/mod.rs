@@ -302,6 +302,15 @@ impl KeyPackageService for Fake {
     }
 }
 
+/// The details of a failure of these packages of a call, by their positions, for these reasons.
+pub(crate) fn failures(failed: &[(u32, i32)]) -> prost_types::Any {
+    let failed = failed.iter().map(|&(index, reason)| KeyPackageFailure { index, reason });
+    detail(
+        "keypool.v1.KeyPackageErrorDetails",
+        &KeyPackageErrorDetails { failures: failed.collect() },
+    )
+}
+
 /// A test needn't know the device of a status.
 fn fill_in<'a>(
     statuses: impl IntoIterator<Item = &'a mut DevicePoolStatus>,

@@ -246,12 +246,13 @@ pub(super) fn done(names: &[PackageName]) -> Vec<v1::KeyPackageOutcome> {
     names.iter().map(outcome).collect()
 }
 
-pub(super) fn outcome(package: &PackageFault) -> v1::KeyPackageOutcome {
-    v1::KeyPackageOutcome {
-        name: Some(name(&package.name)),
-        reason: package.fault.map_or(ErrorReason::Unspecified, hold_reason).into(),
-        message: package.fault.map(hold_message).unwrap_or_default().into(),
-    }
+/// The packages of a call that failed, by their positions.
+pub(super) fn failures(packages: &[PackageFault]) -> Vec<v1::KeyPackageFailure> {
+    let failure = |(index, fault): (u32, &PackageFault)| {
+        let reason = hold_reason(fault.fault?).into();
+        Some(v1::KeyPackageFailure { index, reason })
+    };
+    (0..).zip(packages).filter_map(failure).collect()
 }
 
 pub(super) fn hold_reason(fault: HoldFault) -> ErrorReason {

@@ -15,12 +15,12 @@ use http::Response;
 use jiff::SignedDuration;
 use keypool_proto::{
     ERROR_DOMAIN,
-    v1::{ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
+    v1::{self, ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
 };
 use prost::{Message, Name};
 use std::{cmp::Reverse, collections::HashMap, sync::LazyLock, time::Duration};
 use tonic::{Code, Status, body::Body};
-use tonic_types::{ErrorDetails, StatusExt, pb};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt, pb};
 
 /// When to try again what a passing state of the service refused.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -33,12 +33,18 @@ pub(super) const RETRY_CALLS: SignedDuration = SignedDuration::from_millis(200);
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
 const WATCH_AGAIN_SPREAD: Duration = Duration::from_secs(30);
 
-/// How many violations google.rpc.PreconditionFailure lists, for those who know no message of ours. A status travels in
-/// headers, which clients take few of.
+/// How many violations google.rpc.PreconditionFailure lists, for those who know no message of ours.
 const MAX_VIOLATIONS: usize = 8;
 
-/// How many devices [`ReserveErrorDetails`] lists: as many as a call has targets. They travel in trailers.
+/// How many bytes of them there may be. A status travels in trailers, where details are a third longer, and grpc-java accepts
+/// no more than 8 KiB of those. Ids have up to 255 bytes each.
+const VIOLATION_BYTES: usize = 1024;
+
+/// How many devices [`ReserveErrorDetails`] lists: as many as a call has targets.
 const MAX_MISSING: usize = 100;
+
+/// How many bytes of them there may be.
+const MISSING_BYTES: usize = 3 * 1024;
 
 /// The status code of each reason.
 fn code(reason: ErrorReason) -> Code {
@@ -272,25 +278,53 @@ fn nothing_reserved(missing: &[MissingTarget]) -> Status {
     if let Some(limited) = limited {
         details.set_retry_info(Some(limited.wait.unsigned_abs()));
     }
-    for target in missing.iter().take(MAX_VIOLATIONS) {
+    let violations = missing.iter().map(|target| {
         let device = target.device.as_ref().map(|device| format!("/{device}")).unwrap_or_default();
-        details.add_precondition_failure_violation(
+        PreconditionViolation::new(
             encode::missing_reason(target.reason).as_reason(),
             format!("{}{device}", target.user),
             encode::missing_message(target.reason),
-        );
-    }
+        )
+    });
+    details.set_precondition_failure(few(violations));
     let own = reserve_details(missing);
     with_details(code(reason), encode::missing_message(first.reason), details, &own)
 }
 
-/// As much of what is missing as trailers should hold.
+/// As much of what is missing as trailers should hold: if there is no room for their messages, without these.
 fn reserve_details(missing: &[MissingTarget]) -> ReserveErrorDetails {
-    let omitted = missing.len().saturating_sub(MAX_MISSING);
-    ReserveErrorDetails {
-        missing: missing.iter().take(MAX_MISSING).map(encode::missing).collect(),
-        omitted_count: u32::try_from(omitted).unwrap_or(u32::MAX),
+    let told = || missing.iter().take(MAX_MISSING).map(encode::missing);
+    let mut listed = fitting(told(), MISSING_BYTES, Message::encoded_len);
+    if listed.len() < told().len() {
+        let terse = told().map(|target| v1::MissingTarget { message: String::new(), ..target });
+        listed = fitting(terse, MISSING_BYTES, Message::encoded_len);
     }
+    let omitted_count = u32::try_from(missing.len() - listed.len()).unwrap_or(u32::MAX);
+    ReserveErrorDetails { missing: listed, omitted_count }
+}
+
+/// A few of the violations, and not of the largest.
+fn few(violations: impl Iterator<Item = PreconditionViolation>) -> Vec<PreconditionViolation> {
+    fitting(violations.take(MAX_VIOLATIONS), VIOLATION_BYTES, |one| {
+        one.r#type.len() + one.subject.len() + one.description.len()
+    })
+}
+
+/// The first items, as many as fit.
+fn fitting<T>(
+    items: impl Iterator<Item = T>,
+    most_bytes: usize,
+    bytes: impl Fn(&T) -> usize,
+) -> Vec<T> {
+    /// What an element of a repeated field takes besides itself.
+    const FRAME: usize = 3;
+    let mut left = most_bytes;
+    let mut fits = |item: &T| {
+        let rest = left.checked_sub(bytes(item) + FRAME);
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    items.take_while(|item| fits(item)).collect()
 }
 
 fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> Status {
@@ -308,14 +342,15 @@ fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> St
             ("key_package_ref", first.name.reference.to_string()),
         ],
     );
-    for (one, fault) in failed.take(MAX_VIOLATIONS) {
-        details.add_precondition_failure_violation(
+    let violations = failed.map(|(one, fault)| {
+        PreconditionViolation::new(
             encode::hold_reason(fault).as_reason(),
             format!("{}/{}/{}", one.name.user, one.name.device, one.name.reference),
             encode::hold_message(fault),
-        );
-    }
-    let own = KeyPackageErrorDetails { outcomes: packages.iter().map(encode::outcome).collect() };
+        )
+    });
+    details.set_precondition_failure(few(violations));
+    let own = KeyPackageErrorDetails { failures: encode::failures(packages) };
     with_details(code(reason), hold_message(fault), details, &own)
 }
 

@@ -26,13 +26,9 @@ impl About<'_> {
             ("key_package_ref", &hex(&reference(package))),
         ];
         Documented { code, reason, message, metadata: &metadata }.assert(status);
-        let outcomes = package_details(status).outcomes;
-        assert_eq!(outcomes.len(), 1);
-        assert_eq!(
-            (outcomes[0].name.clone(), outcomes[0].reason()),
-            (package.name.clone(), reason)
-        );
-        assert!(outcomes[0].message.starts_with(message));
+        let failures = package_details(status).failures;
+        assert_eq!(failures.len(), 1);
+        assert_eq!((failures[0].index, failures[0].reason()), (0, reason));
     }
 }
 
@@ -174,11 +170,11 @@ async fn one_lost_package_fails_the_call_and_the_details_tell_which() {
     let good = reserve_one(&mut client, "r1", "bob", "tablet").await.unwrap();
     release(&mut client, "r1", named(&package)).await.unwrap();
 
-    let both = [named(&package), named(&good)].concat();
+    let both = [named(&good), named(&package)].concat();
     let error = spend(&mut client, "r1", both).await.unwrap_err();
-    let reasons: Vec<_> =
-        package_details(&error).outcomes.iter().map(|outcome| outcome.reason()).collect();
-    assert_eq!(reasons, [ErrorReason::ReservationNotFound, ErrorReason::Unspecified]);
+    let failures = package_details(&error).failures;
+    let failed: Vec<_> = failures.iter().map(|one| (one.index, one.reason())).collect();
+    assert_eq!(failed, [(1, ErrorReason::ReservationNotFound)]);
     let again = reserve_one(&mut client, "r1", "bob", "tablet").await.unwrap();
     assert!(again.spent, "what could be spent stays so");
 }

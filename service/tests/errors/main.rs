@@ -9,6 +9,7 @@ mod database;
 mod holds;
 mod reserve;
 mod service;
+mod trailers;
 mod unfinished;
 
 use keypool_proto::v1::ErrorReason;

@@ -155,13 +155,11 @@ async fn the_other_packages_of_a_call_are_done() {
     let (server, mut client, held) = started().await;
     let lock = lock(&server, HELD).await;
     let error = spend(&mut client, "held", held.clone()).await.unwrap_err();
-    let outcomes = package_details(&error).outcomes;
-    let contended = |name: &KeyPackageName| name.device_id == "held";
-    for (outcome, name) in outcomes.iter().zip(&held) {
-        let expected =
-            if contended(name) { ErrorReason::Contended } else { ErrorReason::Unspecified };
-        assert_eq!(outcome.reason(), expected, "{name:?}");
-    }
+    let failures = package_details(&error).failures;
+    let contended = (0..).zip(&held).filter(|(_, name)| name.device_id == "held");
+    let expected: Vec<(u32, _)> = contended.map(|(n, _)| (n, ErrorReason::Contended)).collect();
+    let failed: Vec<_> = failures.iter().map(|one| (one.index, one.reason())).collect();
+    assert_eq!(failed, expected);
     lock.batch_execute("COMMIT").await.unwrap();
     spend(&mut client, "held", held).await.unwrap();
 }

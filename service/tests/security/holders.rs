@@ -53,8 +53,8 @@ async fn reserve(
 
 fn not_found(status: &Status) {
     assert_eq!(status.code(), Code::NotFound);
-    let outcomes = package_details(status).outcomes;
-    assert_eq!(outcomes[0].reason(), ErrorReason::ReservationNotFound, "{status:?}");
+    let failures = package_details(status).failures;
+    assert_eq!(failures[0].reason(), ErrorReason::ReservationNotFound, "{status:?}");
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn an_admin_releases_whoever_holds_it() {
     let release = release_request("r", named(&held), UnusableReason::Unspecified);
     client.release_reservation(by(&admin, release)).await.unwrap();
     let lost = client.spend_reservation(by(&alice, spend_request("r", named(&held)))).await;
-    let lost = package_details(&lost.unwrap_err()).outcomes;
+    let lost = package_details(&lost.unwrap_err()).failures;
     assert_eq!(lost[0].reason(), ErrorReason::ReservationNotFound);
 }
 
