@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keypool_client::mls::{
     CredentialVerifier, Invite, InviteJournal, InviteRecord, MemoryJournal, RejectedPackage,
@@ -14,11 +14,13 @@ use keypool_client::proto::v1::*;
 use keypool_client::{
     BasicIdentity, Client, Error, InviteError, Invited, Inviter, PackageFault, PublishError, Target,
 };
+use keypool_service::pool::validation::RejectionReason as Reason;
+use keypool_service::testing::hostile::{hostile, odd};
 use openmls::prelude::{
     Capabilities, Ciphersuite, Credential, Extension, ExtensionType, Extensions, KeyPackage,
     Lifetime, MlsGroup, RequiredCapabilitiesExtension, SignaturePublicKey,
 };
-use support::device::Device;
+use support::device::{Device, hash_ref};
 use support::*;
 use tonic::Code;
 
@@ -64,6 +66,30 @@ impl Stage {
             }
             error => panic!("{error:?}"),
         }
+    }
+}
+
+impl Stage {
+    /// As `judge`, of packages that may be good: those are not spent, so that the group stays as it is.
+    async fn try_out(
+        &self,
+        group: &mut MlsGroup,
+        package: ReservedKeyPackage,
+    ) -> (Option<PackageFault>, UnusableReason) {
+        let exhausted = failure(Code::FailedPrecondition, ErrorReason::PoolExhausted, vec![]);
+        self.fake.reserve.answer(Ok(reserved(vec![package]))).answer(Err(exhausted));
+        let lost = failure(Code::Aborted, ErrorReason::ReservationLost, vec![]);
+        self.fake.spend.answer(Err(lost));
+        self.fake.release.answer(Ok(ReleaseReservationResponse::default()));
+        let fault = match self.invite(group).await.unwrap_err() {
+            InviteError::Incomplete { mut unusable, .. } => Some(unusable.pop().unwrap().fault),
+            InviteError::Spend { .. } | InviteError::Commit(_) => None,
+            error => panic!("{error:?}"),
+        };
+        self.fake.reserve.clear();
+        self.fake.spend.clear();
+        let release = self.fake.release.requests().pop().unwrap();
+        (fault, release.packages[0].unusable_reason())
     }
 }
 
@@ -220,7 +246,7 @@ async fn what_needs_all_targets_adds_nobody_else() {
 }
 
 #[tokio::test]
-async fn each_lie_is_found_out() {
+async fn what_every_client_must_find_is_reported() {
     let stage = Stage::set().await;
     let (alice, bob) = (&stage.alice, &stage.bob);
     let mut group = alice.group();
@@ -234,12 +260,6 @@ async fn each_lie_is_found_out() {
     *forged.key_package.last_mut().unwrap() ^= 1;
     let verdict = stage.judge(&mut group, forged).await;
     assert_eq!(verdict, (PackageFault::InvalidSignature, UnusableReason::InvalidSignature));
-
-    let mut mallorys = Device::new("mallory", "phone").fresh();
-    mallorys.name.as_mut().unwrap().user_id = "bob".into();
-    let (fault, reason) = stage.judge(&mut group, mallorys).await;
-    assert!(matches!(fault, PackageFault::WrongIdentity(_)), "{fault:?}");
-    assert_eq!(reason, UnusableReason::WrongIdentity);
 
     let mut misnamed = bob.fresh();
     misnamed.name.as_mut().unwrap().key_package_ref = vec![7; 32];
@@ -257,28 +277,50 @@ async fn each_lie_is_found_out() {
     let verdict = stage.judge(&mut group, shared).await;
     assert_eq!(verdict, (PackageFault::WrongLastResort, UnusableReason::Other));
 
-    let expired = KeyPackage::builder().key_package_lifetime(Lifetime::init(1, 2));
-    let (fault, reason) = stage.judge(&mut group, bob.hand_out(&bob.build(expired))).await;
-    assert!(matches!(fault, PackageFault::Lifetime(_)), "{fault:?}");
-    assert_eq!(reason, UnusableReason::InvalidLifetime);
+    assert!(group.pending_commit().is_none());
+}
+
+#[tokio::test]
+async fn what_others_may_be_able_to_use_is_just_given_back() {
+    let stage = Stage::set().await;
+    let (alice, bob) = (&stage.alice, &stage.bob);
+    let mut group = alice.group();
+
+    // The rule for identities is the application's, and may differ from the service's.
+    let mut mallorys = Device::new("mallory", "phone").fresh();
+    mallorys.name.as_mut().unwrap().user_id = "bob".into();
+    let (fault, reason) = stage.judge(&mut group, mallorys).await;
+    assert!(matches!(fault, PackageFault::WrongIdentity(_)), "{fault:?}");
+    assert_eq!(reason, UnusableReason::Unspecified);
+
+    // By this process's clock, which may be wrong.
+    let (a_day, now) = (24 * 60 * 60, SystemTime::now());
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    for lifetime in [Lifetime::init(1, 2), Lifetime::init(now + a_day, now + 2 * a_day)] {
+        let package = bob.build(KeyPackage::builder().key_package_lifetime(lifetime));
+        let (fault, reason) = stage.judge(&mut group, bob.hand_out(&package)).await;
+        assert!(matches!(fault, PackageFault::Lifetime(_)), "{fault:?}");
+        assert_eq!(reason, UnusableReason::Unspecified);
+    }
 
     let endless = KeyPackage::builder().key_package_lifetime(Lifetime::init(0, u64::MAX));
     let verdict = stage.judge(&mut group, bob.hand_out(&bob.build(endless))).await;
-    assert_eq!(verdict, (PackageFault::LifetimeTooLong, UnusableReason::InvalidLifetime));
+    assert_eq!(verdict, (PackageFault::LifetimeTooLong, UnusableReason::Unspecified));
 
     let suites = [Ciphersuite::MLS_128_DHKEMP256_AES128GCM_SHA256_P256];
     let other = Capabilities::new(None, Some(&suites), None, None, None);
     let inconsistent = bob.build(KeyPackage::builder().leaf_node_capabilities(other));
     let (fault, reason) = stage.judge(&mut group, bob.hand_out(&inconsistent)).await;
     assert!(matches!(fault, PackageFault::InconsistentCapabilities(_)), "{fault:?}");
-    assert_eq!(reason, UnusableReason::UnsupportedCapabilities);
-    assert!(group.pending_commit().is_none());
-}
+    assert_eq!(reason, UnusableReason::Unspecified);
 
-#[tokio::test]
-async fn what_others_can_use_is_just_given_back() {
-    let stage = Stage::set().await;
-    let (alice, bob) = (&stage.alice, &stage.bob);
+    // A credential of a type that OpenMLS does not know.
+    let mut of_later = bob.fresh();
+    let identity = b"\x00\x01\x09bob/phone";
+    let at = of_later.key_package.windows(identity.len()).position(|part| part == identity);
+    of_later.key_package[at.unwrap()] = 0xf0;
+    let verdict = stage.judge(&mut group, of_later).await;
+    assert_eq!(verdict, (PackageFault::Unreadable, UnusableReason::Unspecified));
 
     let required = RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(0xf000)], &[], &[]);
     let extensions = Extensions::single(Extension::RequiredCapabilities(required)).unwrap();
@@ -286,6 +328,129 @@ async fn what_others_can_use_is_just_given_back() {
     let (fault, reason) = stage.judge(&mut demanding, bob.fresh()).await;
     assert!(matches!(fault, PackageFault::UnsupportedCapabilities(_)), "{fault:?}");
     assert_eq!(reason, UnusableReason::Unspecified);
+}
+
+#[tokio::test]
+async fn hostile_packages_are_reported_if_and_only_if_that_is_certain() {
+    let stage = Stage::set().await;
+    let mut group = stage.alice.group();
+    for hostile in hostile("bob", "phone") {
+        let (fault, reported) = stage.try_out(&mut group, as_bobs(hostile.bytes.clone())).await;
+        let other_suite = hostile.bytes.get(2..4) != Some(&[0, 1]);
+        let expected: &[_] = match hostile.reason {
+            Reason::Malformed | Reason::TooLarge | Reason::UnsupportedProtocolVersion => {
+                &[UnusableReason::Malformed, UnusableReason::Unspecified]
+            }
+            // Certificates that end before they should.
+            _ if hostile.name.contains("x509") && fault == Some(PackageFault::Malformed) => {
+                &[UnusableReason::Malformed]
+            }
+            // Or given back, if it can't be read as far as its end.
+            _ if other_suite => &[UnusableReason::Other, UnusableReason::Unspecified],
+            Reason::InvalidSignature => &[UnusableReason::InvalidSignature],
+            Reason::InitKeyEqualsEncryptionKey | Reason::InvalidLeafNodeSource => {
+                &[UnusableReason::Other]
+            }
+            // A key that can't verify anything.
+            Reason::Invalid if fault == Some(PackageFault::InvalidSignature) => {
+                &[UnusableReason::InvalidSignature]
+            }
+            _ => &[UnusableReason::Unspecified],
+        };
+        assert!(expected.contains(&reported), "{hostile:?}: {fault:?}, {reported:?}");
+        let is_cut_off = hostile.name.starts_with("cut off");
+        assert!(!is_cut_off || fault == Some(PackageFault::Malformed), "{hostile:?}: {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn odd_packages_are_not_reported() {
+    let stage = Stage::set().await;
+    let mut group = stage.alice.group();
+    for (name, bytes) in odd("bob", "phone") {
+        let (fault, reported) = stage.try_out(&mut group, as_bobs(bytes)).await;
+        // OpenMLS refuses some, such as those with GREASE (RFC 9420, section 13.5) as an extension.
+        assert_eq!(reported, UnusableReason::Unspecified, "{name}: {fault:?}");
+    }
+}
+
+/// Bytes that are handed out as a one-time package of bob's phone.
+fn as_bobs(bytes: Vec<u8>) -> ReservedKeyPackage {
+    let hash_ref = hash_ref(&bytes).unwrap_or_else(|| vec![7; 32]);
+    package(name("bob", "phone", &hash_ref), bytes)
+}
+
+#[tokio::test]
+async fn a_device_whose_package_was_given_back_is_not_asked_for_again() {
+    let stage = Stage::set().await;
+    let mut broken = stage.bob.fresh();
+    broken.key_package.pop();
+    let expired = |device: &Device| {
+        let lifetime = Lifetime::init(1, 2);
+        device.hand_out(&device.build(KeyPackage::builder().key_package_lifetime(lifetime)))
+    };
+    let (tablet, watch) = (Device::new("bob", "tablet"), Device::new("carol", "watch"));
+    let first = vec![broken, expired(&tablet), expired(&watch)];
+    stage.fake.reserve.answer(Ok(reserved(first))).answer(Ok(reserved(vec![stage.bob.fresh()])));
+    stage.fake.release.always(Ok(ReleaseReservationResponse::default()));
+    stage.fake.spend.answer(Ok(SpendReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+
+    let targets = [Target::user("bob"), Target::device("carol", "watch")];
+    let publish = async |_: Invite| Ok::<_, PublishError>(());
+    let invited =
+        stage.inviter().invite(&mut group, provider, signer, targets, publish).await.unwrap();
+
+    assert_eq!(invited.added.len(), 1);
+    let unusable: Vec<_> = invited.unusable.iter().map(|one| &*one.name.device_id).collect();
+    assert_eq!(unusable, ["phone", "tablet", "watch"]);
+    let requests = stage.fake.reserve.requests();
+    let [_, second] = &requests[..] else { panic!("{requests:?}") };
+    let [target] = &second.targets[..] else { panic!("{second:?}") };
+    assert_eq!(
+        (&*target.user_id, &target.excluded_device_ids[..]),
+        ("bob", &["tablet".into()][..])
+    );
+}
+
+#[tokio::test]
+async fn a_package_that_comes_again_is_not_reserved_for_ever() {
+    let stage = Stage::set().await;
+    let mut broken = stage.bob.fresh();
+    broken.key_package.pop();
+    // The service takes no notice of the report.
+    stage.fake.reserve.always(Ok(reserved(vec![broken])));
+    stage.fake.release.always(Ok(ReleaseReservationResponse::default()));
+    let mut group = stage.alice.group();
+
+    let error = stage.invite(&mut group).await.unwrap_err();
+
+    let InviteError::Incomplete { unusable, .. } = error else { panic!("{error:?}") };
+    assert_eq!(unusable.len(), 1);
+    assert_eq!(stage.fake.reserve.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn where_all_are_required_nothing_is_replaced_beside_what_was_given_back() {
+    let stage = Stage::set().await;
+    let mut broken = stage.bob.fresh();
+    broken.key_package.pop();
+    let mut mallorys = Device::new("mallory", "watch").fresh();
+    mallorys.name.as_mut().unwrap().user_id = "carol".into();
+    stage.fake.reserve.answer(Ok(reserved(vec![broken, mallorys])));
+    stage.fake.release.always(Ok(ReleaseReservationResponse::default()));
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+
+    let targets = [Target::user("bob"), Target::user("carol")];
+    let publish = async |_: Invite| Ok::<_, PublishError>(());
+    let inviter = stage.inviter().require_all();
+    let error = inviter.invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
+
+    let InviteError::Incomplete { unusable, .. } = error else { panic!("{error:?}") };
+    assert_eq!(unusable.len(), 2);
+    assert_eq!(stage.fake.reserve.requests().len(), 1);
 }
 
 #[test]

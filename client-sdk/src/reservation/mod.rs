@@ -101,6 +101,20 @@ impl Reservation {
         self.held_until
     }
 
+    /// The users and devices that it asks for.
+    #[cfg(feature = "openmls")]
+    pub(crate) fn targets(&self) -> Vec<crate::Target> {
+        self.request.targets.iter().cloned().map(crate::Target::from).collect()
+    }
+
+    /// Asks for no package of this device any more.
+    #[cfg(feature = "openmls")]
+    pub(crate) fn leave_out(&mut self, user_id: &str, device_id: &str) {
+        let targets = self.targets().into_iter();
+        let others = targets.filter_map(|target| target.without(user_id, device_id));
+        self.request.targets = others.map(Into::into).collect();
+    }
+
     /// Whether any package of the reservation is spent, or may be.
     #[cfg(feature = "openmls")]
     pub(crate) fn may_have_spent(&self) -> bool {

@@ -9,12 +9,29 @@ use crate::mls::WrongIdentity;
 /// What is wrong with a package that the service handed out.
 ///
 /// Some faults are its device's, and some are the service's: it mixed something up, or lies.
+///
+/// A package is reported as unusable, and so taken from everybody, only for what every correct client
+/// must find: the bytes, and what the service says of them, are all that counts. What depends on this
+/// process's clock, the application's rules, the group or what OpenMLS knows is a reason to give the
+/// package back, and to leave its device out.
+///
+/// | fault | what the service is told |
+/// | --- | --- |
+/// | [`Malformed`](Self::Malformed) | [`UnusableReason::Malformed`] |
+/// | [`InvalidSignature`](Self::InvalidSignature) | [`UnusableReason::InvalidSignature`] |
+/// | [`WrongRef`](Self::WrongRef), [`WrongCipherSuite`](Self::WrongCipherSuite), [`WrongLastResort`](Self::WrongLastResort) | [`UnusableReason::Other`] |
+/// | [`Invalid`](Self::Invalid): the init key is the encryption key, or the leaf node is not one of a KeyPackage | [`UnusableReason::Other`] |
+/// | all others | nothing: given back |
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageFault {
     /// The bytes are not exactly one KeyPackage (RFC 9420, section 10).
     #[error("the bytes are not exactly one KeyPackage")]
     Malformed,
+
+    /// The bytes may be a KeyPackage, and OpenMLS can't read them, or not without changing them.
+    #[error("the package has something that OpenMLS can't read")]
+    Unreadable,
 
     /// A signature does not verify (RFC 9420, sections 7.3 and 10.1).
     #[error("a signature does not verify")]
@@ -68,25 +85,31 @@ pub enum PackageFault {
 }
 
 impl PackageFault {
-    /// What to tell the service: unspecified for packages that others can use.
+    /// What to tell the service: unspecified for packages that others may be able to use.
     pub(super) fn unusable_reason(&self) -> UnusableReason {
+        use KeyPackageVerifyError::{InitKeyEqualsEncryptionKey, InvalidLeafNodeSourceType};
         match self {
             Self::Malformed => UnusableReason::Malformed,
             Self::InvalidSignature => UnusableReason::InvalidSignature,
-            Self::Lifetime(_) | Self::LifetimeTooLong => UnusableReason::InvalidLifetime,
-            Self::InconsistentCapabilities(_) => UnusableReason::UnsupportedCapabilities,
-            Self::WrongIdentity(_) => UnusableReason::WrongIdentity,
-            Self::Invalid(_) | Self::WrongRef | Self::WrongCipherSuite | Self::WrongLastResort => {
-                UnusableReason::Other
-            }
-            Self::UnsupportedCapabilities(_) | Self::AlreadyMember | Self::Duplicate => {
-                UnusableReason::Unspecified
-            }
+            Self::Invalid(InitKeyEqualsEncryptionKey | InvalidLeafNodeSourceType)
+            | Self::WrongRef
+            | Self::WrongCipherSuite
+            | Self::WrongLastResort => UnusableReason::Other,
+            Self::Unreadable
+            | Self::Invalid(_)
+            | Self::Lifetime(_)
+            | Self::LifetimeTooLong
+            | Self::InconsistentCapabilities(_)
+            | Self::UnsupportedCapabilities(_)
+            | Self::WrongIdentity(_)
+            | Self::AlreadyMember
+            | Self::Duplicate => UnusableReason::Unspecified,
         }
     }
 
-    /// Whether another package of the same device may do.
-    pub(super) fn is_worth_another(&self) -> bool {
+    /// Whether the package is reported, so that the device's next one takes its place. A package that is
+    /// given back may come again.
+    pub(super) fn is_reported(&self) -> bool {
         self.unusable_reason() != UnusableReason::Unspecified
     }
 }

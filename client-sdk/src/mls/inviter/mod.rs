@@ -10,6 +10,7 @@ mod publish;
 mod reserve;
 #[cfg(feature = "sqlite")]
 mod sqlite_journal;
+mod syntax;
 mod verify;
 
 use std::fmt;
@@ -129,8 +130,8 @@ impl<V: CredentialVerifier> Inviter<V> {
     /// spends, publishes by `publish`, and merges the commit.
     ///
     /// Devices without a package don't keep the others out: [`Invited::missing`] names them. A
-    /// package that fails verification is given back, as unusable where it is so for everybody, and
-    /// another one reserved in its place. The commit takes the group's pending proposals along, as
+    /// package that fails verification is given back. If it is broken for everybody, it is
+    /// [reported](PackageFault) as unusable, and another one reserved in its place. The commit takes the group's pending proposals along, as
     /// `MlsGroup::add_members` does.
     ///
     /// `publish` is called once all packages are spent, so nobody else can use them. It must send

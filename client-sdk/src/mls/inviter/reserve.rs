@@ -8,7 +8,7 @@ use super::verify::{Needs, Verification};
 use super::{InviteError, InviteRecord, InviteStage, Inviter, RejectedPackage};
 use crate::mls::{CredentialVerifier, UntrustedDevices};
 use crate::reservation::Before;
-use crate::{Error, KeepAlive, Missing, Reservation, Target};
+use crate::{Error, KeepAlive, Missing, Reservation};
 
 /// How often packages are reserved in place of unusable ones.
 const REPLACEMENTS: usize = 3;
@@ -39,15 +39,14 @@ impl<V: CredentialVerifier> Inviter<V> {
             InviteStage::Reserving { spent: false, .. } => Before::Nothing,
             _ => Before::Unknown,
         };
-        let targets: Vec<_> = request.targets.iter().cloned().map(Target::from).collect();
         let needs = Needs::of(group);
         let reserved = Reservation::make(self.client.clone(), request, before).await;
         let mut reservation = reserved.map_err(InviteError::Reserve)?;
         let mut alive = reservation.keep_alive();
-        let (mut unusable, mut still_missing) = (Vec::new(), Vec::new());
+        let (mut unusable, mut still_missing) = (Vec::<RejectedPackage>::new(), Vec::new());
         let mut rounds = 0..REPLACEMENTS;
         let packages = loop {
-            let verified = self.verify(&reservation, crypto, &targets, &needs);
+            let verified = self.verify(&reservation, crypto, &needs);
             let (packages, rejected) = match verified {
                 Ok(verified) => verified,
                 Err(untrusted) => {
@@ -58,8 +57,18 @@ impl<V: CredentialVerifier> Inviter<V> {
             if !rejected.is_empty() {
                 give_back(&mut reservation, &rejected).await;
             }
-            let is_replaceable = rejected.iter().any(|rejected| rejected.fault.is_worth_another());
-            unusable.extend(rejected);
+            let is_new =
+                |one: &RejectedPackage| unusable.iter().all(|known| known.name != one.name);
+            let (replaceable, given_back): (Vec<_>, Vec<_>) =
+                rejected.into_iter().partition(|one| one.fault.is_reported() && is_new(one));
+            // It would come again, and keep others from it meanwhile.
+            for RejectedPackage { name, .. } in &given_back {
+                reservation.leave_out(&name.user_id, &name.device_id);
+            }
+            let is_hopeless = record.request.require_all && !given_back.is_empty();
+            let is_replaceable = !replaceable.is_empty() && !is_hopeless;
+            let told: Vec<_> = replaceable.into_iter().chain(given_back).filter(is_new).collect();
+            unusable.extend(told);
             if !is_replaceable || rounds.next().is_none() {
                 break packages;
             }
@@ -94,13 +103,12 @@ impl<V: CredentialVerifier> Inviter<V> {
         &self,
         reservation: &Reservation,
         crypto: &C,
-        targets: &[Target],
         needs: &Needs,
     ) -> Result<(Vec<Package>, Vec<RejectedPackage>), UntrustedDevices> {
         let mut verification = Verification::new(crypto, &self.verifier, needs, self.max_lifetime);
         let checked = reservation.packages().iter().map(|one| (one, verification.check(one)));
         let checked: Vec<_> = checked.collect();
-        for user in listed(targets, reservation, &checked) {
+        for user in listed(&reservation.targets(), reservation, &checked) {
             self.verifier.verify_devices(&user)?;
         }
         let mut packages = Vec::new();

@@ -12,6 +12,7 @@ use openmls::prelude::{
 use tls_codec::{Deserialize, Serialize, VLBytes};
 
 use super::PackageFault;
+use super::syntax::{self, SyntaxError};
 use crate::ReservedPackage;
 use crate::mls::CredentialVerifier;
 
@@ -87,6 +88,7 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
 
     /// The package, if it is sound by itself and what the service says of it is true.
     pub(super) fn check(&self, package: &ReservedPackage) -> Result<KeyPackage, PackageFault> {
+        self.check_cipher_suite(package)?;
         let key_package = self.parse(&package.bytes)?;
         self.check_label(package, &key_package)?;
         self.check_lifetime(&key_package)?;
@@ -108,14 +110,32 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
         Ok(key_package)
     }
 
-    /// Decoders have panicked on hostile bytes before: here that is one more malformed package.
+    /// Without OpenMLS, which may not know the cipher suite. From here on it is the group's, so that the
+    /// signatures can be verified.
+    fn check_cipher_suite(&self, package: &ReservedPackage) -> Result<(), PackageFault> {
+        let cipher_suite = syntax::cipher_suite(&package.bytes).map_err(|error| match error {
+            SyntaxError::Broken => PackageFault::Malformed,
+            SyntaxError::Unknown => PackageFault::Unreadable,
+        })?;
+        let said = package.cipher_suite;
+        if cipher_suite != said || said != u16::from(self.needs.ciphersuite) {
+            return Err(PackageFault::WrongCipherSuite);
+        }
+        Ok(())
+    }
+
+    /// Decoders have panicked on hostile bytes before: here that is one more package that can't be read.
     fn parse(&self, bytes: &[u8]) -> Result<KeyPackage, PackageFault> {
         let parse = || -> Result<KeyPackage, PackageFault> {
             let package =
-                KeyPackageIn::tls_deserialize_exact(bytes).map_err(|_| PackageFault::Malformed)?;
+                KeyPackageIn::tls_deserialize_exact(bytes).map_err(|_| PackageFault::Unreadable)?;
+            // Signatures are verified on what OpenMLS writes, which must be what was signed.
+            if encode(&package).is_none_or(|again| again != bytes) {
+                return Err(PackageFault::Unreadable);
+            }
             Ok(package.validate(self.crypto, ProtocolVersion::Mls10)?)
         };
-        catch_unwind(AssertUnwindSafe(parse)).unwrap_or(Err(PackageFault::Malformed))
+        catch_unwind(AssertUnwindSafe(parse)).unwrap_or(Err(PackageFault::Unreadable))
     }
 
     /// What the service says about the package must be true.
@@ -124,12 +144,7 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
         package: &ReservedPackage,
         key_package: &KeyPackage,
     ) -> Result<(), PackageFault> {
-        let cipher_suite = key_package.ciphersuite();
-        if cipher_suite != self.needs.ciphersuite || package.cipher_suite != u16::from(cipher_suite)
-        {
-            return Err(PackageFault::WrongCipherSuite);
-        }
-        let hash_ref = key_package.hash_ref(self.crypto).map_err(|_| PackageFault::WrongRef)?;
+        let hash_ref = key_package.hash_ref(self.crypto).map_err(|_| PackageFault::Unreadable)?;
         if hash_ref.as_slice() != package.name.key_package_ref {
             return Err(PackageFault::WrongRef);
         }
