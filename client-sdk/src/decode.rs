@@ -119,7 +119,8 @@ impl Failure {
             }
             "keypool.v1.ReserveErrorDetails" => {
                 let details = v1::ReserveErrorDetails::decode(value).unwrap_or_default();
-                self.missing = details.missing.into_iter().map(Into::into).collect();
+                self.missing = details.missing.iter().cloned().map(Into::into).collect();
+                self.missing_targets = details.missing;
             }
             "keypool.v1.KeyPackageErrorDetails" => {
                 let details = v1::KeyPackageErrorDetails::decode(value).unwrap_or_default();

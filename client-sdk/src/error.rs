@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keypool_proto::v1::{ErrorReason, KeyPackageFailure, KeyPackageName};
+use keypool_proto::v1::{ErrorReason, KeyPackageFailure, KeyPackageName, MissingTarget};
 use tonic::Code;
 
 use crate::{ConfigError, WrongAnswer};
@@ -282,6 +282,8 @@ pub struct Failure {
     pub missing: Vec<Missing>,
     /// What became of each package of a spend, release or extend.
     pub outcomes: Vec<PackageOutcome>,
+    /// What is missing, as it was told: maybe by nothing but positions in the call.
+    pub(crate) missing_targets: Vec<MissingTarget>,
     /// The packages that failed, by their positions in the call: what the outcomes are made from.
     pub(crate) failed_packages: Vec<KeyPackageFailure>,
 }
@@ -297,6 +299,7 @@ impl Failure {
             violations: Vec::new(),
             missing: Vec::new(),
             outcomes: Vec::new(),
+            missing_targets: Vec::new(),
             failed_packages: Vec::new(),
         }
     }
@@ -337,7 +340,7 @@ pub struct Missing {
     /// Why: pool exhausted, no compatible package, unknown user or device, rate limited or contended.
     /// [`ErrorReason::Unspecified`] if this version doesn't know the reason.
     pub reason: ErrorReason,
-    /// The reason in words, for a log or a developer.
+    /// The reason in words, for a log or a developer. Empty where an error is about many.
     pub message: String,
     /// If rate limited: how long to wait before the limit allows a reserve of this device.
     #[cfg_attr(feature = "serde", serde(default))]

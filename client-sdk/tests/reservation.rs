@@ -249,6 +249,42 @@ async fn a_failed_call_keeps_no_other_package_from_being_given_back() {
     assert_eq!(error.outcomes().len(), 150);
 }
 
+#[tokio::test]
+async fn what_is_missing_may_be_told_by_positions() {
+    let (fake, client) = Fake::start().await;
+    let client = client.connect().await.unwrap();
+    let told = |target_index, device_id: &str, reason: ErrorReason| MissingTarget {
+        target_index: Some(target_index),
+        device_id: device_id.into(),
+        reason: reason.into(),
+        ..Default::default()
+    };
+    let exhausted = ErrorReason::PoolExhausted;
+    let answer = |missing| {
+        let details = ReserveErrorDetails { missing, omitted_count: 0 };
+        let details = vec![detail("keypool.v1.ReserveErrorDetails", &details)];
+        Err(failure(Code::FailedPrecondition, exhausted, details))
+    };
+    fake.reserve.answer(answer(vec![
+        told(1, "", exhausted),
+        told(0, "tablet", exhausted),
+        told(2, "", ErrorReason::UnknownUser),
+    ]));
+    fake.reserve.answer(answer(vec![told(3, "", exhausted)]));
+    let reserve = || {
+        let reserve = client.reserve(b"group").user("bob").device("carol", "phone");
+        reserve.device("dave", "phone").send()
+    };
+
+    let error = reserve().await.unwrap_err();
+    let missing = error.missing().iter().map(|one| (&*one.user_id, one.device_id.as_deref()));
+    let expected = [("carol", Some("phone")), ("bob", Some("tablet")), ("dave", None)];
+    assert_eq!(missing.collect::<Vec<_>>(), expected);
+
+    let error = reserve().await.unwrap_err();
+    assert!(matches!(error, Error::WrongAnswer(_)), "{error:?}");
+}
+
 fn held(names: &[KeyPackageName]) -> ReserveKeyPackagesResponse {
     reserved(names.iter().map(|name| package(name.clone(), vec![1])).collect())
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use keypool_proto::v1::ReserveKeyPackagesRequest;
+use keypool_proto::v1::{self, ErrorReason, MissingTarget, ReserveKeyPackagesRequest};
 
 use super::many_targets::Reserved;
-use crate::{Error, Missing, Target, WrongAnswer};
+use crate::{Error, Failure, Missing, Target, WrongAnswer};
 
 /// Every target has an answer, and nothing else has one.
 pub(super) fn check(
@@ -48,12 +48,34 @@ pub(super) fn check(
     }
 }
 
-/// A failure that lists what is missing must list what was asked for.
+/// A failure that lists what is missing must list what was asked for. Names that it leaves out are those
+/// of its targets.
 pub(super) fn checked_failure(request: &ReserveKeyPackagesRequest, error: Error) -> Error {
+    let error = match error.failure().filter(|failure| !failure.missing_targets.is_empty()) {
+        None => error,
+        Some(failure) => {
+            let told = failure.missing_targets.iter();
+            let missing = told.map(|one| named(one.clone(), &request.targets).into()).collect();
+            Failure { missing, missing_targets: Vec::new(), ..failure.clone() }.into()
+        }
+    };
     match check_missing(&targets(request), error.missing()) {
         Ok(()) => error,
         Err(wrong) => wrong.into(),
     }
+}
+
+/// With the names that its target has, if it has none itself.
+fn named(missing: MissingTarget, targets: &[v1::Target]) -> MissingTarget {
+    let index = missing.target_index.and_then(|index| usize::try_from(index).ok());
+    let target = index.and_then(|index| targets.get(index));
+    let Some(target) = target.filter(|_| missing.user_id.is_empty()) else { return missing };
+    let is_about_user = missing.reason() == ErrorReason::UnknownUser;
+    let device_id = match missing.device_id {
+        left_out if left_out.is_empty() && !is_about_user => target.device_id.clone(),
+        device_id => device_id,
+    };
+    MissingTarget { user_id: target.user_id.clone(), device_id, ..missing }
 }
 
 /// What is missing after a call that reserved nothing: every target, also those that the failure

@@ -13,9 +13,6 @@ use crate::ConfigError;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Errors travel in headers, and may be about a hundred devices with ids of any length.
-const MAX_HEADER_BYTES: u32 = 256 * 1024;
-
 /// What holds for every connection.
 #[derive(Debug, Clone)]
 pub(crate) struct EndpointOptions {
@@ -77,7 +74,6 @@ impl EndpointOptions {
     fn prepare(&self, endpoint: Endpoint) -> Endpoint {
         endpoint
             .connect_timeout(self.connect_timeout)
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
     }

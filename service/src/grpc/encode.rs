@@ -200,6 +200,7 @@ pub(super) fn missing(target: &MissingTarget) -> v1::MissingTarget {
         message: missing_message(target.reason).into(),
         retry_after: target.limited.map(|limited| duration(limited.wait)),
         limit: target.limited.map(|limited| limited.limit.name().into()).unwrap_or_default(),
+        target_index: None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Errors into `google.rpc.Status`: the one place that maps them. No message carries SQL, a driver's text, or a path.
 
-use super::encode;
+use super::{
+    encode,
+    error_details::{few, reserve_details, with_details},
+};
 use crate::{
     auth::{Method, Roles},
     causes::causes,
@@ -15,12 +18,11 @@ use http::Response;
 use jiff::SignedDuration;
 use keypool_proto::{
     ERROR_DOMAIN,
-    v1::{self, ErrorReason, KeyPackageErrorDetails, ReserveErrorDetails},
+    v1::{self, ErrorReason, KeyPackageErrorDetails},
 };
-use prost::{Message, Name};
 use std::{cmp::Reverse, collections::HashMap, sync::LazyLock, time::Duration};
 use tonic::{Code, Status, body::Body};
-use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt, pb};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 /// When to try again what a passing state of the service refused.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -32,19 +34,6 @@ pub(super) const RETRY_CALLS: SignedDuration = SignedDuration::from_millis(200);
 /// is not free now won't be soon, and those that were refused together must not come back together.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
 const WATCH_AGAIN_SPREAD: Duration = Duration::from_secs(30);
-
-/// How many violations google.rpc.PreconditionFailure lists, for those who know no message of ours.
-const MAX_VIOLATIONS: usize = 8;
-
-/// How many bytes of them there may be. A status travels in trailers, where details are a third longer, and grpc-java accepts
-/// no more than 8 KiB of those. Ids have up to 255 bytes each.
-const VIOLATION_BYTES: usize = 1024;
-
-/// How many devices [`ReserveErrorDetails`] lists: as many as a call has targets.
-const MAX_MISSING: usize = 100;
-
-/// How many bytes of them there may be.
-const MISSING_BYTES: usize = 3 * 1024;
 
 /// The status code of each reason.
 fn code(reason: ErrorReason) -> Code {
@@ -170,10 +159,18 @@ pub(super) fn deadline_exceeded() -> Status {
     status(ErrorReason::DeadlineExceeded, message, [])
 }
 
+/// The status of a refused or failed reserve of these targets.
+pub(super) fn reserve_status(error: PoolError, targets: &[v1::Target]) -> Status {
+    match error {
+        PoolError::NothingReserved(missing) => nothing_reserved(&missing, targets),
+        error => pool_status(error),
+    }
+}
+
 /// The status of a refused or failed call. Faults of the service are logged here, with their causes.
 pub(super) fn pool_status(error: PoolError) -> Status {
     match error {
-        PoolError::NothingReserved(missing) => nothing_reserved(&missing),
+        PoolError::NothingReserved(missing) => nothing_reserved(&missing, &[]),
         PoolError::ReservationIdReused(reservation) => status(
             ErrorReason::ReservationIdReused,
             "The reservation id is in use for another group: make a new id",
@@ -259,7 +256,7 @@ fn status(
     Status::with_error_details(code(reason), message, details(reason, metadata))
 }
 
-fn nothing_reserved(missing: &[MissingTarget]) -> Status {
+fn nothing_reserved(missing: &[MissingTarget], targets: &[v1::Target]) -> Status {
     // The weightiest reason speaks for the call, and the limit that has to be waited out for longest: after that, none refuses.
     let weight =
         |one: &&MissingTarget| (one.reason, Reverse(one.limited.map(|limited| limited.wait)));
@@ -287,44 +284,8 @@ fn nothing_reserved(missing: &[MissingTarget]) -> Status {
         )
     });
     details.set_precondition_failure(few(violations));
-    let own = reserve_details(missing);
+    let own = reserve_details(missing, targets);
     with_details(code(reason), encode::missing_message(first.reason), details, &own)
-}
-
-/// As much of what is missing as trailers should hold: if there is no room for their messages, without these.
-fn reserve_details(missing: &[MissingTarget]) -> ReserveErrorDetails {
-    let told = || missing.iter().take(MAX_MISSING).map(encode::missing);
-    let mut listed = fitting(told(), MISSING_BYTES, Message::encoded_len);
-    if listed.len() < told().len() {
-        let terse = told().map(|target| v1::MissingTarget { message: String::new(), ..target });
-        listed = fitting(terse, MISSING_BYTES, Message::encoded_len);
-    }
-    let omitted_count = u32::try_from(missing.len() - listed.len()).unwrap_or(u32::MAX);
-    ReserveErrorDetails { missing: listed, omitted_count }
-}
-
-/// A few of the violations, and not of the largest.
-fn few(violations: impl Iterator<Item = PreconditionViolation>) -> Vec<PreconditionViolation> {
-    fitting(violations.take(MAX_VIOLATIONS), VIOLATION_BYTES, |one| {
-        one.r#type.len() + one.subject.len() + one.description.len()
-    })
-}
-
-/// The first items, as many as fit.
-fn fitting<T>(
-    items: impl Iterator<Item = T>,
-    most_bytes: usize,
-    bytes: impl Fn(&T) -> usize,
-) -> Vec<T> {
-    /// What an element of a repeated field takes besides itself.
-    const FRAME: usize = 3;
-    let mut left = most_bytes;
-    let mut fits = |item: &T| {
-        let rest = left.checked_sub(bytes(item) + FRAME);
-        left = rest.unwrap_or(0);
-        rest.is_some()
-    };
-    items.take_while(|item| fits(item)).collect()
 }
 
 fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> Status {
@@ -356,23 +317,4 @@ fn packages_failed(reservation: &ReservationId, packages: &[PackageFault]) -> St
 
 fn hold_message(fault: HoldFault) -> &'static str {
     encode::hold_message(fault)
-}
-
-/// A status with google.rpc's details and a message of ours.
-fn with_details<M: Message + Name>(
-    code: Code,
-    message: &str,
-    details: ErrorDetails,
-    own: &M,
-) -> Status {
-    let standard = Status::with_error_details(code, message, details);
-    let Ok(mut all) = pb::Status::decode(standard.details()) else {
-        return standard;
-    };
-    all.details.push(prost_types::Any { type_url: type_url::<M>(), value: own.encode_to_vec() });
-    Status::with_details(code, message, all.encode_to_vec().into())
-}
-
-fn type_url<M: Name>() -> String {
-    format!("type.googleapis.com/{}", M::full_name())
 }

@@ -3,7 +3,7 @@ use super::{
     counts,
     decode::{self, Fields},
     encode,
-    error::pool_status,
+    error::{pool_status, reserve_status},
     pools::{Pools, Statuses},
 };
 use crate::{
@@ -116,12 +116,13 @@ impl<P: Pools> Api for KeyPackageService<P> {
         request: Request<v1::ReserveKeyPackagesRequest>,
     ) -> Result<Response<v1::ReserveKeyPackagesResponse>, Status> {
         let access = Access::of(&request, Method::ReserveKeyPackages)?;
-        let request =
-            read(|fields| decode::reserve(fields, request.get_ref(), &access, &self.policy))?;
+        let raw = request.get_ref();
+        let request = read(|fields| decode::reserve(fields, raw, &access, &self.policy))?;
         Span::current().record("reservation_id", request.reservation.as_str());
         let report = self.pool.reserve(request).await;
         counts::reserve(&report);
-        Ok(Response::new(encode::reserve(report.map_err(pool_status)?)))
+        let report = report.map_err(|error| reserve_status(error, &raw.targets))?;
+        Ok(Response::new(encode::reserve(report)))
     }
 
     async fn spend_reservation(

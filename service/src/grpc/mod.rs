@@ -10,6 +10,7 @@ mod deadline;
 mod decode;
 mod encode;
 mod error;
+mod error_details;
 mod key_package_service;
 mod long_streams;
 mod malformed;

@@ -132,10 +132,7 @@ async fn a_hundred_devices_of_which_all_are_missing() {
         let status = client.reserve_key_packages(reserve(targets)).await.unwrap_err();
         assert_eq!(reason(&status), ErrorReason::UnknownUser);
         assert_fits(&status);
-        let details = reserve_details(&status);
-        assert!(!details.missing.is_empty());
-        let listed = u32::try_from(details.missing.len()).unwrap();
-        assert_eq!(listed + details.omitted_count, 100);
+        assert_all_are_told(&status);
     }
 
     // One that exists, so that the others are told by their devices; and a limit, which has a name.
@@ -149,8 +146,43 @@ async fn a_hundred_devices_of_which_all_are_missing() {
     let status = client.reserve_key_packages(again).await.unwrap_err();
     assert_eq!(reason(&status), ErrorReason::RateLimited);
     assert_fits(&status);
+    assert_all_are_told(&status);
     let one = &reserve_details(&status).missing[0];
     assert_eq!((one.limit.as_str(), one.reason()), ("holder_and_device", ErrorReason::RateLimited));
+    assert!(one.retry_after.is_some());
+}
+
+/// Checks that each of a hundred targets is told by its position.
+#[track_caller]
+fn assert_all_are_told(status: &Status) {
+    let details = reserve_details(status);
+    let mut told: Vec<_> = details.missing.iter().filter_map(|one| one.target_index).collect();
+    told.sort_unstable();
+    assert_eq!((told, details.omitted_count), (Vec::from_iter(0..100), 0));
+    assert!(details.missing.iter().all(|one| one.user_id.is_empty() && one.device_id.is_empty()));
+}
+
+#[tokio::test]
+async fn devices_that_no_target_names_are_counted_if_they_do_not_fit() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let mallory = long("u", 0);
+    for n in 0..30 {
+        let of = long("d", n);
+        let package = PackageMaker::new(&mallory, &of).make();
+        crate::support::upload(&mut client, &mallory, &of, vec![package]).await;
+    }
+    let targets = || vec![device("bob", "phone"), user(&mallory)];
+    client.reserve_key_packages(reserve(targets())).await.unwrap();
+    let again = ReserveKeyPackagesRequest { reservation_id: "2".into(), ..reserve(targets()) };
+    let status = client.reserve_key_packages(again).await.unwrap_err();
+    assert_fits(&status);
+    let details = reserve_details(&status);
+    assert!(details.omitted_count > 0);
+    assert_eq!(details.missing.len() + usize::try_from(details.omitted_count).unwrap(), 31);
+    let of_mallory = details.missing.iter().filter(|one| one.target_index == Some(1));
+    assert!(of_mallory.clone().count() > 10);
+    assert!(of_mallory.clone().all(|one| one.device_id.len() == 255), "{details:?}");
 }
 
 #[tokio::test]
