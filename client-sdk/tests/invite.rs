@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use keypool_client::mls::{
     CredentialVerifier, Invite, InviteJournal, InviteRecord, MemoryJournal, RejectedPackage,
@@ -14,6 +14,7 @@ use keypool_client::proto::v1::*;
 use keypool_client::{
     BasicIdentity, Client, Error, InviteError, Invited, Inviter, PackageFault, PublishError, Target,
 };
+use keypool_service::clock::{Clock, SystemClock};
 use keypool_service::pool::validation::RejectionReason as Reason;
 use keypool_service::testing::hostile::{hostile, odd};
 use openmls::prelude::{
@@ -294,8 +295,7 @@ async fn what_others_may_be_able_to_use_is_just_given_back() {
     assert_eq!(reason, UnusableReason::Unspecified);
 
     // By this process's clock, which may be wrong.
-    let (a_day, now) = (24 * 60 * 60, SystemTime::now());
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let (a_day, now) = (24 * 60 * 60, SystemClock.now().as_second() as u64);
     for lifetime in [Lifetime::init(1, 2), Lifetime::init(now + a_day, now + 2 * a_day)] {
         let package = bob.build(KeyPackage::builder().key_package_lifetime(lifetime));
         let (fault, reason) = stage.judge(&mut group, bob.hand_out(&package)).await;

@@ -90,9 +90,15 @@ impl<'a> Reader<'a> {
             }
         }
         match self.u8()? {
-            KEY_PACKAGE => drop(self.take(16)?), // lifetime
+            // lifetime
+            KEY_PACKAGE => {
+                self.take(16)?;
+            }
             UPDATE => {}
-            COMMIT => drop(self.vector()?), // parent_hash
+            // parent_hash
+            COMMIT => {
+                self.vector()?;
+            }
             _ => return Err(SyntaxError::Unknown),
         }
         self.extensions()?;
@@ -102,7 +108,10 @@ impl<'a> Reader<'a> {
 
     fn credential(&mut self) -> Read<()> {
         match self.u16()? {
-            BASIC => drop(self.vector()?), // identity
+            // identity
+            BASIC => {
+                self.vector()?;
+            }
             X509 => {
                 let mut certificates = self.vector()?;
                 while !certificates.0.is_empty() {
