@@ -17,7 +17,9 @@ use crate::{Error, Result};
 pub struct ReservedPackage {
     /// The user, the device and the KeyPackageRef (RFC 9420, section 5.2).
     pub name: KeyPackageName,
-    /// The TLS-encoded KeyPackage (RFC 9420, section 10), not wrapped in an MLSMessage.
+    /// The TLS-encoded KeyPackage (RFC 9420, section 10), not wrapped in an MLSMessage. Empty if the package
+    /// was spent an hour ago (unless the service is configured otherwise), or was revoked before it was
+    /// spent: the service does not store its bytes any more. To invite the device, reserve under another id.
     pub bytes: Vec<u8>,
     /// The cipher suite, by its number in IANA's registry.
     pub cipher_suite: u16,

@@ -38,10 +38,12 @@ pub async fn run(pool: KeyPackagePool, interval: Duration) {
 fn note(purged: Purged) {
     SWEPT.with(["key_package"]).increment(purged.key_packages);
     SWEPT.with(["spend_log"]).increment(purged.spend_log_entries);
+    SWEPT.with(["key_package_bytes"]).increment(purged.emptied);
     if purged != Purged::default() {
         tracing::info!(
             key_packages = purged.key_packages,
             spend_log_entries = purged.spend_log_entries,
+            emptied = purged.emptied,
             "purged"
         );
     }

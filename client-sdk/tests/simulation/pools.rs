@@ -218,7 +218,7 @@ fn row(granted: Granted) -> ReservedPackage {
         device: granted.owner.device,
         package: ReservedRow {
             reference: grant.reference,
-            key_package: facts.bytes.clone(),
+            key_package: if grant.emptied { Vec::new() } else { facts.bytes.clone() },
             cipher_suite: facts.suite,
             not_after: facts.not_after,
             held_until: grant.held_until,

@@ -87,6 +87,10 @@ impl Config {
             (pool.target <= pool.cap, "pool.target: must be at most pool.cap"),
             ((1..=10_000).contains(&pool.max_devices), "pool.max_devices: must be 1 to 10000"),
             (
+                (self.validation.max_bytes as u64..=1 << 40).contains(&pool.max_bytes_per_user),
+                "pool.max_bytes_per_user: must be at least validation.max_bytes, so that there is room for one package, and at most 1099511627776",
+            ),
+            (
                 rates.iter().all(Rate::is_valid),
                 "limits.rates: burst must be 1 to 1000000, every 1 microsecond to 24 hours or, for no limit, 0s",
             ),

@@ -21,6 +21,7 @@ impl Config {
             target: self.pool.target,
             low_watermark: self.pool.low_watermark,
             cap: self.pool.cap,
+            max_bytes_per_user: self.pool.max_bytes_per_user,
             max_devices: self.pool.max_devices,
             hide_unknown: self.pool.hide_unknown,
             default_hold: self.pool.default_hold,
@@ -30,6 +31,7 @@ impl Config {
             returned_packages: self.pool.returned_packages,
             expiring_soon: self.pool.expiring_soon,
             revocation_grace: self.pool.revocation_grace,
+            keep_spent: self.pool.keep_spent,
             keep_expired: self.pool.keep_expired,
             spend_log_retention: self.pool.spend_log_retention,
             max_holds: MaxHolds {

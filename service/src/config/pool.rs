@@ -12,6 +12,9 @@ pub struct PoolConfig {
     pub low_watermark: u32,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many bytes the packages in a user's pools may have together, last-resort packages included. Uploads of several devices at
+    /// the same moment, on several replicas, may exceed it by what they add.
+    pub max_bytes_per_user: u64,
     /// How many devices a user may have, of those that have uploaded within `validation.max_lifetime`. Uploads at the same moment
     /// may exceed it by a few.
     pub max_devices: u32,
@@ -32,6 +35,8 @@ pub struct PoolConfig {
     pub expiring_soon: SignedDuration,
     /// How long after its revocation a package may still be spent under an earlier hold.
     pub revocation_grace: SignedDuration,
+    /// How long a spent package keeps its bytes, so that its reserve can be repeated. At least 30 s.
+    pub keep_spent: SignedDuration,
     /// How long an expired package is still counted and known, so that it can't come back. At least 30 s.
     pub keep_expired: SignedDuration,
     /// How long an entry of the spend log is kept. At least 30 days.
@@ -45,6 +50,7 @@ impl Default for PoolConfig {
             target: policy.target,
             low_watermark: policy.low_watermark,
             cap: policy.cap,
+            max_bytes_per_user: policy.max_bytes_per_user,
             max_devices: policy.max_devices,
             hide_unknown: policy.hide_unknown,
             default_hold: policy.default_hold,
@@ -54,6 +60,7 @@ impl Default for PoolConfig {
             returned_packages: policy.returned_packages,
             expiring_soon: policy.expiring_soon,
             revocation_grace: policy.revocation_grace,
+            keep_spent: policy.keep_spent,
             keep_expired: policy.keep_expired,
             spend_log_retention: policy.spend_log_retention,
         }

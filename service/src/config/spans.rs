@@ -14,6 +14,10 @@ const SHORTEST_HOLD: SignedDuration = SignedDuration::from_millis(10);
 /// and clocks may be set by [`MAX_SKEW`](crate::clock::MAX_SKEW) and back meanwhile.
 const SHORTEST_TOMBSTONE: SignedDuration = SignedDuration::from_secs(30);
 
+/// How long a spent package must keep its bytes: the sweep that empties it must not come before its spend is committed, which takes
+/// as long at most as the statement above.
+const SHORTEST_SPENT: SignedDuration = SHORTEST_TOMBSTONE;
+
 /// How long the database's row security keeps entries of the spend log (migrations/V3__rights.sql).
 const SHORTEST_LOG: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -103,6 +107,13 @@ impl Config {
                 "with 0s, a revocation also ends the invites under way",
             ),
             span(
+                "pool.keep_spent",
+                pool.keep_spent,
+                SHORTEST_SPENT,
+                pool.spend_log_retention,
+                "a reserve may be repeated after its spend; and what was spent is found in the spend log",
+            ),
+            span(
                 "pool.keep_expired",
                 pool.keep_expired,
                 SHORTEST_TOMBSTONE,
@@ -164,7 +175,7 @@ mod tests {
     /// A change of one setting.
     type Set = fn(&mut Config, SignedDuration);
 
-    const SETTINGS: [(&str, Set); 18] = [
+    const SETTINGS: [(&str, Set); 19] = [
         ("drain_timeout", |config, span| config.drain_timeout = span),
         ("sweep_interval", |config, span| config.sweep_interval = span),
         ("pool.min_hold", |config, span| config.pool.min_hold = span),
@@ -172,6 +183,7 @@ mod tests {
         ("pool.max_hold", |config, span| config.pool.max_hold = span),
         ("pool.expiring_soon", |config, span| config.pool.expiring_soon = span),
         ("pool.revocation_grace", |config, span| config.pool.revocation_grace = span),
+        ("pool.keep_spent", |config, span| config.pool.keep_spent = span),
         ("pool.keep_expired", |config, span| config.pool.keep_expired = span),
         ("pool.spend_log_retention", |config, span| config.pool.spend_log_retention = span),
         ("validation.min_remaining", |config, span| config.validation.min_remaining = span),
@@ -213,6 +225,8 @@ mod tests {
             ("pool.default_hold", SECOND * 600, SECOND * 601, "pool.max_hold"),
             ("pool.max_hold", SECOND * 60, SECOND * 59, "pool.default_hold"),
             ("pool.max_hold", days(90), days(91), "must outlast it"),
+            ("pool.keep_spent", SECOND * 30, SECOND * 29, "may be repeated"),
+            ("pool.keep_spent", days(90), days(91), "in the spend log"),
             ("pool.keep_expired", SECOND * 30, SECOND * 29, "tombstone"),
             ("pool.spend_log_retention", days(30), days(30) - SECOND, "repeats of a spend"),
             ("validation.min_remaining", SECOND, milli, "still be valid"),

@@ -95,6 +95,7 @@ impl From<RejectionReason> for v1::RejectionReason {
             Reason::AlreadySpent => Api::AlreadySpent,
             Reason::Revoked => Api::Revoked,
             Reason::PoolFull => Api::PoolFull,
+            Reason::QuotaExceeded => Api::QuotaExceeded,
             Reason::Invalid => Api::Invalid,
         }
     }

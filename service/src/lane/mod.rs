@@ -88,6 +88,8 @@ pub struct LaneRules {
     pub fair_share: u32,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many bytes the packages of a user may have.
+    pub max_bytes_per_user: u64,
     /// How many devices a user may have.
     pub max_devices: u32,
     /// The longest lifetime of a package: a device that has not uploaded for so long has none.

@@ -58,6 +58,7 @@ impl Work for Upload {
             let now = self.rules.clock.now();
             let terms = UploadTerms {
                 cap: self.rules.cap,
+                max_bytes_per_user: self.rules.max_bytes_per_user,
                 max_devices: self.rules.max_devices,
                 devices_since: now - self.rules.max_lifetime,
                 now,

@@ -30,7 +30,9 @@ use crate::{
     fence::FenceGuard,
     lane::{LaneKind, LaneRules, Lanes},
     limits::Limits,
-    store::{Bucketful, LogFilter, LogPosition, LogRow, Purged, Store, StoreError, SurveyRow},
+    store::{
+        Bucketful, LogFilter, LogPosition, LogRow, Purged, Store, StoreError, SurveyRow, SweepTerms,
+    },
     supervise::Supervisor,
     types::Holder,
 };
@@ -101,6 +103,7 @@ impl KeyPackagePool {
             max_total_hold: policy.max_total_hold,
             fair_share: policy.low_watermark,
             cap: policy.cap,
+            max_bytes_per_user: policy.max_bytes_per_user,
             max_devices: policy.max_devices,
             max_lifetime: policy.validation.max_lifetime,
             min_remaining: policy.validation.min_remaining,
@@ -167,7 +170,7 @@ impl KeyPackagePool {
         Ok(self.store().spend_log(filter, after, limit).await?)
     }
 
-    /// Purges what nobody needs any more, a small batch in each group of buckets. Nothing waits for it: what it would
+    /// Purges what nobody needs any more, small batches in each group of buckets. Nothing waits for it: what it would
     /// remove is never handed out anyway.
     ///
     /// # Errors
@@ -175,11 +178,14 @@ impl KeyPackagePool {
     pub async fn sweep(&self) -> Result<Purged, PoolError> {
         let now = self.now();
         self.log_lapsed(now).await?;
+        let terms = SweepTerms {
+            spent_before: now - self.policy().keep_spent,
+            expired_before: now - self.policy().keep_expired,
+            logged_before: now - self.policy().spend_log_retention,
+        };
         let (mut purged, mut locked) = (Purged::default(), None);
         for buckets in Bucketful::all(SWEPT_BUCKETS) {
-            let expired_before = now - self.policy().keep_expired;
-            let logged_before = now - self.policy().spend_log_retention;
-            match self.store().purge(&buckets, expired_before, logged_before).await {
+            match self.store().purge(&buckets, terms).await {
                 Ok(some) => purged += some,
                 // The other buckets do not wait for it.
                 Err(error @ StoreError::Locked(_)) => locked = Some(error),

@@ -16,6 +16,8 @@ pub struct Policy {
     pub low_watermark: u32,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many bytes the packages of a user may have: those in its pools, and superseded last-resort packages that still have theirs.
+    pub max_bytes_per_user: u64,
     /// How many devices a user may have, of those that have uploaded within the longest lifetime of a package.
     pub max_devices: u32,
     /// Whether limited callers are told the same of unknown users and devices as of empty pools.
@@ -34,6 +36,8 @@ pub struct Policy {
     pub expiring_soon: SignedDuration,
     /// How long after its revocation a package may still be spent under an earlier hold.
     pub revocation_grace: SignedDuration,
+    /// How long a spent package keeps its bytes, for a reserve that is repeated.
+    pub keep_spent: SignedDuration,
     /// How long an expired package is still counted and known.
     pub keep_expired: SignedDuration,
     /// How long an entry of the spend log is kept.
@@ -85,6 +89,7 @@ impl Default for Policy {
             target: 32,
             low_watermark: 8,
             cap: 64,
+            max_bytes_per_user: 32 * 1024 * 1024,
             max_devices: 100,
             hide_unknown: false,
             default_hold: SignedDuration::from_secs(60),
@@ -94,6 +99,7 @@ impl Default for Policy {
             returned_packages: ReturnedPackages::default(),
             expiring_soon: SignedDuration::from_hours(48),
             revocation_grace: SignedDuration::from_hours(24),
+            keep_spent: SignedDuration::from_hours(1),
             keep_expired: SignedDuration::from_hours(24),
             spend_log_retention: SignedDuration::from_hours(90 * 24),
             max_holds: MaxHolds { of_others: 8, of_own_devices: 128 },

@@ -171,6 +171,7 @@ fn stored(reference: KeyPackageRef, outcome: Option<StoredOutcome>) -> UploadRes
         Some(StoredOutcome::OtherDevice) => RejectionReason::BelongsToOtherDevice,
         Some(StoredOutcome::InitKeyReused) => RejectionReason::InitKeyReused,
         Some(StoredOutcome::Full) => RejectionReason::PoolFull,
+        Some(StoredOutcome::OverQuota) => RejectionReason::QuotaExceeded,
         Some(StoredOutcome::Expired) => RejectionReason::Expired,
         Some(StoredOutcome::NotYetValid) => RejectionReason::NotYetValid,
         Some(StoredOutcome::Contended | StoredOutcome::TooManyDevices) | None => {

@@ -47,7 +47,7 @@ pub use schema::{SchemaState, schema_state};
 pub use session::Session;
 pub use status::{LastResortRow, PoolRow, StatusRow, UnusableRow, WatchRow};
 pub use survey::{LowPool, SurveyRow};
-pub use sweep::{Bucketful, Purged};
+pub use sweep::{Bucketful, Purged, SweepTerms};
 pub use upload::{StoredOutcome, UploadItem, UploadTerms};
 
 use crate::{

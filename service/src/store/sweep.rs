@@ -1,10 +1,16 @@
 use super::{Store, StoreError, get};
 use crate::types::Bucket;
 use jiff::Timestamp;
+use tokio_postgres::{Row, types::ToSql};
 
 const PURGE_KEY_PACKAGES: &str = include_str!("sql/purge_key_packages.sql");
 const LOG_LAPSED: &str = include_str!("sql/log_lapsed.sql");
 const PURGE_SPEND_LOG: &str = include_str!("sql/purge_spend_log.sql");
+const EMPTY_SPENT: &str = include_str!("sql/empty_spent.sql");
+const EMPTY_SUPERSEDED: &str = include_str!("sql/empty_superseded.sql");
+
+/// How many batches of spent packages a sweep empties in each bucket: more than one, or a busy bucket would never be done.
+const EMPTYING_ROUNDS: usize = 10;
 
 /// Some buckets.
 #[derive(Debug, Clone)]
@@ -24,6 +30,17 @@ impl Bucketful {
     }
 }
 
+/// What a sweep may purge.
+#[derive(Debug, Clone, Copy)]
+pub struct SweepTerms {
+    /// The bytes of packages that were spent or superseded before.
+    pub spent_before: Timestamp,
+    /// Packages that expired before.
+    pub expired_before: Timestamp,
+    /// Entries of the spend log that were logged before.
+    pub logged_before: Timestamp,
+}
+
 /// What a sweep purged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Purged {
@@ -31,28 +48,39 @@ pub struct Purged {
     pub key_packages: u64,
     /// Entries of the spend log that are older than its retention.
     pub spend_log_entries: u64,
+    /// Packages whose bytes are gone: they were spent, or superseded.
+    pub emptied: u64,
 }
 
 impl std::ops::AddAssign for Purged {
     fn add_assign(&mut self, other: Self) {
         self.key_packages += other.key_packages;
         self.spend_log_entries += other.spend_log_entries;
+        self.emptied += other.emptied;
     }
 }
 
 impl Store {
-    /// Purges one small batch in some buckets: packages that expired before `expired_before`, and entries that were
-    /// logged before `logged_before`.
+    /// Purges small batches in some buckets.
     ///
     /// # Errors
-    /// If the database fails. Running it again is safe.
+    /// If the database fails. Running it again is safe, also on several replicas at once.
     pub async fn purge(
         &self,
         buckets: &Bucketful,
-        expired_before: Timestamp,
-        logged_before: Timestamp,
+        terms: SweepTerms,
     ) -> Result<Purged, StoreError> {
+        let SweepTerms { expired_before, logged_before, .. } = terms;
+        // What was spent is found in the spend log: first, before that is purged.
+        let emptied = self.empty_spent(buckets, terms).await?;
+        let params: [&(dyn ToSql + Sync); 3] = [
+            /* buckets */ &buckets.numbers(),
+            /* superseded before */ &terms.spent_before,
+            /* expired before */ &expired_before,
+        ];
+        let superseded = number(&self.rows(EMPTY_SUPERSEDED, &params).await?)?;
         Ok(Purged {
+            emptied: emptied + superseded,
             key_packages: self.sweep_by(PURGE_KEY_PACKAGES, buckets, expired_before).await?,
             spend_log_entries: self.sweep_by(PURGE_SPEND_LOG, buckets, logged_before).await?,
         })
@@ -66,14 +94,39 @@ impl Store {
         self.sweep_by(LOG_LAPSED, buckets, now).await
     }
 
+    async fn empty_spent(&self, buckets: &Bucketful, terms: SweepTerms) -> Result<u64, StoreError> {
+        let mut more = buckets.numbers().to_vec();
+        let mut emptied = 0;
+        for _ in 0..EMPTYING_ROUNDS {
+            if more.is_empty() {
+                break;
+            }
+            let params: [&(dyn ToSql + Sync); 3] = [
+                /* buckets */ &more,
+                /* spent before */ &terms.spent_before,
+                /* expired before */ &terms.expired_before,
+            ];
+            let rows = self.rows(EMPTY_SPENT, &params).await?;
+            emptied += number(&rows)?;
+            more = rows.first().map_or_else(|| Ok(Vec::new()), |row| get(row, "more"))?;
+        }
+        Ok(emptied)
+    }
+
     async fn sweep_by(
         &self,
         sql: &'static str,
         buckets: &Bucketful,
         time: Timestamp,
     ) -> Result<u64, StoreError> {
-        let rows = self.rows(sql, &[/* buckets */ &buckets.numbers(), /* time */ &time]).await?;
-        let swept: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
-        u64::try_from(swept).map_err(StoreError::internal)
+        let params: [&(dyn ToSql + Sync); 2] =
+            [/* buckets */ &buckets.numbers(), /* time */ &time];
+        number(&self.rows(sql, &params).await?)
     }
+}
+
+/// The number that a statement counts first.
+fn number(rows: &[Row]) -> Result<u64, StoreError> {
+    let number: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+    u64::try_from(number).map_err(StoreError::internal)
 }

@@ -24,6 +24,8 @@ pub struct UploadItem {
 pub struct UploadTerms {
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
+    /// How many bytes the packages of a user may have.
+    pub max_bytes_per_user: u64,
     /// How many devices that have uploaded since a time a user may have.
     pub max_devices: u32,
     /// That time: no package of an earlier upload is valid any more.
@@ -51,6 +53,8 @@ pub enum StoredOutcome {
     InitKeyReused,
     /// The pool is full.
     Full,
+    /// The packages of the user have as many bytes as they may.
+    OverQuota,
     /// The device is new, and its user has as many as it may.
     TooManyDevices,
     /// Another transaction has locked the device: nothing is known yet.
@@ -114,8 +118,10 @@ impl Session {
         let user: Vec<_> = devices.iter().map(|device| device.user.as_str()).collect();
         let device: Vec<_> = devices.iter().map(|device| device.device.as_str()).collect();
         let columns = Columns::of(items);
-        let UploadTerms { cap, max_devices, devices_since, now, min_not_after } = terms;
+        let UploadTerms { cap, max_bytes_per_user, max_devices, devices_since, now, min_not_after } =
+            terms;
         let (cap, max_devices) = (i64::from(cap), i64::from(max_devices));
+        let max_bytes = i64::try_from(max_bytes_per_user).unwrap_or(i64::MAX);
 
         let judge = |rows: Vec<Row>| {
             let mut outcomes = rows
@@ -142,7 +148,7 @@ impl Session {
         // Two statements, so that the second sees what the upload before it has added.
         self.transaction(
             (LOCK_DEVICES, &[&bucket, &user, &device, &now, &max_devices, &devices_since]),
-            (UPLOAD, &columns.params(&now, &cap, &min_not_after)),
+            (UPLOAD, &columns.params(&now, &cap, &min_not_after, &max_bytes)),
             judge,
         )
         .await
@@ -158,6 +164,7 @@ fn outcome(row: &Row) -> Result<Option<StoredOutcome>, StoreError> {
         "other_device" => StoredOutcome::OtherDevice,
         "init_key_reused" => StoredOutcome::InitKeyReused,
         "full" => StoredOutcome::Full,
+        "over_quota" => StoredOutcome::OverQuota,
         "too_many_devices" => StoredOutcome::TooManyDevices,
         "locked" => StoredOutcome::Contended,
         "expired" => StoredOutcome::Expired,
@@ -211,7 +218,8 @@ impl<'a> Columns<'a> {
         now: &'p Timestamp,
         cap: &'p i64,
         min_not_after: &'p Timestamp,
-    ) -> [&'p (dyn ToSql + Sync); 16] {
+        max_bytes: &'p i64,
+    ) -> [&'p (dyn ToSql + Sync); 17] {
         [
             &self.item,
             &self.bucket,
@@ -229,6 +237,7 @@ impl<'a> Columns<'a> {
             now,
             cap,
             min_not_after,
+            max_bytes,
         ]
     }
 }

@@ -93,7 +93,7 @@ catalogue! {
     Counter<1> SWEEPS = "keypool_sweeps_total" ["result"]:
         "Runs of the sweeper: result is ok, failed, or skipped because of a clock.";
     Counter<1> SWEPT = "keypool_swept_rows_total" ["table"]:
-        "Rows that the sweeper purged.";
+        "Rows that the sweeper purged; key_package_bytes counts packages whose bytes it emptied.";
     Histogram<0> SWEEP_DURATION = "keypool_sweep_duration_seconds" []:
         "How long runs of the sweeper took.";
 

@@ -100,7 +100,7 @@ async fn sweep_purges_all_that_is_old() {
     database.batch_execute(age).await.unwrap();
 
     // More than one batch.
-    let expected = json!({ "key_packages": 120, "spend_log_entries": 1 });
+    let expected = json!({ "key_packages": 120, "spend_log_entries": 1, "emptied": 0 });
     assert_eq!(json(server.database(), "sweep").await, expected);
     let text = succeeds(on(server.database(), &["sweep"])).await;
     let key_packages = text.lines().find(|line| line.starts_with("key packages")).unwrap();

@@ -20,7 +20,8 @@ use keypool_service::{
 };
 
 async fn sweep(server: &TestServer) -> (u64, u64) {
-    let Purged { key_packages, spend_log_entries } = server.server().pool().sweep().await.unwrap();
+    let Purged { key_packages, spend_log_entries, .. } =
+        server.server().pool().sweep().await.unwrap();
     (key_packages, spend_log_entries)
 }
 

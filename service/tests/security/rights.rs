@@ -99,7 +99,8 @@ async fn the_runtime_role_has_every_right_that_the_service_needs() {
 }
 
 async fn sweep(server: &TestServer) -> (u64, u64) {
-    let Purged { key_packages, spend_log_entries } = server.server().pool().sweep().await.unwrap();
+    let Purged { key_packages, spend_log_entries, .. } =
+        server.server().pool().sweep().await.unwrap();
     (key_packages, spend_log_entries)
 }
 

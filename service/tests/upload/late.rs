@@ -5,7 +5,8 @@ use keypool_service::{
     clock::{Clock, SystemClock},
     pool::validation::{ValidationPolicy, validate},
     store::{
-        Bucketful, Connector, DeviceKey, Store, StoredOutcome, UploadItem, UploadTerms, migrate,
+        Bucketful, Connector, DeviceKey, Store, StoredOutcome, SweepTerms, UploadItem, UploadTerms,
+        migrate,
     },
     testing::{database::TestDatabase, packages::PackageMaker},
     types::{DeviceId, UserId},
@@ -31,7 +32,14 @@ async fn waiting(database: &TestDatabase) -> (Store, UploadItem, Timestamp) {
 
 async fn stored(store: &Store, item: &UploadItem, now: Timestamp) -> StoredOutcome {
     let min_not_after = now + 10 * SECOND;
-    let terms = UploadTerms { cap: 64, max_devices: 100, devices_since: now, now, min_not_after };
+    let terms = UploadTerms {
+        cap: 64,
+        max_bytes_per_user: 1 << 20,
+        max_devices: 100,
+        devices_since: now,
+        now,
+        min_not_after,
+    };
     let mut session = store.session().await.unwrap();
     session.upload(std::slice::from_ref(item), terms).await.unwrap()[0]
 }
@@ -63,8 +71,10 @@ async fn no_package_comes_back_whose_tombstone_is_gone() {
     let mut swept = end;
     while purged == 0 {
         swept += SECOND;
+        let expired_before = swept - keep_expired;
+        let terms = SweepTerms { spent_before: end, expired_before, logged_before: end };
         for buckets in Bucketful::all(64) {
-            purged += store.purge(&buckets, swept - keep_expired, end).await.unwrap().key_packages;
+            purged += store.purge(&buckets, terms).await.unwrap().key_packages;
         }
     }
     for began in [swept - longest_statement, swept, swept + HOUR] {

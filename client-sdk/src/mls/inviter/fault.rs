@@ -33,6 +33,11 @@ pub enum PackageFault {
     #[error("the package has something that OpenMLS can't read")]
     Unreadable,
 
+    /// The reservation spent the package long ago, or after it was revoked, and the service does not store its
+    /// bytes any more. Nothing is wrong with it: invite the device anew.
+    #[error("the package was spent, and the service does not store its bytes any more")]
+    Forgotten,
+
     /// A signature does not verify (RFC 9420, sections 7.3 and 10.1).
     #[error("a signature does not verify")]
     InvalidSignature,
@@ -95,7 +100,8 @@ impl PackageFault {
             | Self::WrongRef
             | Self::WrongCipherSuite
             | Self::WrongLastResort => UnusableReason::Other,
-            Self::Unreadable
+            Self::Forgotten
+            | Self::Unreadable
             | Self::Invalid(_)
             | Self::Lifetime(_)
             | Self::LifetimeTooLong

@@ -5,7 +5,7 @@ use openmls::prelude::{KeyPackage, MlsGroup, OpenMlsCrypto};
 
 use super::devices::listed;
 use super::verify::{Needs, Verification};
-use super::{InviteError, InviteRecord, InviteStage, Inviter, RejectedPackage};
+use super::{InviteError, InviteRecord, InviteStage, Inviter, PackageFault, RejectedPackage};
 use crate::mls::{CredentialVerifier, UntrustedDevices};
 use crate::reservation::Before;
 use crate::{Error, KeepAlive, Missing, Reservation};
@@ -134,6 +134,9 @@ fn is_replaced(rejected: &RejectedPackage, packages: &[Package]) -> bool {
 async fn give_back(reservation: &mut Reservation, rejected: &[RejectedPackage]) {
     for RejectedPackage { name, fault } in rejected {
         tracing::warn!(user = name.user_id, device = name.device_id, %fault, "rejected a package");
+        if *fault == PackageFault::Forgotten {
+            continue; // it is spent
+        }
         if let Err(error) = reservation.release_unusable(name, fault.unusable_reason()).await {
             tracing::debug!(%error, "a rejected package was not given back");
         }

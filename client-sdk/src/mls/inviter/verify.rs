@@ -88,6 +88,9 @@ impl<'a, C: OpenMlsCrypto, V: CredentialVerifier> Verification<'a, C, V> {
 
     /// The package, if it is sound by itself and what the service says of it is true.
     pub(super) fn check(&self, package: &ReservedPackage) -> Result<KeyPackage, PackageFault> {
+        if package.spent && package.bytes.is_empty() {
+            return Err(PackageFault::Forgotten);
+        }
         self.check_cipher_suite(package)?;
         let key_package = self.parse(&package.bytes)?;
         self.check_label(package, &key_package)?;

@@ -21,6 +21,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keypool_proto::v1::RejectionReason;
 use openmls::prelude::{Ciphersuite, CredentialWithKey};
 use openmls::storage::OpenMlsProvider;
 use openmls_traits::signatures::Signer;
@@ -231,6 +232,11 @@ where
         let records = self.inner.settings.store.records().map_err(RefreshError::Store)?;
         Ok(KeeperStatus::new(&records, &self.inner.shown()))
     }
+}
+
+/// Whether the service may accept the same package later.
+fn is_for_want_of_room(reason: RejectionReason) -> bool {
+    matches!(reason, RejectionReason::PoolFull | RejectionReason::QuotaExceeded)
 }
 
 impl<P, S> Inner<P, S> {

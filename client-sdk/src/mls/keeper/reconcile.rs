@@ -12,7 +12,7 @@ use openmls_traits::signatures::Signer;
 
 use super::super::store::{PackageState, PoolRecord};
 use super::refresh::{MAX_REFS_PER_CALL, Refresh, has_key};
-use super::{RefreshError, credential, keys};
+use super::{RefreshError, credential, is_for_want_of_room, keys};
 use crate::{Error, Reconciled};
 
 /// What the service says of a package that the device has listed.
@@ -195,7 +195,7 @@ fn next_state(record: &PoolRecord, verdict: Verdict, has_expired: bool) -> Packa
             (UnavailableState::Revoked | UnavailableState::Superseded, _) => Revoked,
             (UnavailableState::Unknown, Created | Failed) if !has_expired => before,
             (UnavailableState::Unknown, Created)
-                if record.rejection == Some(RejectionReason::PoolFull) =>
+                if record.rejection.is_some_and(is_for_want_of_room) =>
             {
                 Expired
             }
@@ -250,8 +250,10 @@ mod tests {
     #[test]
     fn what_never_fitted_expires() {
         let mut spare = record(PackageState::Created);
-        spare.rejection = Some(RejectionReason::PoolFull);
-        assert_eq!(next_state(&spare, UNKNOWN, false), PackageState::Created);
-        assert_eq!(next_state(&spare, UNKNOWN, true), PackageState::Expired);
+        for reason in [RejectionReason::PoolFull, RejectionReason::QuotaExceeded] {
+            spare.rejection = Some(reason);
+            assert_eq!(next_state(&spare, UNKNOWN, false), PackageState::Created);
+            assert_eq!(next_state(&spare, UNKNOWN, true), PackageState::Expired);
+        }
     }
 }

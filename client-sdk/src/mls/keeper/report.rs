@@ -17,8 +17,8 @@ pub struct Refreshed {
     /// The KeyPackageRefs of the packages that it brought into the pool, last resort included, or that
     /// were there already after an upload whose answer was lost.
     pub uploaded: Vec<Vec<u8>>,
-    /// The packages that the service rejected. One for which the pool had no room
-    /// ([`RejectionReason::PoolFull`]) is kept for when there is.
+    /// The packages that the service rejected. One for which there was no room
+    /// ([`RejectionReason::PoolFull`], [`RejectionReason::QuotaExceeded`]) is kept for when there is.
     pub rejected: Vec<RejectedUpload>,
     /// The KeyPackageRefs of the packages that it took out of the pool: those whose private keys
     /// are gone, and those of a former credential.

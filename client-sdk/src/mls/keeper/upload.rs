@@ -13,7 +13,7 @@ use super::super::BoxError;
 use super::super::store::{PackageState, PoolRecord};
 use super::generate::{Template, Wanted, default_capabilities, generate};
 use super::refresh::Refresh;
-use super::{RefreshError, RejectedUpload, keys};
+use super::{RefreshError, RejectedUpload, is_for_want_of_room, keys};
 use crate::{UploadOutcome, UploadedPackage, WrongAnswer, observe};
 
 /// The service takes so many packages in one call.
@@ -61,7 +61,7 @@ where
         let long = self.keeper.settings.lifetime / 2;
         let mut spares = self.books.refs(|record| {
             record.state == PackageState::Created
-                && record.rejection == Some(RejectionReason::PoolFull)
+                && record.rejection.is_some_and(is_for_want_of_room)
                 && record.cipher_suite == u16::from(ciphersuite)
                 && self.is_current(record)
                 && self.books.has_key(record)
@@ -239,7 +239,7 @@ fn is_about(parcel: &Parcel, result: &UploadedPackage) -> bool {
 
 fn state_after(rejection: RejectionReason) -> PackageState {
     match rejection {
-        RejectionReason::PoolFull => PackageState::Created,
+        reason if is_for_want_of_room(reason) => PackageState::Created,
         RejectionReason::AlreadySpent => PackageState::Spent,
         RejectionReason::Revoked => PackageState::Revoked,
         _ => PackageState::Failed,

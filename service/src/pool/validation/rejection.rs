@@ -71,6 +71,11 @@ pub enum RejectionReason {
     /// A pool that has as many packages as it may.
     #[error("finds the pool full; upload it when others have been spent")]
     PoolFull,
+    /// A user whose packages have as many bytes as they may.
+    #[error(
+        "exceeds the bytes that its user's packages may have; upload it when others have been spent or revoked"
+    )]
+    QuotaExceeded,
     /// A breach of another rule of RFC 9420.
     #[error("breaks a rule of RFC 9420; make a new KeyPackage")]
     Invalid,

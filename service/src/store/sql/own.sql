@@ -1,5 +1,6 @@
 /* keypool: own */
--- What reservations have of devices from earlier calls: one row for each want that has something, the weightiest.
+-- What reservations have of devices from earlier calls: one row for each want that has something, the weightiest. A spent package
+-- whose bytes are gone counts all the same; a hold on a last resort whose bytes are gone is as good as released.
 WITH want AS (
     SELECT *
     FROM ROWS FROM (
@@ -67,5 +68,6 @@ SELECT DISTINCT ON (o.item)
     o.same_group, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
 FROM own o
 LEFT JOIN key_package k ON k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
-WHERE k.key_package_ref IS NOT NULL OR NOT o.same_group -- else purged
+WHERE k.key_package_ref IS NOT NULL AND (o.spent OR k.key_package <> '')
+   OR NOT o.same_group -- else purged or emptied
 ORDER BY o.item, o.same_group, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort

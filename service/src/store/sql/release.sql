@@ -119,6 +119,23 @@ last AS (
     FROM last_pick p
     WHERE s.ctid = p.tid
     RETURNING p.item
+),
+-- No call returns the bytes of a revoked package. Expired ones are left to the purge, which locks their rows in another order.
+bytes_pick AS MATERIALIZED (
+    SELECT k.tid
+    FROM unusable u
+    CROSS JOIN LATERAL (
+        SELECT k.ctid AS tid
+        FROM key_package k
+        WHERE k.bucket = u.bucket AND k.key_package_ref = u.key_package_ref AND k.key_package <> '' AND k.not_after > $9
+        FOR UPDATE SKIP LOCKED
+    ) k
+),
+emptied AS (
+    UPDATE key_package k
+    SET key_package = '', credential = '', signature_key = ''
+    FROM bytes_pick p
+    WHERE k.ctid = p.tid -- locked above, so it has not moved
 )
 SELECT item FROM ended
 UNION ALL

@@ -1,7 +1,7 @@
 /* keypool: revoke */
 -- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some, $9 keeps what was uploaded later. A
 -- hold that lapsed on a quarantined package is forgotten: others may have held the package since, of whom this database knows
--- nothing. Rows are locked in the order of their keys, as by every statement that waits for several.
+-- nothing. The bytes go at once: no call returns those of a revoked package. Rows are locked in the order of their keys, as by every statement that waits for several.
 WITH pick AS MATERIALIZED (
     SELECT o.bucket, o.key_package_ref
     FROM one_time o
@@ -59,11 +59,17 @@ last_pick AS MATERIALIZED (
 ),
 last AS (
     UPDATE last_resort l
-    SET revoked_at = $4
+    SET revoked_at = $4, bytes = 0
     FROM last_pick p
     WHERE l.bucket = p.bucket AND l.user_id = p.user_id AND l.device_id = p.device_id
       AND l.cipher_suite = p.cipher_suite AND l.key_package_ref = p.key_package_ref
-    RETURNING l.key_package_ref
+    RETURNING l.bucket, l.key_package_ref
+),
+emptied AS (
+    UPDATE key_package k
+    SET key_package = '', credential = '', signature_key = ''
+    FROM (SELECT bucket, key_package_ref FROM gone UNION ALL SELECT bucket, key_package_ref FROM last) r
+    WHERE k.bucket = r.bucket AND k.key_package_ref = r.key_package_ref
 )
 SELECT key_package_ref FROM gone
 UNION ALL

@@ -97,6 +97,37 @@ fresh AS (
         PARTITION BY i.bucket, i.user_id, i.device_id, i.cipher_suite, i.last_resort ORDER BY i.item DESC
     )
 ),
+-- How many bytes the packages of the users have. An older version did not note it.
+stocked AS (
+    SELECT u.bucket, u.user_id, (
+        SELECT COALESCE(sum(COALESCE(o.bytes, (
+            SELECT octet_length(k.key_package) FROM key_package k
+            WHERE k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
+        ))), 0)
+        FROM one_time o
+        WHERE o.bucket = u.bucket AND o.user_id = u.user_id
+    ) + (
+        SELECT COALESCE(sum(COALESCE(l.bytes, (
+            SELECT octet_length(k.key_package) FROM key_package k
+            WHERE k.bucket = l.bucket AND k.key_package_ref = l.key_package_ref
+        ))), 0)
+        FROM last_resort l
+        WHERE l.bucket = u.bucket AND l.user_id = u.user_id
+    ) AS bytes
+    FROM (SELECT DISTINCT bucket, user_id FROM fresh WHERE fits) u
+),
+within_quota AS (
+    SELECT *
+    FROM (
+        SELECT f.*, u.bytes + sum(octet_length(f.key_package)) OVER (
+            PARTITION BY f.bucket, f.user_id ORDER BY f.item
+        ) AS bytes_then
+        FROM fresh f
+        JOIN stocked u ON u.bucket = f.bucket AND u.user_id = f.user_id
+        WHERE f.fits
+    ) f
+    WHERE f.bytes_then <= $17::int8
+),
 stored AS (
     INSERT INTO key_package (
         bucket, key_package_ref, user_id, device_id, cipher_suite, last_resort,
@@ -104,18 +135,17 @@ stored AS (
     )
     SELECT bucket, key_package_ref, user_id, device_id, cipher_suite, last_resort,
            not_before, not_after, $14, init_key, credential, signature_key, key_package
-    FROM fresh
-    WHERE fits
+    FROM within_quota
     ON CONFLICT DO NOTHING
     RETURNING bucket, key_package_ref
 ),
 accepted AS (
-    SELECT f.* FROM fresh f JOIN stored s USING (bucket, key_package_ref)
+    SELECT f.* FROM within_quota f JOIN stored s USING (bucket, key_package_ref)
 ),
 one_time_row AS (
-    INSERT INTO one_time (bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, fence)
+    INSERT INTO one_time (bucket, user_id, device_id, key_package_ref, cipher_suite, not_after, fence, bytes)
     SELECT bucket, user_id, device_id, key_package_ref, cipher_suite, not_after,
-           (SELECT COALESCE(max(f.number), 0) FROM fence f)
+           (SELECT COALESCE(max(f.number), 0) FROM fence f), octet_length(key_package)
     FROM accepted
     WHERE NOT last_resort
 ),
@@ -128,10 +158,10 @@ superseded AS (
 ),
 last_resort_row AS (
     INSERT INTO last_resort (
-        bucket, user_id, device_id, cipher_suite, key_package_ref, not_after, uploaded_at, superseded_at
+        bucket, user_id, device_id, cipher_suite, key_package_ref, not_after, uploaded_at, superseded_at, bytes
     )
     SELECT bucket, user_id, device_id, cipher_suite, key_package_ref, not_after, $14,
-           CASE WHEN newest > 1 THEN $14 END
+           CASE WHEN newest > 1 THEN $14 END, octet_length(key_package)
     FROM accepted
     WHERE last_resort
 ),
@@ -159,6 +189,7 @@ SELECT
         WHEN i.not_after < $16 THEN 'expired'
         WHEN i.not_before > $14 THEN 'not_yet_valid'
         WHEN NOT f.fits THEN 'full'
+        WHEN q.item IS NULL THEN 'over_quota'
         ELSE 'raced'
     END AS outcome
 FROM asked i
@@ -167,3 +198,4 @@ LEFT JOIN accepted a ON a.item = i.item
 LEFT JOIN present p ON p.item = i.item
 LEFT JOIN init_key_reused r ON r.item = i.item
 LEFT JOIN fresh f ON f.item = i.item
+LEFT JOIN within_quota q ON q.item = i.item

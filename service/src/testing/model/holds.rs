@@ -220,6 +220,7 @@ impl Package {
         self.seen_by = Some(hold.holder.clone());
         if is_believed && self.returned_to == ReturnedTo::Anyone {
             self.state = State::Revoked { at: now, hold: None };
+            self.emptied |= !self.expired(now);
         } else if is_believed {
             self.returned_to = ReturnedTo::Nobody;
         }

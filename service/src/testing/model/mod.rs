@@ -54,8 +54,10 @@ struct Books {
 struct Package {
     facts: &'static Facts,
     uploaded_at: Timestamp,
-    /// Of a last-resort package: a newer one has taken its place.
-    superseded: bool,
+    /// Of a last-resort package: when a newer one took its place.
+    superseded_at: Option<Timestamp>,
+    /// Whether its bytes are gone.
+    emptied: bool,
     state: State,
     /// The last holder whose hold has ended, not counting one that lapsed and stands.
     seen_by: Option<Holder>,
@@ -252,7 +254,7 @@ impl Package {
     }
 
     fn current_last_resort(&self, now: Timestamp) -> bool {
-        self.facts.last_resort && !self.superseded && self.stands(now)
+        self.facts.last_resort && self.superseded_at.is_none() && self.stands(now)
     }
 }
 
@@ -294,6 +296,11 @@ impl Entry {
         reference: &KeyPackageRef,
     ) -> bool {
         self.reservation == *reservation && self.holder == *holder && self.reference == *reference
+    }
+
+    /// Whether it was given back, spent or over before a time.
+    fn is_done_with(&self, before: Timestamp) -> bool {
+        self.released_at.is_some() || self.spent_at.or(self.held_until).is_none_or(|at| at < before)
     }
 
     fn live(&self, now: Timestamp) -> bool {

@@ -40,6 +40,14 @@ pub struct Grant {
     pub reference: KeyPackageRef,
     /// When the hold ends; none if it is spent.
     pub held_until: Option<Timestamp>,
+    /// Whether its bytes are gone: only if it is spent.
+    pub emptied: bool,
+}
+
+impl Grant {
+    fn held(facts: &Facts, until: Timestamp) -> Self {
+        Self { reference: facts.reference.clone(), held_until: Some(until), emptied: false }
+    }
 }
 
 /// What one device comes to.
@@ -214,7 +222,7 @@ impl Model {
             if entry.spent_at.is_some() {
                 return Some((package.facts, None));
             }
-            let held = entry.live(now) && package.stands(now);
+            let held = entry.live(now) && package.stands(now) && !package.emptied;
             held.then_some((package.facts, entry.held_until))
         });
         held.chain(logged).collect()
@@ -227,8 +235,11 @@ impl Model {
         had: Vec<(&'static Facts, Option<Timestamp>)>,
         again: &Hold,
     ) -> Option<Vec<Grant>> {
-        let grant =
-            |facts: &Facts, held_until| Grant { reference: facts.reference.clone(), held_until };
+        let grant = |facts: &Facts, held_until| Grant {
+            reference: facts.reference.clone(),
+            held_until,
+            emptied: self.packages[&facts.reference].emptied,
+        };
         if had.iter().any(|(_, until)| until.is_none()) {
             let spent = had.iter().filter(|(_, until)| until.is_none());
             return Some(spent.map(|(facts, _)| grant(facts, None)).collect());
@@ -264,7 +275,7 @@ impl Model {
         if package.returned_to == ReturnedTo::Anyone {
             package.returned_to = returned_to;
         }
-        let grant = Grant { reference: facts.reference.clone(), held_until: Some(hold.until) };
+        let grant = Grant::held(facts, hold.until);
         package.state = State::Pooled(Some(hold));
         if let Some(before) = before {
             self.log_lapse(&before, facts);
@@ -277,7 +288,7 @@ impl Model {
         entry.unusable_reason = None;
         entry.released_at = None;
         entry.held_until = Some(hold.until);
-        Grant { reference: facts.reference.clone(), held_until: Some(hold.until) }
+        Grant::held(facts, hold.until)
     }
 
     fn give_back(&mut self, request: &ReserveRequest, granted: &[Granted]) {

@@ -72,6 +72,7 @@ impl Model {
             package.forget_doubtful_hold(now);
             if let State::Pooled(hold) = &mut package.state {
                 package.state = State::Revoked { at: now, hold: hold.take() };
+                package.emptied = true;
                 revoked.push(reference.clone());
             }
         }
@@ -87,7 +88,7 @@ impl Model {
         let states = [
             (package.expired(self.now), UnavailableState::Expired),
             (package.revoked(), UnavailableState::Revoked),
-            (package.superseded, UnavailableState::Superseded),
+            (package.superseded_at.is_some(), UnavailableState::Superseded),
             (package.held(self.now), UnavailableState::Reserved),
             (package.returned(self.now), UnavailableState::Returned),
         ];

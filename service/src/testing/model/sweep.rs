@@ -5,7 +5,34 @@ impl Model {
     /// Forgets what nobody needs any more.
     pub fn sweep(&mut self) -> Purged {
         self.log_lapses();
-        Purged { key_packages: self.purge_packages(), spend_log_entries: self.purge_log() }
+        Purged {
+            emptied: self.empty(),
+            key_packages: self.purge_packages(),
+            spend_log_entries: self.purge_log(),
+        }
+    }
+
+    /// Drops the bytes of packages that were spent or superseded a while ago.
+    fn empty(&mut self) -> u64 {
+        let before = self.now - self.policy.keep_spent;
+        let expired_before = self.now - self.policy.keep_expired;
+        let mut emptied = 0;
+        for package in self.packages.values_mut() {
+            let mut entries =
+                self.log.iter().filter(|entry| entry.reference == package.facts.reference);
+            let is_over = match package.state {
+                State::Spent => entries.any(|entry| entry.logged_at < before),
+                _ => {
+                    package.superseded_at.is_some_and(|at| at < before)
+                        && entries.all(|entry| entry.is_done_with(before))
+                }
+            };
+            if is_over && !package.emptied && package.facts.not_after >= expired_before {
+                package.emptied = true;
+                emptied += 1;
+            }
+        }
+        emptied
     }
 
     fn log_lapses(&mut self) {

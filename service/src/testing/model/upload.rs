@@ -67,7 +67,8 @@ impl Model {
         let package = Package {
             facts,
             uploaded_at: now,
-            superseded: false,
+            superseded_at: None,
+            emptied: false,
             state: State::Pooled(None),
             seen_by: None,
             returned_to: ReturnedTo::Anyone,
@@ -81,7 +82,7 @@ impl Model {
         for package in self.packages.values_mut() {
             let facts = package.facts;
             if facts.owner == *owner && facts.suite == suite && facts.last_resort {
-                package.superseded = true;
+                package.superseded_at.get_or_insert(self.now);
             }
         }
     }
