@@ -15,5 +15,6 @@ mod rates;
 mod returned;
 mod rights;
 mod strangers;
+mod storage;
 #[path = "../support/mod.rs"]
 mod support;

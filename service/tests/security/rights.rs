@@ -124,7 +124,17 @@ async fn the_runtime_role_can_not_change_what_was_handed_out() {
     for column in ["holder", "principal", "group_id", "logged_at", "reservation_id", "user_id"] {
         refused(&runtime, &format!("UPDATE spend_log SET {column} = {column}")).await;
     }
-    refused(&runtime, "UPDATE key_package SET key_package = ''").await;
+    for change in [
+        "key_package = 'x'",
+        "credential = ''",
+        "key_package = '', credential = 'x', signature_key = ''",
+        "key_package_ref = 'x'",
+        "init_key = 'x'",
+        "not_after = now()",
+        "user_id = 'eve'",
+    ] {
+        refused(&runtime, &format!("UPDATE key_package SET {change}")).await;
+    }
     refused(&runtime, "TRUNCATE spend_log").await;
     refused(&runtime, "ALTER TABLE spend_log DISABLE ROW LEVEL SECURITY").await;
     refused(&runtime, "UPDATE origin SET one = one").await;
