@@ -65,11 +65,21 @@ last AS (
       AND l.cipher_suite = p.cipher_suite AND l.key_package_ref = p.key_package_ref
     RETURNING l.bucket, l.key_package_ref
 ),
+bytes_pick AS MATERIALIZED (
+    SELECT k.tid
+    FROM (SELECT bucket, key_package_ref FROM gone UNION ALL SELECT bucket, key_package_ref FROM last) r
+    CROSS JOIN LATERAL (
+        SELECT k.ctid AS tid
+        FROM key_package k
+        WHERE k.bucket = r.bucket AND k.key_package_ref = r.key_package_ref
+        FOR UPDATE
+    ) k
+),
 emptied AS (
     UPDATE key_package k
     SET key_package = '', credential = '', signature_key = ''
-    FROM (SELECT bucket, key_package_ref FROM gone UNION ALL SELECT bucket, key_package_ref FROM last) r
-    WHERE k.bucket = r.bucket AND k.key_package_ref = r.key_package_ref
+    FROM bytes_pick p
+    WHERE k.ctid = p.tid -- locked above, so it has not moved
 )
 SELECT key_package_ref FROM gone
 UNION ALL
