@@ -67,7 +67,12 @@ SELECT DISTINCT ON (o.item)
     o.item - 1 AS item, o.key_package_ref, o.cipher_suite, k.not_after, o.held_until, o.last_resort, o.spent, o.quarantined, o.asked_at,
     o.same_group, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
 FROM own o
-LEFT JOIN key_package k ON k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
+LEFT JOIN LATERAL (
+    SELECT k.key_package_ref, k.not_after, k.key_package
+    FROM key_package k
+    WHERE k.bucket = o.bucket AND k.key_package_ref = o.key_package_ref
+    OFFSET 0 -- else the planner may read the whole index
+) k ON true
 WHERE k.key_package_ref IS NOT NULL AND (o.spent OR k.key_package <> '')
    OR NOT o.same_group -- else purged or emptied
 ORDER BY o.item, o.same_group, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort
