@@ -247,6 +247,31 @@ async fn what_needs_all_targets_adds_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_spent_package_without_bytes_is_neither_used_nor_reported() {
+    let stage = Stage::set().await;
+    let forgotten = ReservedKeyPackage {
+        key_package: Vec::new(),
+        hold_expire_time: None,
+        spent: true,
+        ..stage.bob.fresh()
+    };
+    stage.fake.reserve.answer(Ok(reserved(vec![forgotten])));
+    let mut group = stage.alice.group();
+    let (provider, signer) = (&stage.alice.provider, &stage.alice.signer);
+
+    let publish = async |_: Invite| Ok::<_, PublishError>(());
+    let targets = [Target::user("bob")];
+    let error =
+        stage.inviter().invite(&mut group, provider, signer, targets, publish).await.unwrap_err();
+
+    let InviteError::Incomplete { unusable, .. } = error else { panic!("{error:?}") };
+    assert_eq!(unusable[0].fault, PackageFault::Forgotten);
+    assert_eq!(stage.fake.reserve.requests().len(), 1);
+    assert_eq!(stage.fake.release.requests().len(), 0);
+    assert!(group.pending_commit().is_none());
+}
+
+#[tokio::test]
 async fn what_every_client_must_find_is_reported() {
     let stage = Stage::set().await;
     let (alice, bob) = (&stage.alice, &stage.bob);

@@ -277,11 +277,17 @@ async fn the_private_keys_of_rejected_packages_are_deleted() {
 
 #[tokio::test]
 async fn what_does_not_fit_is_uploaded_when_there_is_room() {
+    for reason in [RejectionReason::PoolFull, RejectionReason::QuotaExceeded] {
+        uploads_again_what_was_rejected_for(reason).await;
+    }
+}
+
+async fn uploads_again_what_was_rejected_for(reason: RejectionReason) {
     let (fake, client) = Fake::start().await;
     let (client, bob) = (client.connect().await.unwrap(), Device::new("bob", "phone"));
     let keeper = keeper(&client, &bob);
     answer_reconcile(&fake, 2);
-    let full = rejected(RejectionReason::PoolFull);
+    let full = rejected(reason);
     fake.upload.answer(Ok(uploaded(vec![full.clone(), full, accepted(1)[0].clone()])));
     assert_eq!(keeper.refresh().await.unwrap().rejected.len(), 2);
 
