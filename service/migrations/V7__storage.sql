@@ -12,9 +12,15 @@ ALTER TABLE last_resort ADD COLUMN bytes integer;
 CREATE INDEX last_resort_superseded ON last_resort (bucket, superseded_at)
     WHERE superseded_at IS NOT NULL AND bytes IS DISTINCT FROM 0;
 
--- How far, in each bucket's spend log, the sweep has come that empties spent packages. So a spend maintains no index for it.
+-- How far the sweep has come that empties spent packages: in each bucket's spend log by the time of the entry, and among those spent
+-- late by the time of the spend. So a spend maintains no index for it.
 CREATE TABLE sweep_position (
-    bucket          smallint    NOT NULL PRIMARY KEY,
-    logged_at       timestamptz NOT NULL,
-    key_package_ref bytea       NOT NULL
+    bucket          smallint    NOT NULL,
+    late            boolean     NOT NULL,
+    reached         timestamptz NOT NULL,
+    key_package_ref bytea       NOT NULL,
+    PRIMARY KEY (bucket, late)
 ) WITH (fillfactor = 50);
+
+-- One-time packages that were spent under an entry that was there already: few.
+CREATE INDEX spend_log_late ON spend_log (bucket, spent_at, key_package_ref) WHERE NOT last_resort AND spent_at > logged_at;

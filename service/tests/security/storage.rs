@@ -192,6 +192,27 @@ async fn a_reserve_can_be_repeated_for_a_while_after_its_spend() {
 }
 
 #[tokio::test]
+async fn a_package_that_was_spent_long_after_its_entry_was_logged_keeps_its_bytes_as_long() {
+    let server = unlimited(|_| {}).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "bob", "phone", 2).await;
+    let owner = connect(&server.database().config()).await;
+    let log_earlier = "UPDATE spend_log SET logged_at = logged_at - interval '10 days' WHERE spent_at = logged_at";
+    for reservation in ["first", "second"] {
+        // The sweep has passed its place in the log when it is spent.
+        let held = reserve_bobs(&mut client, reservation).await;
+        spend(&mut client, reservation, named(&held)).await.unwrap();
+        owner.batch_execute(log_earlier).await.unwrap();
+        server.clock().advance(59 * MINUTE);
+        assert_eq!(sweep(&server).await, 0);
+        assert_eq!(reserve_bobs(&mut client, reservation).await.key_package, held.key_package);
+        server.clock().advance(2 * MINUTE);
+        assert_eq!(sweep(&server).await, 1);
+    }
+    assert_eq!(stored(&server).await, 0);
+}
+
+#[tokio::test]
 async fn a_hold_on_a_superseded_last_resort_keeps_its_bytes() {
     let server = unlimited(|_| {}).await;
     let mut client = client(&server).await;

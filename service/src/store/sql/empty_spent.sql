@@ -1,19 +1,32 @@
 /* keypool: empty_spent */
 -- Empties packages that were spent before a time, in some buckets. It reads at most 100 entries of the spend log in each, from where the
--- sweep before came to, and tells of which buckets there may be more. Expired packages are left to the purge, which locks their
--- rows in another order.
+-- sweep before came to, and as many of those that were spent later than they were logged. It tells in which buckets there may be
+-- more. Expired packages are left to the purge, which locks their rows in another order.
 WITH entry AS MATERIALIZED (
-    SELECT b.bucket, s.logged_at, s.key_package_ref, s.spent_at IS NOT NULL AND NOT s.last_resort AS used_up
+    SELECT b.bucket, false AS late, s.logged_at AS reached, s.key_package_ref,
+           NOT s.last_resort AND s.spent_at <= s.logged_at AS used_up
     FROM unnest($1::int2[]) AS b (bucket)
-    LEFT JOIN sweep_position p ON p.bucket = b.bucket
+    LEFT JOIN sweep_position p ON p.bucket = b.bucket AND NOT p.late
     CROSS JOIN LATERAL (
         SELECT s.logged_at, s.key_package_ref, s.spent_at, s.last_resort
         FROM spend_log s
-        WHERE s.bucket = b.bucket AND s.logged_at >= COALESCE(p.logged_at, '-infinity') AND s.logged_at < $2
-          AND (s.logged_at, s.key_package_ref)
-              > (COALESCE(p.logged_at, '-infinity'), COALESCE(p.key_package_ref, ''))
+        WHERE s.bucket = b.bucket AND s.logged_at >= COALESCE(p.reached, '-infinity') AND s.logged_at < $2
+          AND (s.logged_at, s.key_package_ref) > (COALESCE(p.reached, '-infinity'), COALESCE(p.key_package_ref, ''))
         ORDER BY s.logged_at, s.key_package_ref
         LIMIT 100 -- a constant, so that the planner expects few
+    ) s
+    UNION ALL
+    SELECT b.bucket, true, s.spent_at, s.key_package_ref, true
+    FROM unnest($1::int2[]) AS b (bucket)
+    LEFT JOIN sweep_position p ON p.bucket = b.bucket AND p.late
+    CROSS JOIN LATERAL (
+        SELECT s.spent_at, s.key_package_ref
+        FROM spend_log s
+        WHERE s.bucket = b.bucket AND NOT s.last_resort AND s.spent_at > s.logged_at
+          AND s.spent_at >= COALESCE(p.reached, '-infinity') AND s.spent_at < $2
+          AND (s.spent_at, s.key_package_ref) > (COALESCE(p.reached, '-infinity'), COALESCE(p.key_package_ref, ''))
+        ORDER BY s.spent_at, s.key_package_ref
+        LIMIT 100
     ) s
 ),
 pick AS MATERIALIZED (
@@ -34,15 +47,15 @@ emptied AS (
     WHERE k.ctid = p.tid -- locked above, so it has not moved
     RETURNING 1
 ),
-reached AS (
-    INSERT INTO sweep_position AS p (bucket, logged_at, key_package_ref)
-    SELECT DISTINCT ON (bucket) bucket, logged_at, key_package_ref
+advanced AS (
+    INSERT INTO sweep_position AS p (bucket, late, reached, key_package_ref)
+    SELECT DISTINCT ON (bucket, late) bucket, late, reached, key_package_ref
     FROM entry
-    ORDER BY bucket, logged_at DESC, key_package_ref DESC
-    ON CONFLICT (bucket) DO UPDATE
-    SET logged_at = excluded.logged_at, key_package_ref = excluded.key_package_ref
-    WHERE (p.logged_at, p.key_package_ref) < (excluded.logged_at, excluded.key_package_ref)
+    ORDER BY bucket, late, reached DESC, key_package_ref DESC
+    ON CONFLICT (bucket, late) DO UPDATE
+    SET reached = excluded.reached, key_package_ref = excluded.key_package_ref
+    WHERE (p.reached, p.key_package_ref) < (excluded.reached, excluded.key_package_ref)
 )
 SELECT
     (SELECT count(*) FROM emptied) AS packages,
-    ARRAY(SELECT e.bucket FROM entry e GROUP BY e.bucket HAVING count(*) = 100) AS more
+    ARRAY(SELECT DISTINCT e.bucket FROM entry e GROUP BY e.bucket, e.late HAVING count(*) = 100) AS more
