@@ -208,7 +208,7 @@ impl Cli {
 impl Command {
     async fn run(self, config: &Config) -> Result<(), CliError> {
         match self {
-            Self::Serve(_) => serve(config).await,
+            Self::Serve(_) => Box::pin(serve(config)).await,
             Self::Migrate { json } => migrate(config, json).await,
             Self::Status(flags) => status::run(config, &flags).await,
             Self::Sweep { json } => sweep(config, json).await,

@@ -81,7 +81,7 @@ impl Server {
     /// # Errors
     /// If the configuration, the database or an address is at fault.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        let mut server = Self::listen(config, clock).await?;
+        let mut server = Box::pin(Self::listen(config, clock)).await?;
         match server.contacted().await {
             Ok(_obstacle) => Ok(server),
             Err(error) => {

@@ -2,9 +2,9 @@
 
 use super::{
     charges::limit,
-    holders::{by, inviter},
+    holders::inviter,
     support::{
-        Client,
+        Client, by,
         calls::{ending_in, packages},
         client, device, reason, reserve_details, reserve_request, upload_request, user,
     },

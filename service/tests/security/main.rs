@@ -14,7 +14,7 @@ mod probing;
 mod rates;
 mod returned;
 mod rights;
-mod strangers;
 mod storage;
+mod strangers;
 #[path = "../support/mod.rs"]
 mod support;

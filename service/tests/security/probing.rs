@@ -2,9 +2,9 @@
 
 use super::{
     charges::limit,
-    holders::{by, inviter},
+    holders::inviter,
     support::{
-        Client, calls::packages, client, device, fill, locks::connect, reason, reserve_request,
+        Client, by, calls::packages, client, device, fill, locks::connect, reason, reserve_request,
         upload_request, user,
     },
 };

@@ -2,10 +2,10 @@
 
 use super::{
     charges::limit,
-    holders::{by, inviter},
+    holders::inviter,
     matrix::{methods, request},
     support::{
-        Client,
+        Client, by,
         calls::{
             eventually, extend, extend_request, named, packages, release, release_request,
             reserve_one,
@@ -100,7 +100,7 @@ async fn many_refs_in_one_call_and_for_many_users_are_as_many_polls() {
             if reason(&refused) == ErrorReason::RateLimited {
                 assert_eq!(limit(&refused), "hold_changes");
             } else {
-                answered += package_details(&refused).outcomes.len();
+                answered += package_details(&refused).failures.len();
             }
         }
         assert_eq!(answered, 200);

@@ -342,8 +342,8 @@ async fn nobody_holds_a_package_for_ever() {
     };
     assert!(minutes > 30, "{minutes}");
     assert_eq!(refused.code(), Code::FailedPrecondition);
-    let outcomes = package_details(&refused).outcomes;
-    assert_eq!(outcomes[0].reason(), ErrorReason::HoldTooLong);
+    let failures = package_details(&refused).failures;
+    assert_eq!(failures[0].reason(), ErrorReason::HoldTooLong);
     // It was seen, and may be spent as long as nobody else has had it.
     assert_eq!(stage.pool().await.reserved, 0);
     stage.spend("mallory", "m", &held).await.unwrap();

@@ -61,8 +61,8 @@ impl Stage {
         let extend = extend.unwrap_err();
         for status in [&spend, &extend] {
             assert_eq!(status.code(), Code::NotFound, "{status:?}");
-            let outcomes = package_details(status).outcomes;
-            assert_eq!(outcomes[0].reason(), ErrorReason::ReservationNotFound);
+            let failures = package_details(status).failures;
+            assert_eq!(failures[0].reason(), ErrorReason::ReservationNotFound);
         }
         let request = release_request(reservation, names.to_vec(), UnusableReason::Unspecified);
         let release = self.client.clone().release_reservation(self.by(by, request)).await;

@@ -171,15 +171,17 @@ impl Budget {
             (Ok(handed_out), None) => {
                 holds.left -= 1;
                 let fair_share = self.limits.fair_share(&want.holder, &want.device, self.now);
-                Ok(match self.limits.one_time(
-                    &want.holder,
-                    &want.device,
-                    fair_share.is_ok(),
-                    self.now,
-                ) {
-                    Ok(one_time) => Charge::OneTime { handed_out, one_time, fair_share },
-                    Err(limited) => Charge::LastResort { handed_out, limited },
-                })
+                Ok(
+                    match self.limits.one_time(
+                        &want.holder,
+                        &want.device,
+                        fair_share.is_ok(),
+                        self.now,
+                    ) {
+                        Ok(one_time) => Charge::OneTime { handed_out, one_time, fair_share },
+                        Err(limited) => Charge::LastResort { handed_out, limited },
+                    },
+                )
             }
         }
     }

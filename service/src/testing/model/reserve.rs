@@ -259,7 +259,7 @@ impl Model {
         let package = self.packages.get_mut(&facts.reference).unwrap();
         let State::Pooled(Some(hold)) = &mut package.state else { unreachable!("it is held") };
         hold.until = until.min(hold.taken_at + self.policy.max_total_hold);
-        Grant { reference: facts.reference.clone(), held_until: Some(hold.until) }
+        Grant::held(facts, hold.until)
     }
 
     fn live_holds(&self, owner: &Owner, by: &Hold) -> u32 {
