@@ -199,7 +199,7 @@ impl Cli {
             (config, _) => config?,
         };
         let telemetry = Telemetry::start(&config)?;
-        let result = command.run(&config).await;
+        let result = Box::pin(command.run(&config)).await;
         telemetry.stop().await;
         result
     }
@@ -208,7 +208,7 @@ impl Cli {
 impl Command {
     async fn run(self, config: &Config) -> Result<(), CliError> {
         match self {
-            Self::Serve(_) => Box::pin(serve(config)).await,
+            Self::Serve(_) => serve(config).await,
             Self::Migrate { json } => migrate(config, json).await,
             Self::Status(flags) => status::run(config, &flags).await,
             Self::Sweep { json } => sweep(config, json).await,

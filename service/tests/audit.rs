@@ -283,7 +283,7 @@ async fn entries_made_meanwhile_do_not_disturb_later_pages() {
     let first = audit.list_spend_log(request.clone()).await.unwrap().into_inner();
     server.clock().advance(SECOND);
     let mut client = client(&server).await;
-    invite(&mut client, "r5", ["carol", "phone"], "g1", "alice").await;
+    invite(&mut client, "r5", ["carol", "phone"], "g1", "dave").await;
     let request = ListSpendLogRequest { page_token: first.next_page_token, ..request };
     let second = audit.list_spend_log(request).await.unwrap().into_inner();
     assert_eq!(reservations(&first.entries), ["r4", "r3"]);

@@ -175,12 +175,13 @@ mod tests {
     /// A change of one setting.
     type Set = fn(&mut Config, SignedDuration);
 
-    const SETTINGS: [(&str, Set); 19] = [
+    const SETTINGS: [(&str, Set); 20] = [
         ("drain_timeout", |config, span| config.drain_timeout = span),
         ("sweep_interval", |config, span| config.sweep_interval = span),
         ("pool.min_hold", |config, span| config.pool.min_hold = span),
         ("pool.default_hold", |config, span| config.pool.default_hold = span),
         ("pool.max_hold", |config, span| config.pool.max_hold = span),
+        ("pool.max_total_hold", |config, span| config.pool.max_total_hold = span),
         ("pool.expiring_soon", |config, span| config.pool.expiring_soon = span),
         ("pool.revocation_grace", |config, span| config.pool.revocation_grace = span),
         ("pool.keep_spent", |config, span| config.pool.keep_spent = span),
@@ -225,6 +226,7 @@ mod tests {
             ("pool.default_hold", SECOND * 600, SECOND * 601, "pool.max_hold"),
             ("pool.max_hold", SECOND * 60, SECOND * 59, "pool.default_hold"),
             ("pool.max_hold", days(90), days(91), "must outlast it"),
+            ("pool.max_total_hold", SECOND * 600, SECOND * 599, "pool.max_hold"),
             ("pool.keep_spent", SECOND * 30, SECOND * 29, "may be repeated"),
             ("pool.keep_spent", days(90), days(91), "in the spend log"),
             ("pool.keep_expired", SECOND * 30, SECOND * 29, "tombstone"),

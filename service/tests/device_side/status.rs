@@ -167,7 +167,7 @@ async fn packages_given_back_as_unusable_are_listed_newest_first() {
     let mut reported = Vec::new();
     for n in 0..11 {
         let reservation = n.to_string();
-        let reason = UnusableReason::InvalidSignature;
+        let reason = UnusableReason::Other;
         reported.insert(0, (find_unusable(&mut client, &reservation, reason).await, reason));
         server.clock().advance(SignedDuration::from_secs(1));
     }
@@ -185,6 +185,8 @@ async fn packages_given_back_as_unusable_are_listed_newest_first() {
     let report_time = time(&device.unusable_key_packages[0].report_time.unwrap());
     assert!(report_time >= at - SignedDuration::from_secs(1) && report_time < at + HOUR);
     let pool = &device.pools[0];
-    assert_eq!((pool.available, pool.revoked, &pool.last_resort), (0, 11, &None));
+    assert_eq!((pool.available, pool.revoked), (0, 11));
+    // Everybody shares it: what one inviter says does not take it away.
+    assert!(pool.last_resort.is_some());
     assert_balanced(pool);
 }

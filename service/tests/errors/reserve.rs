@@ -99,7 +99,7 @@ async fn unknown_device() {
 async fn rate_limited_for_too_many_live_holds_of_one_user_on_one_device() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
-    fill(&mut client, "bob", "phone", 12).await;
+    fill(&mut client, "bob", "phone", 20).await;
     let for_alice = |n: usize| ReserveKeyPackagesRequest {
         on_behalf_of: "alice".into(),
         ..reserve_request(&format!("r{n}"), vec![device("bob", "phone")])

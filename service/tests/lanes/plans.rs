@@ -30,8 +30,10 @@ const ROWS: &str = "
     ANALYZE device, pool, last_resort, revoked, one_time, key_package, spend_log;
 ";
 
-/// Statements that count everything, or are about the connection and its rights. The survey counts bucket by bucket.
-const WHOLE: [&str; 9] = [
+/// Statements that look at everything, or are about the connection and its rights. The survey and the search for lapsed holds go
+/// bucket by bucket.
+const WHOLE: [&str; 10] = [
+    "log_lapsed",
     "overview",
     "lowest_pools",
     "survey",

@@ -88,7 +88,7 @@ async fn a_late_spend_fails_if_another_took_the_package_and_gave_it_back() {
     let taken = hold(&mut client, "r2").await.unwrap();
     release(&mut client, "r2", named(&taken)).await.unwrap();
     let error = spend(&mut client, "r1", named(&lapsed)).await.unwrap_err();
-    assert_eq!(reason(&error), ErrorReason::ReservationNotFound);
+    assert_eq!(reason(&error), ErrorReason::ReservationLost);
     assert_eq!(pool(&mut client, "bob", "phone").await.available, 1);
 }
 

@@ -37,7 +37,7 @@ FROM (
 CROSS JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE o.is_free AND o.seen_by IS NULL)::int4 AS unseen,
-        bool_or(o.returns = 0 OR NOT o.is_free) AS for_anyone,
+        bool_or(o.returns = 0 AND o.seen_by IS NOT NULL OR NOT o.is_free) AS for_anyone,
         array_agg(DISTINCT o.seen_by) FILTER (WHERE o.is_free AND o.returns = 1) AS seen_by
     FROM (
         SELECT o.returns, COALESCE(o.holder, o.seen_by) AS seen_by, COALESCE(o.held_until <= $5, true) AS is_free
