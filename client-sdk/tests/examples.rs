@@ -70,7 +70,10 @@ async fn rotate_credential_ends_with_the_new_key() {
 async fn backend_lets_nobody_spend_for_another() {
     let text = told_by("backend").await;
     assert!(text.contains("Bob joins: 2 members"), "{text}");
-    assert!(text.contains("Mallory tries to spend it for herself: NOT_THE_HOLDER"), "{text}");
+    assert!(
+        text.contains("Mallory tries to spend it for herself: RESERVATION_NOT_FOUND"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,13 +129,18 @@ impl Stage {
         let of_bob = SpendLogFilter { user_id: "bob".into(), ..Default::default() };
         let log = self.direct.list_spend_log(of_bob, 1000, "").await.unwrap();
         let mut spent = HashSet::new();
-        for entry in log.entries {
+        for entry in log.entries.into_iter().filter(|entry| entry.spend_time.is_some()) {
             assert!(spent.insert(entry.key_package_ref), "a package was spent twice");
         }
         assert_eq!(used, spent, "what is spent is used");
         for status in self.direct.pool_status_of_user("bob").await.unwrap() {
             let pool = &status.pools[0];
-            let sum = pool.available + pool.reserved + pool.spent + pool.expired + pool.revoked;
+            let sum = pool.available
+                + pool.reserved
+                + pool.returned
+                + pool.spent
+                + pool.expired
+                + pool.revoked;
             assert_eq!(pool.accepted, sum + pool.purged, "{status:?}");
         }
     }

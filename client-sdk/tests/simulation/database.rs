@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keypool_service::pool::Policy;
-use keypool_service::testing::model::Model;
+use keypool_service::testing::model::{Entry, Model};
 use keypool_service::types::{KeyPackageRef, ReservationId};
 
 use crate::simulation::Scenario;
@@ -362,7 +362,10 @@ impl State {
             self.violated("the books don't balance");
         }
         let mut seen = BTreeSet::new();
-        let one_time: Vec<_> = self.model.log.iter().filter(|one| !one.last_resort).collect();
+        let one_time: Vec<_> = {
+            let spent = |one: &&Entry| !one.last_resort && one.spent_at.is_some();
+            self.model.log.iter().filter(spent).collect()
+        };
         let twice = one_time.iter().any(|entry| !seen.insert(&entry.reference));
         if twice {
             self.violated("the log has a package twice");

@@ -35,7 +35,7 @@ fn fences(index: &Index<'_>, verdict: &mut Verdict) {
 /// In how many places each one-time package is.
 fn places(index: &Index<'_>) -> HashMap<Package, u32> {
     let books = &index.history.books;
-    let spent = books.spend_log.iter().filter(|entry| !entry.last_resort);
+    let spent = books.spend_log.iter().filter(|entry| entry.spent && !entry.last_resort);
     let mut places = HashMap::new();
     let all = books.one_time.iter().chain(&books.revoked).copied();
     for package in all.chain(spent.map(|entry| entry.package)) {

@@ -180,7 +180,10 @@ mod tests {
         ("sweep_interval", |config, span| config.sweep_interval = span),
         ("pool.min_hold", |config, span| config.pool.min_hold = span),
         ("pool.default_hold", |config, span| config.pool.default_hold = span),
-        ("pool.max_hold", |config, span| config.pool.max_hold = span),
+        ("pool.max_hold", |config, span| {
+            config.pool.max_hold = span;
+            config.pool.max_total_hold = config.pool.max_total_hold.max(span);
+        }),
         ("pool.max_total_hold", |config, span| config.pool.max_total_hold = span),
         ("pool.expiring_soon", |config, span| config.pool.expiring_soon = span),
         ("pool.revocation_grace", |config, span| config.pool.revocation_grace = span),

@@ -136,6 +136,6 @@ fn spend_log() -> Vec<u8> {
         start_time: time(1_700_000_000),
         end_time: time(1_800_000_000),
     };
-    let page_token = format!("1700000000000000.{}.reservation", "ab".repeat(32));
+    let page_token = format!("1700000000000000.{}.11.reservationholder", "ab".repeat(32));
     v1::ListSpendLogRequest { filter: Some(filter), page_size: 10, page_token }.encode_to_vec()
 }

@@ -62,7 +62,7 @@ async fn list_spend_log_names_the_bad_field() {
     let good = Request {
         filter: Some(SpendLogFilter { user_id: "bob".into(), ..SpendLogFilter::default() }),
         page_size: 1000,
-        page_token: format!("1.{}.r", "ab".repeat(32)),
+        page_token: format!("1.{}.1.rh", "ab".repeat(32)),
     };
     let table = Table::of(good)
         .optional_id("filter.user_id", |request, id| filter(request).user_id = id)

@@ -52,7 +52,8 @@ async fn status_counts_what_there_is() {
     revoke_all(&mut client, "bob", "laptop").await;
 
     let expected = json!({
-        "users": 2, "devices": 3, "available": 4, "reserved": 1, "expired": 0, "quarantined": 0, "revoked": 2,
+        "users": 2, "devices": 3, "available": 4, "reserved": 1, "expired": 0, "quarantined": 0, "returned": 0,
+        "revoked": 2,
         "spent": 1, "last_resort": 1,
         "pools": { "empty": 1, "low": 2, "healthy": 0, "without_last_resort": 2 },
     });

@@ -26,6 +26,11 @@ async fn older(database: &TestDatabase) -> Client {
     let without_sizes = "DROP TABLE sweep_position; DROP INDEX spend_log_late; DROP POLICY empty ON key_package; \
                          ALTER TABLE one_time DROP bytes; ALTER TABLE last_resort DROP bytes";
     client.batch_execute(without_sizes).await.unwrap();
+    let without_trust = "ALTER TABLE one_time DROP seen_by, DROP returns, DROP reserved_at; \
+                         ALTER TABLE spend_log DROP lapsed_at, DROP unusable_reason; \
+                         ALTER TABLE revoked ADD unusable_reason smallint; \
+                         ALTER TABLE last_resort ADD unusable_reason smallint";
+    client.batch_execute(without_trust).await.unwrap();
     let back = "DROP TABLE served_schema, beat, fence, origin; DROP FUNCTION renew_origin() CASCADE; \
                 ALTER TABLE one_time DROP fence; DELETE FROM refinery_schema_history WHERE version >= 4";
     client.batch_execute(back).await.unwrap();

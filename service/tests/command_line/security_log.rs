@@ -28,7 +28,8 @@ async fn refused(serving: &Serving, token: &str, times: usize, code: Code) {
 async fn each_caller_has_a_share_of_the_log_and_the_rest_is_counted() {
     let database = TestDatabase::create().await;
     let issuer = TestIssuer::new();
-    let (_folder, path) = file(&issuer.toml());
+    let unlimited = "[limits.rates]\nrefused = { burst = 1, every = \"0s\" }\n";
+    let (_folder, path) = file(&format!("{}\n{unlimited}", issuer.toml()));
     let arguments = [&ANYWHERE[..], &["--config", path.to_str().unwrap()]].concat();
     let mut command = on(&database, &arguments);
     command.env("KEYPOOL_LOG_FORMAT", "json");

@@ -33,7 +33,9 @@ impl Rig {
         let (issuer, data, folder) =
             (TestIssuer::new(), DataDir::new(), tempfile::tempdir().unwrap());
         let file = folder.path().join("keypool.toml");
-        fs::write(&file, format!("{}\n{settings}\n", issuer.toml())).unwrap();
+        // The honest call asks for a pool that is not there.
+        let rates = "[limits.rates]\nrefused = { burst = 1, every = \"0s\" }";
+        fs::write(&file, format!("{}\n{settings}\n{rates}\n", issuer.toml())).unwrap();
         let directory = data.path();
         let flags = ["--config", file.to_str().unwrap(), "--data-dir", directory.to_str().unwrap()];
         let keypool = Keypool::start(&flags).await;

@@ -41,7 +41,10 @@ const CASES: [Case; 7] = [
     },
     Case {
         limit: "device",
-        set: |config| config.limits.rates.device = ONE_AN_HOUR,
+        set: |config| {
+            config.limits.rates.fair_share = Rate::UNLIMITED;
+            config.limits.rates.device = ONE_AN_HOUR;
+        },
         is_upload: false,
         holder: "alice",
     },

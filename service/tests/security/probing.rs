@@ -103,7 +103,7 @@ async fn who_has_probed_too_much_can_not_tell_users_from_others() {
     .await;
     let mut client = client(&server).await;
     let backend = issuer.service("chat", &["backend"]);
-    let packages = PackageMaker::new("carol", "phone").make_many(4);
+    let packages = PackageMaker::new("carol", "phone").make_many(16);
     client
         .upload_key_packages(by(&backend, upload_request("carol", "phone", packages)))
         .await

@@ -69,7 +69,7 @@ async fn the_runtime_role_has_every_right_that_the_service_needs() {
     let released = reserve_one(&mut client, "released", "bob", "phone").await.unwrap();
     release(&mut client, "released", named(&released)).await.unwrap();
     let unusable = reserve_one(&mut client, "unusable", "bob", "phone").await.unwrap();
-    let reason = UnusableReason::InvalidSignature;
+    let reason = UnusableReason::Other;
     client
         .release_reservation(release_request("unusable", named(&unusable), reason))
         .await

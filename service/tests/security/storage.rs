@@ -64,7 +64,7 @@ fn by_refs(refs: Vec<Vec<u8>>) -> Selector {
 
 async fn report_unusable(client: &mut Client, reservation: &str) {
     let held = reserve_bobs(client, reservation).await;
-    let reason = UnusableReason::InvalidSignature;
+    let reason = UnusableReason::Other;
     client.release_reservation(release_request(reservation, named(&held), reason)).await.unwrap();
 }
 

@@ -8,6 +8,7 @@ use super::support::{
 use keypool_proto::v1::{ErrorReason, KeyPackageName, ReservedKeyPackage, UnusableReason};
 use keypool_service::testing::{issuer::TestIssuer, packages::PackageMaker, server::TestServer};
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 
 struct Stage {
     _server: TestServer,
@@ -66,13 +67,17 @@ impl Stage {
         }
         let request = release_request(reservation, names.to_vec(), UnusableReason::Unspecified);
         let release = self.client.clone().release_reservation(self.by(by, request)).await;
-        let told = [
-            format!("{spend:?}"),
-            format!("{extend:?}"),
-            format!("{:?}", release.unwrap().get_ref()),
-        ];
-        told.into()
+        vec![told(&spend), told(&extend), format!("{:?}", release.unwrap().get_ref())]
     }
+}
+
+/// All that a refusal says.
+fn told(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    let metadata: std::collections::BTreeMap<_, _> = info.metadata.iter().collect();
+    let reason = &info.reason;
+    format!("{} {reason} {metadata:?} {:?}", status.message(), package_details(status))
 }
 
 #[tokio::test]

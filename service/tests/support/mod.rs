@@ -148,6 +148,7 @@ pub fn assert_balanced(pool: &v1::CipherSuitePool) {
     let sum = pool.available
         + pool.reserved
         + pool.quarantined
+        + pool.returned
         + pool.spent
         + pool.expired
         + pool.revoked

@@ -21,7 +21,7 @@ impl Model {
             let mut entries =
                 self.log.iter().filter(|entry| entry.reference == package.facts.reference);
             let is_over = match package.state {
-                State::Spent => entries.any(|entry| entry.logged_at < before),
+                State::Spent => entries.any(|entry| entry.spent_at.is_some_and(|at| at < before)),
                 _ => {
                     package.superseded_at.is_some_and(|at| at < before)
                         && entries.all(|entry| entry.is_done_with(before))
