@@ -22,7 +22,7 @@ ALTER TABLE spend_log
 
 -- What was spent stays as it is.
 DROP POLICY note ON spend_log;
-CREATE POLICY note ON spend_log FOR UPDATE USING (spent_at IS NULL);
+CREATE POLICY note ON spend_log FOR UPDATE USING (spent_at IS NULL) WITH CHECK (true);
 
 -- Reports of inviters are in the log now, whether they are believed or not.
 ALTER TABLE revoked DROP COLUMN unusable_reason;

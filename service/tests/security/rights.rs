@@ -90,18 +90,43 @@ async fn the_runtime_role_has_every_right_that_the_service_needs() {
     revoke_all(&mut client, "bob", "phone").await;
     spend(&mut client, "held", named(&held)).await.unwrap();
     assert_eq!(pool(&mut client, "bob", "phone").await.spent, 2);
-    assert_eq!(spend_log(&server.endpoint(), SpendLogFilter::default()).await.len(), 4);
+    assert_eq!(spend_log(&server.endpoint(), SpendLogFilter::default()).await.len(), 6);
     assert_eq!(sweep(&server).await, (0, 0));
     let owner = connect(&server.database().config()).await;
     owner.batch_execute(&format!("UPDATE spend_log SET logged_at = {LONG_AGO}")).await.unwrap();
     owner.batch_execute(&format!("UPDATE key_package SET not_after = {LONG_AGO}")).await.unwrap();
-    assert_eq!(sweep(&server).await, (6, 4));
+    assert_eq!(sweep(&server).await, (6, 6));
 }
 
 async fn sweep(server: &TestServer) -> (u64, u64) {
     let Purged { key_packages, spend_log_entries, .. } =
         server.server().pool().sweep().await.unwrap();
     (key_packages, spend_log_entries)
+}
+
+#[tokio::test]
+async fn the_runtime_role_may_note_how_holds_end() {
+    let (database, url) = separate_roles().await;
+    let server = TestServer::start_with_database(database, |config| {
+        config.database_url = Some(DatabaseUrl::new(url));
+    })
+    .await;
+    let mut client = client(&server).await;
+    fill(&mut client, "bob", "phone", 1).await;
+    let lapsed = reserve_one(&mut client, "lapses", "bob", "phone").await.unwrap();
+    let later = jiff::SignedDuration::from_mins(11);
+    server.clock().advance(later);
+    sweep(&server).await;
+    reserve_one(&mut client, "takes it over", "bob", "phone").await.unwrap();
+    server.clock().advance(later);
+    let taken = reserve_one(&mut client, "takes it over in turn", "bob", "phone").await.unwrap();
+    assert_eq!(taken.key_package, lapsed.key_package);
+    release(&mut client, "takes it over in turn", named(&taken)).await.unwrap();
+    let again = reserve_one(&mut client, "takes it over in turn", "bob", "phone").await.unwrap();
+    server.clock().advance(later);
+    sweep(&server).await;
+    spend(&mut client, "takes it over in turn", named(&again)).await.unwrap();
+    assert_eq!(spend_log(&server.endpoint(), SpendLogFilter::default()).await.len(), 3);
 }
 
 #[tokio::test]
