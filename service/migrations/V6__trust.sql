@@ -4,7 +4,7 @@ ALTER TABLE one_time
     ADD COLUMN seen_by     text     COLLATE "C",
     -- Who may be handed the package once the hold has ended: 0 anybody, 1 the same holder, 2 nobody.
     ADD COLUMN returns     smallint NOT NULL DEFAULT 0,
-    -- When the reservation took the package: a hold has a longest time in all.
+    -- When the reservation took the package, if it has asked for it again since: a hold has a longest time in all.
     ADD COLUMN reserved_at timestamptz;
 
 -- Rows are wider now, so that an empty table looks smaller to the planner: see V2.

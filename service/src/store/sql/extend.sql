@@ -16,14 +16,14 @@ one_time_pick AS MATERIALIZED (
           AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.reservation_id = i.reservation_id AND o.holder = i.holder
           AND o.not_after > $9
-          AND (o.held_until > $9 OR COALESCE(o.reserved_at + make_interval(secs => $11) > $9, true))
+          AND (o.held_until > $9 OR COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $11) > $9)
           AND (o.held_until > $9 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
         FOR UPDATE SKIP LOCKED
     ) o
 ),
 one_time_hold AS (
     UPDATE one_time o
-    SET held_until = GREATEST(o.held_until, LEAST(p.held_until, o.reserved_at + make_interval(secs => $11)))
+    SET held_until = GREATEST(o.held_until, LEAST(p.held_until, COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $11)))
     FROM (SELECT tid, max(held_until) AS held_until FROM one_time_pick GROUP BY tid) p
     WHERE o.ctid = p.tid -- locked above, so it has not moved
     RETURNING p.tid, o.held_until

@@ -27,7 +27,7 @@ held AS MATERIALIZED (
         WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
           AND o.reservation_id BETWEEN d.least AND d.greatest AND o.not_after > $7
           -- One that has lapsed and was held for the longest time can't be renewed.
-          AND (o.held_until > $7 OR COALESCE(o.reserved_at + make_interval(secs => $9) > $7, true))
+          AND (o.held_until > $7 OR COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $9) > $7)
         OFFSET 0
     ) o
 ),

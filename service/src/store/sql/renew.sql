@@ -20,8 +20,8 @@ pick AS MATERIALIZED (
     ) o
 )
 UPDATE one_time o
-SET held_until = CASE WHEN o.held_until > $7 THEN o.held_until ELSE LEAST(p.held_until, o.reserved_at + make_interval(secs => $8)) END,
-    asked_at = GREATEST($7, o.asked_at + interval '1 microsecond')
+SET held_until = CASE WHEN o.held_until > $7 THEN o.held_until ELSE LEAST(p.held_until, COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $8)) END,
+    reserved_at = COALESCE(o.reserved_at, o.asked_at), asked_at = GREATEST($7, o.asked_at + interval '1 microsecond')
 FROM pick p
 WHERE o.ctid = p.tid -- locked above, so it has not moved
 RETURNING (p.item - 1)::int4 AS item, o.held_until, o.asked_at

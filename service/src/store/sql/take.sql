@@ -68,7 +68,7 @@ want AS (
 taken AS (
     UPDATE one_time o
     SET held_until = w.held_until, reservation_id = w.reservation_id, group_id = w.group_id, holder = w.holder,
-        asked_at = $7::timestamptz, reserved_at = $7, returns = w.returns
+        asked_at = $7::timestamptz, returns = w.returns
     FROM pick p
     JOIN want w ON w.device = p.device AND w.nth = p.nth
     WHERE o.ctid = p.tid -- locked above, so it has not moved

@@ -30,7 +30,7 @@ pick AS MATERIALIZED (
 taken AS (
     UPDATE one_time o
     SET held_until = p.held_until, reservation_id = p.reservation_id, group_id = p.group_id, holder = p.holder,
-        asked_at = $9, reserved_at = $9,
+        asked_at = $9, reserved_at = NULL,
         seen_by = COALESCE(p.lapsed_holder, o.seen_by), returns = GREATEST(o.returns, p.returns)
     FROM pick p
     WHERE o.ctid = p.tid -- locked above, so it has not moved

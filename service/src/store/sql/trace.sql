@@ -10,7 +10,7 @@ SELECT
         AND o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL),
         false
     ) AS hold_lost,
-    COALESCE(o.held_until <= $7 AND o.reserved_at + make_interval(secs => $9) <= $7, false) AS hold_over,
+    COALESCE(o.held_until <= $7 AND COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $9) <= $7, false) AS hold_over,
     r.key_package_ref IS NOT NULL AS revoked, COALESCE(r.revoked_at, l.revoked_at) AS revoked_at,
     r.reservation_id AS revoked_reservation_id, r.group_id AS revoked_group_id, r.holder AS revoked_holder,
     s.key_package_ref IS NOT NULL AS logged,
