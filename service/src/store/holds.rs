@@ -135,7 +135,8 @@ impl<'a> Columns<'a> {
 }
 
 impl Session {
-    /// Spends one-time packages that are held as the items say, and returns the numbers of the items that it spent. Like
+    /// Spends one-time packages that are held as the items say and that nobody has seen before, and returns the numbers of the items
+    /// that it spent. Like
     /// [`Self::spend_rest`], [`Self::release`] and [`Self::extend`], it passes over rows that another transaction has locked.
     ///
     /// # Errors
@@ -148,8 +149,8 @@ impl Session {
         self.spend_by(SPEND, items, now, None).await
     }
 
-    /// Spends, of what [`Self::spend`] did not, packages that were revoked while held and after `revoked_after`, and
-    /// last-resort packages. Returns the numbers of the items that it spent.
+    /// Spends, of what [`Self::spend`] did not, packages that somebody has seen before, those that were revoked while held and after
+    /// `revoked_after`, and last-resort packages. Returns the numbers of the items that it spent.
     ///
     /// # Errors
     /// If the database fails. Running it again is safe.

@@ -10,7 +10,8 @@ use crate::{
     lane::{Family, LaneRules, hold::Hold},
     limits::Limited,
     store::{
-        KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Seen, Session, StoreError, Want,
+        DeviceKey, KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Seen, Session,
+        StoreError, Want,
     },
 };
 use jiff::Timestamp;
@@ -69,7 +70,7 @@ impl<'a> Round<'a> {
                 }
             }
         }
-        open.extend(self.take(session, takers, KnownDevices::LeaveAlone, 0).await?);
+        open.extend(self.take(session, takers, KnownDevices::LeaveAlone).await?);
         if open.is_empty() {
             return Ok(());
         }
@@ -87,25 +88,47 @@ impl<'a> Round<'a> {
             }
         }
         let (mut takers, mut repeaters, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        let spare = self.rules.fair_share;
+        // How many packages of a device may go to holders that had their fair share.
+        let mut spare: HashMap<DeviceKey, u32> = HashMap::new();
         for want in open {
             let Missing { unseen, seen, .. } = missing[&want];
             let allowed = self.charges[want].as_ref().map_or(OneTime::No, Charge::allows);
             match (limited.get(&want), allowed) {
                 (Some(limit), _) => self.settle_limited(want, *limit),
                 (None, OneTime::Any) if seen || unseen > 0 => takers.push(want),
-                (None, OneTime::Spare) if seen || unseen > spare => repeaters.push(want),
+                (None, OneTime::Spare) => {
+                    let spared = unseen.saturating_sub(self.rules.fair_share);
+                    spare.insert(self.wants[want].want.device.clone(), spared);
+                    repeaters.push(want);
+                }
                 _ => gone.push(want),
             }
         }
-        let mut left = self.take(session, takers, KnownDevices::Take, 0).await?;
+        for taker in &takers {
+            if let Some(spare) = spare.get_mut(&self.wants[*taker].want.device) {
+                *spare = spare.saturating_sub(1);
+            }
+        }
+        let mut left = self.take(session, takers, KnownDevices::Take).await?;
         // A holder learns of no more packages than it has to.
         let repeaters = self.take_returned(session, repeaters, &missing, Seen::ByHolder).await?;
-        left.extend(self.take(session, repeaters, KnownDevices::Take, spare).await?);
+        let mut further = Vec::new();
+        for want in repeaters {
+            match spare.get_mut(&self.wants[want].want.device) {
+                Some(spare @ 1..) => {
+                    *spare -= 1;
+                    further.push(want);
+                }
+                _ if missing[&want].seen => left.push(want),
+                _ => gone.push(want),
+            }
+        }
+        left.extend(self.take(session, further, KnownDevices::Take).await?);
         left.sort_unstable();
         for want in self.take_returned(session, left, &missing, Seen::ByAnyone).await? {
             self.settle(want, Outcome::Contended);
         }
+        gone.sort_unstable();
         for want in self.share(session, gone).await? {
             match self.charges[want].as_ref() {
                 Some(charge) if charge.allows() == OneTime::No || missing[&want].unseen > 0 => {
@@ -120,18 +143,17 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Takes packages that nobody has seen, but for the last `spare` of a device, and returns the wants that got none.
+    /// Takes packages that nobody has seen, and returns the wants that got none.
     async fn take(
         &mut self,
         session: &mut Session,
         wants: Vec<usize>,
         known: KnownDevices,
-        spare: u32,
     ) -> Result<Vec<usize>, StoreError> {
         if wants.is_empty() {
             return Ok(wants);
         }
-        let taken = session.take(&self.filter, &self.refs(&wants), known, spare).await?;
+        let taken = session.take(&self.filter, &self.refs(&wants), known).await?;
         self.settle_taken(session, wants, taken).await
     }
 

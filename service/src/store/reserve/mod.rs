@@ -78,9 +78,9 @@ impl Session {
             .collect()
     }
 
-    /// Takes a package that nobody has seen for each want that there is one for, but for the last `spare` of a device, and returns
-    /// those by the wants' places. Packages that another transaction has locked are passed over. The wants of one device must
-    /// follow each other, and the devices be in order.
+    /// Takes a package that nobody has seen for each want that there is one for, and returns those by the wants' places. Packages
+    /// that another transaction has locked are passed over. The wants of one device must follow each other, and the devices be in
+    /// order.
     ///
     /// # Errors
     /// If the database fails.
@@ -89,7 +89,6 @@ impl Session {
         filter: &ReserveFilter,
         wants: &[&Want],
         known: KnownDevices,
-        spare: u32,
     ) -> Result<Vec<(usize, ReservedRow)>, StoreError> {
         let devices = Devices::of(wants);
         let (device, nth): (Vec<i32>, Vec<i32>) = devices.of_want.iter().copied().unzip();
@@ -112,7 +111,6 @@ impl Session {
                     /* group_id */ &groups(wants),
                     /* holder */ &text(wants, |want| want.holder.as_str()),
                     /* held_until */ &ends(wants),
-                    /* spare */ &i32::try_from(spare).unwrap_or(i32::MAX),
                     /* returns */ &returns(wants),
                 ],
             )

@@ -14,7 +14,7 @@ pick AS MATERIALIZED (
         WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
           AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.reservation_id = i.reservation_id AND o.group_id = i.group_id AND o.holder = i.holder
-          AND o.not_after > $10
+          AND o.not_after > $10 AND o.seen_by IS NULL -- else there may be an entry: spend_rest
           -- Nobody knows who took a quarantined package when its hold had lapsed.
           AND (o.held_until > $10 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
         FOR UPDATE SKIP LOCKED
@@ -25,7 +25,7 @@ spent AS (
     USING pick p
     WHERE o.ctid = p.tid -- locked above, so it has not moved
     RETURNING p.item, p.bucket, p.user_id, p.device_id, p.key_package_ref, p.reservation_id, p.group_id, p.holder, p.principal,
-              o.cipher_suite, o.seen_by IS NOT NULL AS was_seen
+              o.cipher_suite
 ),
 logged AS (
     INSERT INTO spend_log (
@@ -35,20 +35,5 @@ logged AS (
     SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
            group_id, holder, principal, $10, $10
     FROM spent
-    WHERE NOT was_seen
-),
--- The reservation may have an entry of an earlier hold.
-logged_again AS (
-    INSERT INTO spend_log AS s (
-        bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
-        group_id, holder, principal, logged_at, spent_at
-    )
-    SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
-           group_id, holder, principal, $10, $10
-    FROM spent
-    WHERE was_seen
-    ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
-    SET spent_at = excluded.spent_at
-    WHERE s.spent_at IS NULL
 )
 SELECT item FROM spent

@@ -1,5 +1,6 @@
 /* keypool: spend_rest */
--- What is spent less often: packages revoked while held, within the grace that open holds have, and last-resort packages.
+-- What is spent less often: packages that somebody has seen before, those revoked while held, within the grace that open holds have,
+-- and last-resort packages. The reservation may have an entry of an earlier hold.
 -- Rows that another transaction has locked are passed over: the caller looks again.
 WITH item AS (
     SELECT *
@@ -26,6 +27,28 @@ spent AS (
     RETURNING p.item, p.bucket, p.user_id, p.device_id, p.key_package_ref, p.reservation_id, p.group_id, p.holder, p.principal,
               r.cipher_suite
 ),
+seen_pick AS MATERIALIZED (
+    SELECT i.*, o.tid
+    FROM item i
+    CROSS JOIN LATERAL (
+        SELECT o.ctid AS tid
+        FROM one_time o
+        WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
+          AND o.user_id = i.user_id AND o.device_id = i.device_id
+          AND o.reservation_id = i.reservation_id AND o.group_id = i.group_id AND o.holder = i.holder
+          AND o.not_after > $10 AND o.seen_by IS NOT NULL
+          -- Nobody knows who took a quarantined package when its hold had lapsed.
+          AND (o.held_until > $10 OR o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL))
+        FOR UPDATE SKIP LOCKED
+    ) o
+),
+seen AS (
+    DELETE FROM one_time o
+    USING seen_pick p
+    WHERE o.ctid = p.tid -- locked above, so it has not moved
+    RETURNING p.item, p.bucket, p.user_id, p.device_id, p.key_package_ref, p.reservation_id, p.group_id, p.holder, p.principal,
+              o.cipher_suite
+),
 logged AS (
     INSERT INTO spend_log AS s (
         bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
@@ -33,8 +56,7 @@ logged AS (
     )
     SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
            group_id, holder, principal, $10, $10
-    FROM spent
-    -- The entry of a hold that has lapsed.
+    FROM (SELECT * FROM spent UNION ALL SELECT * FROM seen) spent
     ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
     SET spent_at = excluded.spent_at
     WHERE s.spent_at IS NULL
@@ -66,5 +88,7 @@ last AS (
     RETURNING p.item
 )
 SELECT item FROM spent
+UNION ALL
+SELECT item FROM seen
 UNION ALL
 SELECT item FROM last

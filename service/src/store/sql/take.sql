@@ -1,7 +1,6 @@
 /* keypool: take */
--- Takes packages that nobody has seen for new holds: as many of each device as the calls want, the soonest to expire first, and
--- none of the last $16. With $6, a device of which one of the reservations has something already is left alone: what that is must be
--- looked up first.
+-- Takes packages that nobody has seen for new holds: as many of each device as the calls want, the soonest to expire first. With $6,
+-- a device of which one of the reservations has something already is left alone: what that is must be looked up first.
 WITH pick AS MATERIALIZED (
     -- Device by device, so that the second look at its rows finds them in the processor's cache. OFFSET 0 keeps the order.
     SELECT d.device, row_number() OVER (PARTITION BY d.device ORDER BY p.not_after) AS nth, p.tid
@@ -45,16 +44,7 @@ WITH pick AS MATERIALIZED (
           AND o.held_until IS NULL AND o.seen_by IS NULL
           AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
         ORDER BY o.not_after
-        LIMIT CASE WHEN $16::int4 = 0 THEN d.wanted ELSE LEAST(d.wanted, GREATEST(0, -$16 + (
-            SELECT count(*) FROM (
-                SELECT FROM one_time o
-                WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
-                  AND o.not_after > $8 AND ($9 IS NULL OR o.cipher_suite = ANY ($9))
-                  AND o.held_until IS NULL AND o.seen_by IS NULL
-                  AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
-                LIMIT d.wanted + $16
-            ) unseen
-        ))) END
+        LIMIT d.wanted
         FOR UPDATE SKIP LOCKED
     ) p
 ),
@@ -62,13 +52,13 @@ want AS (
     SELECT *
     FROM ROWS FROM (
         generate_subscripts($10::int4[], 1), unnest($10::int4[]), unnest($11::int4[]),
-        unnest($12::text[]), unnest($13::bytea[]), unnest($14::text[]), unnest($15::timestamptz[]), unnest($17::int2[])
+        unnest($12::text[]), unnest($13::bytea[]), unnest($14::text[]), unnest($15::timestamptz[]), unnest($16::int2[])
     ) AS w (item, device, nth, reservation_id, group_id, holder, held_until, returns)
 ),
 taken AS (
     UPDATE one_time o
     SET held_until = w.held_until, reservation_id = w.reservation_id, group_id = w.group_id, holder = w.holder,
-        asked_at = $7::timestamptz, returns = w.returns
+        asked_at = $7, returns = w.returns
     FROM pick p
     JOIN want w ON w.device = p.device AND w.nth = p.nth
     WHERE o.ctid = p.tid -- locked above, so it has not moved
