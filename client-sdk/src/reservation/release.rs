@@ -7,7 +7,9 @@ use super::{Holds, Reservation};
 use crate::Result;
 
 impl Reservation {
-    /// Gives the unspent packages back: each can be reserved again at once.
+    /// Gives the unspent packages back. Who may be handed them again says the service's
+    /// configuration: unless configured otherwise, anybody after a back end, and only the same holder
+    /// after an inviter.
     ///
     /// # Errors
     ///
@@ -25,8 +27,9 @@ impl Reservation {
         Holds::named(&self.request, names).release(&self.client, UnusableReason::Unspecified).await
     }
 
-    /// Reports a package as unusable: it is revoked in place of given back, nobody else gets it, and
-    /// the device's status says so. With [`UnusableReason::Unspecified`] it is just given back.
+    /// Gives a package back and reports it as unusable. The device's status tells the report. Nobody
+    /// gets the package again, unless it is a last resort, or the service can see that the report is
+    /// wrong. With [`UnusableReason::Unspecified`] it is just given back.
     ///
     /// # Errors
     ///
