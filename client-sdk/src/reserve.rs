@@ -119,8 +119,8 @@ impl ReserveBuilder {
     /// given back, unless the [reservation's id](Self::reservation_id) is the caller's: then some of it
     /// may be from an earlier call, and it stays until its holds end.
     ///
-    /// Dropping the future gives nothing back: what was reserved by then returns to its pool when
-    /// the hold ends.
+    /// Dropping the future gives nothing back: what was reserved by then stays held until the
+    /// hold ends.
     ///
     /// # Errors
     ///

@@ -1,3 +1,6 @@
+-- All at once, before anything is done: uploads, reserves and sweeps lock them in orders of their own.
+LOCK TABLE device, pool, last_resort, one_time, key_package, revoked, spend_log IN ACCESS EXCLUSIVE MODE;
+
 -- What becomes of packages that were disclosed and not spent. Their bytes are known to a holder that others may not trust.
 ALTER TABLE one_time
     -- The last holder whose hold ended without a spend. Null, with no hold: nobody has seen the package.
@@ -23,6 +26,10 @@ ALTER TABLE spend_log
 -- What was spent stays as it is.
 DROP POLICY note ON spend_log;
 CREATE POLICY note ON spend_log FOR UPDATE USING (spent_at IS NULL) WITH CHECK (true);
+
+-- An entry is kept as long after its spend as after it was made.
+DROP POLICY purge ON spend_log;
+CREATE POLICY purge ON spend_log FOR DELETE USING (GREATEST(logged_at, spent_at) < clock_timestamp() - interval '30 days');
 
 -- Reports of inviters are in the log now, whether they are believed or not.
 ALTER TABLE revoked DROP COLUMN unusable_reason;

@@ -213,8 +213,8 @@ pub struct Target {
     pub excluded: Vec<DeviceId>,
 }
 
-/// Who may be handed a package again that a holder has seen and not spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Who may be handed a package again that a holder has seen and not spent, from most to least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReturnedTo {
     /// Anybody, after all packages that nobody has seen.

@@ -28,7 +28,7 @@ const MAX_PACKAGES_PER_CALL: usize = 100;
 ///
 /// Spend them before the Welcome goes out: whoever spent a package is the only one that may use it.
 /// A reservation that is dropped before anything was spent is released in the background, if a Tokio
-/// runtime is there to do it; otherwise the packages return to their pools when the hold ends.
+/// runtime is there to do it; otherwise the packages stay held until the hold ends.
 #[derive(Debug)]
 #[must_use = "a dropped reservation is released"]
 pub struct Reservation {

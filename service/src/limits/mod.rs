@@ -384,13 +384,12 @@ impl Limits {
         take(&self.device, Limit::Device, &(device, of_fair_share), 1, now).map(Some)
     }
 
-    /// Notes that a holder has given back a one-time package of a device: it may be handed another instead.
+    /// Notes that a holder has given back a package of a device, which others may be handed now: it may be handed another instead.
     pub fn given_back(&self, holder: &Holder, device: &DeviceKey) {
         if holder.is(&device.user) {
             return self.own_devices.put_back(device, 1);
         }
         self.holder_and_device.put_back(&(holder, device), 1);
-        self.device.put_back(&(device, false), 1);
     }
 
     /// Lets a holder report a package as unusable.

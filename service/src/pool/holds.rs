@@ -175,7 +175,7 @@ impl KeyPackagePool {
         let settled = self.settle(HoldCall::Release(items.clone())).await;
         let settled = charge.unless_failed(settled)?;
         self.touched(&request.hold);
-        if caller.limited && self.policy().returned_packages.after(caller) != ReturnedTo::Nobody {
+        if caller.limited && self.policy().returned_packages.after(caller) == ReturnedTo::Anyone {
             for (number, item) in items.iter().enumerate() {
                 let is_believed = item.report.is_some_and(|report| report.is_believed);
                 if !settled.standings.contains_key(&number) && !is_believed {

@@ -177,7 +177,6 @@ impl KeyPackagePool {
     /// If the database fails.
     pub async fn sweep(&self) -> Result<Purged, PoolError> {
         let now = self.now();
-        self.log_lapsed(now).await?;
         let terms = SweepTerms {
             spent_before: now - self.policy().keep_spent,
             expired_before: now - self.policy().keep_expired,
@@ -192,12 +191,17 @@ impl KeyPackagePool {
                 Err(error) => return Err(error.into()),
             }
         }
+        match self.log_lapsed(now).await {
+            Ok(()) => {}
+            Err(error @ StoreError::Locked(_)) => locked = Some(error),
+            Err(error) => return Err(error.into()),
+        }
         self.inner.fence.sweep(self.store()).await?;
         locked.map_or(Ok(purged), |error| Err(error.into()))
     }
 
     /// Notes which holds have lapsed: of all buckets in a small database, else of as many as take a moment, and of the others later.
-    async fn log_lapsed(&self, now: jiff::Timestamp) -> Result<(), PoolError> {
+    async fn log_lapsed(&self, now: jiff::Timestamp) -> Result<(), StoreError> {
         let groups = Bucketful::all(SWEPT_BUCKETS);
         let began = Instant::now();
         for _ in 0..groups.len() {

@@ -201,7 +201,7 @@ fn recommended_upload_count(counts: &PoolRow, policy: &Policy) -> u32 {
     let wanted = u64::from(policy.target).saturating_sub(lasting);
     let stored = counts.available + counts.reserved + counts.quarantined;
     let cap = u64::from(policy.cap);
-    let room = cap.saturating_sub(stored).min((2 * cap).saturating_sub(stored + counts.returned));
+    let room = cap.saturating_sub(stored);
     u32::try_from(wanted.min(room)).unwrap_or(policy.cap)
 }
 

@@ -140,7 +140,7 @@ impl Store {
                     device: id(DeviceId::new(get::<&str>(row, "device_id")?))?,
                     reference: id(KeyPackageRef::new(get::<&[u8]>(row, "key_package_ref")?))?,
                     reason: get(row, "unusable_reason")?,
-                    reported_at: get(row, "released_at")?,
+                    reported_at: get(row, "reported_at")?,
                 })
             })
             .collect()

@@ -1,13 +1,14 @@
-use super::{CONFLICT_RETRIES, DeviceKey, Session, StoreError, get, index, numbers};
+use super::{CONFLICT_RETRIES, DeviceKey, Session, StoreError, count, get, index, numbers};
 use crate::pool::validation::ValidKeyPackage;
 use jiff::Timestamp;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 use tokio_postgres::{Row, types::ToSql};
 
 const LOCK_DEVICES: &str = include_str!("sql/lock_devices.sql");
+const DISPLACE_RETURNED: &str = include_str!("sql/displace_returned.sql");
 const UPLOAD: &str = include_str!("sql/upload.sql");
 
 /// A valid package to store.
@@ -88,7 +89,8 @@ impl Session {
         items: &[UploadItem],
         terms: UploadTerms,
     ) -> Result<Vec<StoredOutcome>, StoreError> {
-        let mut outcomes = HashMap::new();
+        let mut outcomes: HashMap<usize, StoredOutcome> = HashMap::new();
+        let mut has_displaced = false;
         for _ in 0..=CONFLICT_RETRIES {
             let waiting: Vec<usize> =
                 (0..items.len()).filter(|item| !outcomes.contains_key(item)).collect();
@@ -101,11 +103,56 @@ impl Session {
             for (item, outcome) in self.upload_once(&batch, terms).await? {
                 outcomes.insert(waiting[item], outcome);
             }
+            if !has_displaced {
+                has_displaced = true;
+                let full = |item: &usize| outcomes.get(item) == Some(&StoredOutcome::Full);
+                let full: Vec<&UploadItem> =
+                    (0..items.len()).filter(full).map(|item| &items[item]).collect();
+                if self.displace_returned(&full, terms).await? > 0 {
+                    outcomes.retain(|_, outcome| *outcome != StoredOutcome::Full);
+                }
+            }
         }
         (0..items.len())
             .map(|item| outcomes.remove(&item))
             .collect::<Option<_>>()
             .ok_or_else(|| StoreError::conflict("an upload raced with others again and again"))
+    }
+
+    /// Makes room for these packages where others fill their pools that nobody else can be handed, and returns for how many.
+    async fn displace_returned(
+        &mut self,
+        full: &[&UploadItem],
+        terms: UploadTerms,
+    ) -> Result<u64, StoreError> {
+        if full.is_empty() {
+            return Ok(0);
+        }
+        let mut pools: BTreeMap<(&DeviceKey, u16), i64> = BTreeMap::new();
+        for item in full {
+            *pools.entry((&item.device, item.package.cipher_suite.0)).or_default() += 1;
+        }
+        let device = |of: fn(&DeviceKey) -> &str| {
+            pools.keys().map(|(device, _)| of(device)).collect::<Vec<_>>()
+        };
+        let bucket: Vec<_> = pools.keys().map(|(device, _)| device.bucket.number()).collect();
+        let suite: Vec<i32> = pools.keys().map(|(_, suite)| i32::from(*suite)).collect();
+        let packages: Vec<i64> = pools.values().copied().collect();
+        let rows = self
+            .rows(
+                DISPLACE_RETURNED,
+                &[
+                    /* bucket */ &bucket,
+                    /* user_id */ &device(|device| device.user.as_str()),
+                    /* device_id */ &device(|device| device.device.as_str()),
+                    /* cipher_suite */ &suite,
+                    /* packages */ &packages,
+                    /* now */ &terms.now,
+                    /* cap */ &i64::from(terms.cap),
+                ],
+            )
+            .await?;
+        rows.first().map_or(Ok(0), |row| count(row, "packages"))
     }
 
     async fn upload_once(

@@ -256,13 +256,17 @@ async fn returned_packages_do_not_keep_a_pool_from_being_filled() {
         .filter(|one| one.outcome() == v1::UploadOutcome::Accepted)
         .count();
     assert_eq!(accepted, 4);
-    // They don't grow without end, either.
+    // They don't grow without end, and never keep the device from filling its pool.
     for n in 4..8 {
         let by = format!("mallory {n}");
         let seen = stage.reserve(&by, "m").await.unwrap();
         stage.release(&by, "m", &seen, UnusableReason::Unspecified).await;
     }
-    assert_eq!(stage.status().await.pools[0].recommended_upload_count, 0);
+    assert_eq!(stage.status().await.pools[0].recommended_upload_count, 4);
+    let upload = super::support::upload_request("carol", "phone", stage.make(6));
+    stage.client.clone().upload_key_packages(stage.by("service:chat", upload)).await.unwrap();
+    let pool = stage.pool().await;
+    assert_eq!((pool.available, pool.returned, pool.revoked), (4, 4, 4));
 }
 
 #[tokio::test]
@@ -364,4 +368,85 @@ async fn an_open_service_gives_back_to_anyone() {
     assert_eq!(again.name, seen.name);
     let filter = SpendLogFilter { reservation_id: "a".into(), ..SpendLogFilter::default() };
     assert_eq!(spend_log(&server.endpoint(), filter).await.len(), 1);
+}
+
+/// As after a second commit, or a lost answer.
+#[tokio::test]
+async fn a_reservation_that_has_released_and_spent_a_package_has_spent_it() {
+    let stage = Stage::with(4, |_| {}).await;
+    let held = stage.reserve("alice", "r").await.unwrap();
+    stage.release("alice", "r", &held, UnusableReason::Unspecified).await;
+    let again = stage.reserve("alice", "r").await.unwrap();
+    assert_eq!(again.name, held.name);
+    stage.spend("alice", "r", &again).await.unwrap();
+    let repeated = stage.reserve("alice", "r").await.unwrap();
+    assert!(repeated.spent && repeated.name == held.name, "{repeated:?}");
+    assert_eq!(stage.pool().await.reserved, 0);
+}
+
+/// A user asks for what a back end has reserved for it: from then on the user has seen the package.
+#[tokio::test]
+async fn what_an_inviter_has_asked_for_again_is_its_own() {
+    for lapses in [false, true] {
+        let stage = Stage::with(1, |_| {}).await;
+        let request = v1::ReserveKeyPackagesRequest {
+            on_behalf_of: "alice".into(),
+            ..reserve_request("r", vec![device("carol", "phone")])
+        };
+        stage.client.clone().reserve_key_packages(stage.by("service:chat", request)).await.unwrap();
+        let seen = stage.reserve("alice", "r").await.unwrap();
+        if lapses {
+            stage.server.clock().advance(LATER);
+        } else {
+            stage.release("alice", "r", &seen, UnusableReason::Unspecified).await;
+        }
+        assert_eq!(stage.pool().await.returned, 1, "lapses: {lapses}");
+        stage.reserve("guest", "g").await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_a_fence_made_doubtful_is_on_record() {
+    for revokes in [false, true] {
+        let stage = Stage::with(1, |_| {}).await;
+        let seen = stage.reserve("mallory", "m").await.unwrap();
+        stage.server.clock().advance(LATER);
+        stage.server.raise_fence().await;
+        if revokes {
+            let all = v1::revoke_key_packages_request::Selector::All(v1::AllKeyPackages {});
+            let request = super::support::calls::revoke_request("carol", "phone", all);
+            stage
+                .client
+                .clone()
+                .revoke_key_packages(stage.by("service:chat", request))
+                .await
+                .unwrap();
+        } else {
+            let request = v1::ReconcilePoolRequest {
+                user_id: "carol".into(),
+                device_id: "phone".into(),
+                key_package_refs: vec![seen.name.clone().unwrap().key_package_ref],
+                as_of: None,
+            };
+            stage.client.clone().reconcile_pool(stage.by("service:chat", request)).await.unwrap();
+        }
+        let [entry] = <[_; 1]>::try_from(stage.log("mallory").await).unwrap();
+        assert!(entry.lapse_time.is_some(), "{entry:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_spends_late_is_on_record() {
+    let stage = Stage::with(1, |_| {}).await;
+    let request = v1::ReserveKeyPackagesRequest {
+        on_behalf_of: "alice".into(),
+        ..reserve_request("r", vec![device("carol", "phone")])
+    };
+    let answer =
+        stage.client.clone().reserve_key_packages(stage.by("service:chat", request)).await.unwrap();
+    stage.server.clock().advance(LATER);
+    stage.server.server().pool().sweep().await.unwrap();
+    stage.spend("alice", "r", &packages(answer.get_ref())[0]).await.unwrap();
+    let [entry] = <[_; 1]>::try_from(stage.log("alice").await).unwrap();
+    assert_eq!((entry.principal.as_str(), entry.spend_time.is_some()), ("alice", true));
 }

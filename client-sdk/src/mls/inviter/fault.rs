@@ -10,8 +10,8 @@ use crate::mls::WrongIdentity;
 ///
 /// Some faults are its device's, and some are the service's: it mixed something up, or lies.
 ///
-/// A package is reported as unusable, and so taken from everybody, only for what every correct client
-/// must find: the bytes, and what the service says of them, are all that counts. What depends on this
+/// A package is reported as unusable, and so may be taken from everybody, only for what every correct
+/// client must find: the bytes, and what the service says of them, are all that counts. What depends on this
 /// process's clock, the application's rules, the group or what OpenMLS knows is a reason to give the
 /// package back, and to leave its device out.
 ///

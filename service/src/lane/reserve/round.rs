@@ -91,13 +91,13 @@ impl<'a> Round<'a> {
         // How many packages of a device may go to holders that had their fair share.
         let mut spare: HashMap<DeviceKey, u32> = HashMap::new();
         for want in open {
-            let Missing { unseen, seen, .. } = missing[&want];
+            let Missing { unseen, for_anyone, seen, .. } = missing[&want];
             let allowed = self.charges[want].as_ref().map_or(OneTime::No, Charge::allows);
             match (limited.get(&want), allowed) {
                 (Some(limit), _) => self.settle_limited(want, *limit),
                 (None, OneTime::Any) if seen || unseen > 0 => takers.push(want),
                 (None, OneTime::Spare) => {
-                    let spared = unseen.saturating_sub(self.rules.fair_share);
+                    let spared = (unseen + for_anyone).saturating_sub(self.rules.fair_share);
                     spare.insert(self.wants[want].want.device.clone(), spared);
                     repeaters.push(want);
                 }
@@ -119,7 +119,6 @@ impl<'a> Round<'a> {
                     *spare -= 1;
                     further.push(want);
                 }
-                _ if missing[&want].seen => left.push(want),
                 _ => gone.push(want),
             }
         }
@@ -131,7 +130,10 @@ impl<'a> Round<'a> {
         gone.sort_unstable();
         for want in self.share(session, gone).await? {
             match self.charges[want].as_ref() {
-                Some(charge) if charge.allows() == OneTime::No || missing[&want].unseen > 0 => {
+                Some(charge)
+                    if charge.allows() == OneTime::No
+                        || missing[&want].unseen + missing[&want].for_anyone > 0 =>
+                {
                     match charge.limited() {
                         Some(limit) => self.settle_limited(want, limit),
                         None => self.settle(want, Outcome::Missing(missing[&want])),

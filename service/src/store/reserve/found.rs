@@ -73,6 +73,8 @@ pub struct Missing {
     pub device_known: bool,
     /// How many packages there are that nobody has seen, whether another transaction has locked them or not.
     pub unseen: u32,
+    /// How many others there are for anybody, which somebody has seen.
+    pub for_anyone: u32,
     /// Whether there are others that the holder may be handed, which somebody has seen.
     pub seen: bool,
     /// The device has uploaded packages of an acceptable cipher suite.
@@ -126,11 +128,13 @@ pub(super) fn found(row: &Row) -> Result<Found, StoreError> {
     let seen_by = get::<Vec<&str>>(row, "seen_by")?;
     let seen_by: Result<_, StoreError> =
         seen_by.into_iter().map(|holder| id(Holder::new(holder))).collect();
+    let for_anyone = u32::try_from(get::<i32>(row, "for_anyone")?).unwrap_or_default();
     let missing = Missing {
         user_known: get(row, "user_known")?,
         device_known: get(row, "device_known")?,
         unseen: u32::try_from(get::<i32>(row, "unseen")?).unwrap_or_default(),
-        seen: get(row, "for_anyone")?,
+        for_anyone,
+        seen: for_anyone > 0 || get(row, "is_own")?,
         suite_known: get(row, "suite_known")?,
         expires_too_soon: get(row, "expires_too_soon")?,
     };

@@ -208,6 +208,7 @@ impl Session {
                     /* held_until */ &ends(&wants),
                     /* now */ &now,
                     /* max_total */ &max_total.as_secs_f64(),
+                    /* returns */ &returns(&wants),
                 ],
             )
             .await?;

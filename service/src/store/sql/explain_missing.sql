@@ -8,7 +8,7 @@ SELECT
         SELECT FROM device d WHERE d.bucket = i.bucket AND d.user_id = i.user_id AND d.device_id = i.device_id
         OFFSET 0
     ) AS device_known,
-    COALESCE(o.unseen, 0) AS unseen, COALESCE(o.for_anyone, false) AS for_anyone, COALESCE(o.seen_by, '{}') AS seen_by,
+    o.unseen, o.for_anyone, COALESCE(o.is_own, false) AS is_own, COALESCE(o.seen_by, '{}') AS seen_by,
     EXISTS (
         SELECT FROM pool p
         WHERE p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i.device_id
@@ -37,7 +37,8 @@ FROM (
 CROSS JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE o.is_free AND o.seen_by IS NULL)::int4 AS unseen,
-        bool_or(o.returns = 0 AND o.seen_by IS NOT NULL OR NOT o.is_free) AS for_anyone,
+        count(*) FILTER (WHERE o.is_free AND o.returns = 0 AND o.seen_by IS NOT NULL)::int4 AS for_anyone,
+        bool_or(NOT o.is_free) AS is_own,
         array_agg(DISTINCT o.seen_by) FILTER (WHERE o.is_free AND o.returns = 1) AS seen_by
     FROM (
         SELECT o.returns, COALESCE(o.holder, o.seen_by) AS seen_by, COALESCE(o.held_until <= $5, true) AS is_free

@@ -10,7 +10,9 @@ GRANT SELECT, INSERT, DELETE, UPDATE (
 ) ON one_time TO {role};
 GRANT SELECT, INSERT, DELETE, UPDATE (superseded_at, revoked_at, bytes) ON last_resort TO {role};
 GRANT SELECT, INSERT, DELETE, UPDATE (revoked_at, held_until, reservation_id, group_id, holder) ON revoked TO {role};
-GRANT SELECT, INSERT, DELETE, UPDATE (held_until, spent_at, released_at, lapsed_at, unusable_reason) ON spend_log TO {role};
+GRANT SELECT, INSERT, DELETE, UPDATE (
+    held_until, spent_at, released_at, lapsed_at, unusable_reason, principal
+) ON spend_log TO {role};
 GRANT SELECT, INSERT, UPDATE (reached, key_package_ref) ON sweep_position TO {role};
 GRANT SELECT, INSERT ON fence TO {role};
 GRANT SELECT, INSERT, DELETE, UPDATE (number, beaten_at) ON beat TO {role};

@@ -30,7 +30,7 @@ handed_out AS (
            group_id, holder, principal, $9, held_until
     FROM last
     ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
-    SET held_until = excluded.held_until, released_at = NULL, unusable_reason = NULL
+    SET held_until = excluded.held_until, released_at = NULL
     WHERE s.group_id = excluded.group_id AND s.spent_at IS NULL
     RETURNING s.bucket, s.user_id, s.device_id, s.reservation_id, s.holder, s.key_package_ref, s.cipher_suite, s.held_until
 )

@@ -50,14 +50,12 @@ own AS (
           AND s.reservation_id = w.reservation_id AND s.holder = w.holder
           AND (
               s.group_id <> w.group_id -- to be refused
-              OR s.released_at IS NULL AND (
-                  s.spent_at IS NOT NULL
-                  OR s.held_until > $7 AND EXISTS (
-                      SELECT FROM last_resort l
-                      WHERE l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
-                        AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref
-                        AND l.revoked_at IS NULL AND l.not_after > $7
-                  )
+              OR s.spent_at IS NOT NULL
+              OR s.released_at IS NULL AND s.held_until > $7 AND EXISTS (
+                  SELECT FROM last_resort l
+                  WHERE l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
+                    AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref
+                    AND l.revoked_at IS NULL AND l.not_after > $7
               )
           )
         OFFSET 0

@@ -24,6 +24,13 @@ expired AS (
     WHERE o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref
     RETURNING o.*
 ),
+revoked AS (
+    DELETE FROM revoked r
+    USING purged k
+    WHERE r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id
+      AND r.key_package_ref = k.key_package_ref
+    RETURNING r.*
+),
 -- What was seen is on record, even if no sweep has noted it before.
 lapsed AS (
     INSERT INTO spend_log AS s (
@@ -32,18 +39,17 @@ lapsed AS (
     )
     SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
            group_id, holder, held_until, held_until
-    FROM expired
+    FROM (
+        SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, group_id, holder, held_until
+        FROM expired
+        UNION ALL
+        SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, group_id, holder, held_until
+        FROM revoked
+    ) hold
     WHERE held_until IS NOT NULL
     ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
     SET lapsed_at = excluded.lapsed_at
     WHERE s.spent_at IS NULL
-),
-revoked AS (
-    DELETE FROM revoked r
-    USING purged k
-    WHERE r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id
-      AND r.key_package_ref = k.key_package_ref
-    RETURNING r.bucket, r.user_id, r.device_id, r.cipher_suite
 ),
 last AS (
     DELETE FROM last_resort l
@@ -53,7 +59,11 @@ last AS (
 ),
 gone AS (
     SELECT bucket, user_id, device_id, cipher_suite, count(*) AS packages
-    FROM (SELECT bucket, user_id, device_id, cipher_suite FROM expired UNION ALL SELECT * FROM revoked) rows
+    FROM (
+        SELECT bucket, user_id, device_id, cipher_suite FROM expired
+        UNION ALL
+        SELECT bucket, user_id, device_id, cipher_suite FROM revoked
+    ) rows
     GROUP BY bucket, user_id, device_id, cipher_suite
 ),
 -- In the order in which uploads lock them.

@@ -7,7 +7,7 @@ WITH old AS (
     CROSS JOIN LATERAL (
         SELECT s.bucket, s.user_id, s.device_id, s.reservation_id, s.holder, s.key_package_ref
         FROM spend_log s
-        WHERE s.bucket = b.bucket AND s.logged_at < $2
+        WHERE s.bucket = b.bucket AND s.logged_at < $2 AND COALESCE(s.spent_at < $2, true)
         ORDER BY s.logged_at
         LIMIT 100 -- a constant, so that the planner expects few
     ) s

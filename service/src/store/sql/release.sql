@@ -96,7 +96,8 @@ logged AS (
     FROM ended
     WHERE was_seen
     ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
-    SET released_at = excluded.released_at, unusable_reason = excluded.unusable_reason
+    SET released_at = excluded.released_at, principal = excluded.principal,
+        unusable_reason = COALESCE(excluded.unusable_reason, s.unusable_reason)
     WHERE s.spent_at IS NULL
 ),
 last_pick AS MATERIALIZED (
@@ -115,7 +116,7 @@ last_pick AS MATERIALIZED (
 -- Everybody shares it: a report alone does not take it away.
 last AS (
     UPDATE spend_log s
-    SET released_at = $9, unusable_reason = p.unusable_reason
+    SET released_at = $9, unusable_reason = COALESCE(p.unusable_reason, s.unusable_reason)
     FROM last_pick p
     WHERE s.ctid = p.tid
     RETURNING p.item

@@ -39,6 +39,20 @@ kept AS (
            CASE WHEN keeps_hold THEN group_id END, CASE WHEN keeps_hold THEN holder END
     FROM gone
 ),
+-- Before it is forgotten, that it has lapsed is on record.
+lapsed AS (
+    INSERT INTO spend_log AS s (
+        bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, last_resort,
+        group_id, holder, logged_at, lapsed_at
+    )
+    SELECT bucket, user_id, device_id, reservation_id, key_package_ref, cipher_suite, false,
+           group_id, holder, $4, held_until
+    FROM gone
+    WHERE held_until IS NOT NULL AND NOT keeps_hold
+    ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
+    SET lapsed_at = excluded.lapsed_at
+    WHERE s.spent_at IS NULL
+),
 last_pick AS MATERIALIZED (
     SELECT l.bucket, l.user_id, l.device_id, l.cipher_suite, l.key_package_ref
     FROM last_resort l

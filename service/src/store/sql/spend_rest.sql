@@ -58,7 +58,7 @@ logged AS (
            group_id, holder, principal, $10, $10
     FROM (SELECT * FROM spent UNION ALL SELECT * FROM seen) spent
     ON CONFLICT (bucket, user_id, device_id, reservation_id, holder, key_package_ref) DO UPDATE
-    SET spent_at = excluded.spent_at
+    SET spent_at = excluded.spent_at, principal = excluded.principal
     WHERE s.spent_at IS NULL
 ),
 last_pick AS MATERIALIZED (

@@ -1,4 +1,4 @@
-use super::{Model, Package, State};
+use super::{Facts, Hold, Model, Package, State};
 use jiff::Timestamp;
 
 impl Model {
@@ -29,17 +29,21 @@ impl Package {
         self.kept_back && lapsed && matches!(self.state, State::Pooled(_))
     }
 
-    /// Forgets such a hold.
-    pub(super) fn forget_doubtful_hold(&mut self, now: Timestamp) {
-        if self.has_doubtful_hold(now) {
-            self.seen_by = self.last_seen_by().cloned();
-            self.forget_hold();
-        }
+    /// Forgets such a hold, and returns it.
+    pub(super) fn forget_doubtful_hold(
+        &mut self,
+        now: Timestamp,
+    ) -> Option<(&'static Facts, Hold)> {
+        let hold = self.hold().filter(|_| self.has_doubtful_hold(now))?.clone();
+        self.seen_by = Some(hold.holder.clone());
+        self.forget_hold();
+        Some((self.facts, hold))
     }
 
     /// Its device has said that it has the private keys.
-    pub(super) fn vouch(&mut self, now: Timestamp) {
-        self.forget_doubtful_hold(now);
+    pub(super) fn vouch(&mut self, now: Timestamp) -> Option<(&'static Facts, Hold)> {
+        let forgotten = self.forget_doubtful_hold(now);
         self.kept_back = false;
+        forgotten
     }
 }

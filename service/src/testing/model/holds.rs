@@ -31,7 +31,9 @@ impl Model {
         let package = self.packages.get_mut(&name.reference).unwrap();
         let (facts, hold) = (package.facts, package.hold().unwrap().clone());
         package.state = State::Spent;
-        self.log_hold(&hold, facts, Some(&call.caller.principal)).spent_at = Some(now);
+        let entry = self.log_hold(&hold, facts, None);
+        entry.spent_at = Some(now);
+        entry.principal = Some(call.caller.principal.clone());
         faults
     }
 
@@ -93,16 +95,17 @@ impl Model {
             }
             if entry.released_at.is_none() {
                 entry.released_at = Some(now);
-                entry.unusable_reason = reason;
+                entry.unusable_reason = reason.or(entry.unusable_reason);
             }
             return Fate::new();
         }
         if let Some((package, hold)) = self.held(call, name) {
             let facts = package.facts;
             package.end_hold(&hold, report.is_some_and(|report| report.is_believed), now);
-            let entry = self.log_hold(&hold, facts, Some(&call.caller.principal));
+            let entry = self.log_hold(&hold, facts, None);
             entry.released_at = Some(now);
-            entry.unusable_reason = reason;
+            entry.unusable_reason = reason.or(entry.unusable_reason);
+            entry.principal = Some(call.caller.principal.clone());
         }
         Fate::new()
     }

@@ -144,7 +144,8 @@ impl Model {
             if had.is_empty() {
                 return Ensured::Missing(MissingReason::NoCompatiblePackage);
             }
-            if let Some(grants) = self.renew(had, &hold) {
+            let returned_to = self.policy.returned_packages.after(&request.caller);
+            if let Some(grants) = self.renew(had, &hold, returned_to) {
                 return Ensured::Found(grants);
             }
         }
@@ -234,6 +235,7 @@ impl Model {
         &mut self,
         had: Vec<(&'static Facts, Option<Timestamp>)>,
         again: &Hold,
+        returned_to: ReturnedTo,
     ) -> Option<Vec<Grant>> {
         let grant = |facts: &Facts, held_until| Grant {
             reference: facts.reference.clone(),
@@ -249,8 +251,12 @@ impl Model {
         if self.packages[&facts.reference].kept_back {
             return None;
         }
+        let package = self.packages.get_mut(&facts.reference).unwrap();
+        if !facts.last_resort {
+            package.returned_to = package.returned_to.max(returned_to);
+        }
         Some(match until {
-            Some(until) if until > self.now => vec![grant(facts, Some(until))],
+            Some(until) if until > self.now => vec![Grant::held(facts, until)],
             _ => vec![self.hold_again(facts, again.until)],
         })
     }
@@ -285,7 +291,6 @@ impl Model {
 
     fn share(&mut self, facts: &Facts, hold: &Hold, request: &ReserveRequest) -> Grant {
         let entry = self.log_hold(hold, facts, Some(&request.caller.principal));
-        entry.unusable_reason = None;
         entry.released_at = None;
         entry.held_until = Some(hold.until);
         Grant::held(facts, hold.until)
@@ -312,9 +317,9 @@ impl Model {
             package.forget_hold();
             if found {
                 package.seen_by = Some(hold.holder.clone());
-                let entry = self.log_hold(&hold, facts, Some(&request.caller.principal));
+                let entry = self.log_hold(&hold, facts, None);
                 entry.released_at = Some(now);
-                entry.unusable_reason = None;
+                entry.principal = Some(request.caller.principal.clone());
             } else if package.seen_by.as_ref() != Some(&hold.holder) {
                 // Nobody was told of the hold.
                 package.returned_to = ReturnedTo::Anyone;

@@ -51,10 +51,14 @@ impl Model {
         };
         let revoked = self.revoke_where(lost);
         let now = self.now;
+        let mut forgotten = Vec::new();
         for package in self.packages.values_mut() {
             if package.facts.owner == *owner && refs.contains(&package.facts.reference) {
-                package.vouch(now);
+                forgotten.extend(package.vouch(now));
             }
+        }
+        for (facts, hold) in forgotten {
+            self.log_lapse(&hold, facts);
         }
         let unavailable = refs.iter().map(|one| (one.clone(), self.unavailable(owner, one)));
         let unavailable = unavailable.filter(|(_, states)| !states.is_empty()).collect();
@@ -64,17 +68,20 @@ impl Model {
     /// Only what is unspent and valid can be revoked.
     fn revoke_where(&mut self, selects: impl Fn(&Package) -> bool) -> Vec<KeyPackageRef> {
         let now = self.now;
-        let mut revoked = Vec::new();
+        let (mut revoked, mut forgotten) = (Vec::new(), Vec::new());
         for (reference, package) in &mut self.packages {
             if !package.stands(now) || !selects(package) {
                 continue;
             }
-            package.forget_doubtful_hold(now);
+            forgotten.extend(package.forget_doubtful_hold(now));
             if let State::Pooled(hold) = &mut package.state {
                 package.state = State::Revoked { at: now, hold: hold.take() };
                 package.emptied = true;
                 revoked.push(reference.clone());
             }
+        }
+        for (facts, hold) in forgotten {
+            self.log_lapse(&hold, facts);
         }
         revoked
     }

@@ -63,7 +63,8 @@ impl Model {
         let suites = self.books.keys().filter(|(of, _)| of == owner).map(|(_, suite)| *suite);
         let pools: Vec<Counts> = suites.map(|suite| self.counts(owner, suite)).collect();
         let reports = self.log.iter().filter(|entry| entry.owner == *owner).filter_map(|entry| {
-            Some((entry.released_at?, entry.reference.clone(), entry.unusable_reason?))
+            let reported_at = entry.released_at.unwrap_or(entry.logged_at);
+            Some((reported_at, entry.reference.clone(), entry.unusable_reason?))
         });
         let mut unusable: Vec<_> = reports.collect();
         unusable.sort_by_key(|(at, reference, _)| (Reverse(*at), reference.clone()));
@@ -105,7 +106,7 @@ impl Model {
         let wanted = u64::from(self.policy.target).saturating_sub(available - expiring_soon);
         let cap = u64::from(self.policy.cap);
         let stored = available + reserved + quarantined;
-        let room = cap.saturating_sub(stored).min((2 * cap).saturating_sub(stored + returned));
+        let room = cap.saturating_sub(stored);
         Counts {
             suite,
             accepted: books.accepted,

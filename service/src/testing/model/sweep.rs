@@ -1,15 +1,16 @@
-use super::{Entry, Model, State};
+use super::{Entry, Model, Package, State};
 use crate::store::Purged;
 
 impl Model {
     /// Forgets what nobody needs any more.
     pub fn sweep(&mut self) -> Purged {
-        self.log_lapses();
-        Purged {
+        let purged = Purged {
             emptied: self.empty(),
             key_packages: self.purge_packages(),
             spend_log_entries: self.purge_log(),
-        }
+        };
+        self.log_lapses();
+        purged
     }
 
     /// Drops the bytes of packages that were spent or superseded a while ago.
@@ -48,6 +49,21 @@ impl Model {
     fn purge_packages(&mut self) -> u64 {
         let expired_before = self.now - self.policy.keep_expired;
         let before = self.packages.len();
+        // What was seen is on record, even if no sweep has noted it before.
+        let is_old = |one: &&Package| one.facts.not_after < expired_before;
+        let holds = self.packages.values().filter(is_old);
+        let holds: Vec<_> =
+            holds.filter_map(|one| Some((one.facts, one.hold()?.clone()))).collect();
+        for (facts, hold) in holds {
+            let is_new = !self
+                .log
+                .iter()
+                .any(|entry| entry.is_of(&hold.reservation, &hold.holder, &facts.reference));
+            self.log_lapse(&hold, facts);
+            if is_new {
+                self.log_hold(&hold, facts, None).logged_at = hold.until;
+            }
+        }
         let old = self.packages.values().filter(|one| one.facts.not_after < expired_before);
         for one in old.filter(|one| !one.facts.last_resort && !matches!(one.state, State::Spent)) {
             let pool = (one.facts.owner.clone(), one.facts.suite);
@@ -61,10 +77,13 @@ impl Model {
         let logged_before = self.now - self.policy.spend_log_retention;
         let before = self.log.len();
         let is_spent = |one: &&Entry| !one.last_resort && one.spent_at.is_some();
-        for old in self.log.iter().filter(is_spent).filter(|one| one.logged_at < logged_before) {
+        let is_old = |one: &&Entry| {
+            one.logged_at < logged_before && one.spent_at.is_none_or(|at| at < logged_before)
+        };
+        for old in self.log.iter().filter(is_spent).filter(is_old) {
             self.books.get_mut(&(old.owner.clone(), old.suite)).unwrap().purged += 1;
         }
-        self.log.retain(|one| one.logged_at >= logged_before);
+        self.log.retain(|one| !is_old(&one));
         (before - self.log.len()) as u64
     }
 }

@@ -59,7 +59,7 @@ impl Model {
         }
         if facts.last_resort {
             self.supersede(owner, facts.suite);
-        } else if self.is_full(owner, facts.suite) {
+        } else if self.is_full(owner, facts.suite) && !self.displace_returned(owner, facts.suite) {
             return Uploaded::Rejected(vec![RejectionReason::PoolFull]);
         }
         self.books.entry((owner.clone(), facts.suite)).or_default().accepted +=
@@ -85,6 +85,31 @@ impl Model {
                 package.superseded_at.get_or_insert(self.now);
             }
         }
+    }
+
+    /// Revokes the package that nobody else gets and that expires soonest, if there is room for others but for those.
+    fn displace_returned(&mut self, owner: &Owner, suite: CipherSuite) -> bool {
+        let now = self.now;
+        let standing = |one: &&Package| {
+            one.facts.owner == *owner
+                && !one.facts.last_resort
+                && one.facts.suite == suite
+                && one.stands(now)
+        };
+        let is_returned = |one: &&Package| one.returned_to != ReturnedTo::Anyone && !one.held(now);
+        let (returned, others): (Vec<_>, Vec<_>) =
+            self.packages.values().filter(standing).partition(is_returned);
+        if others.len() >= self.policy.cap as usize {
+            return false;
+        }
+        let soonest = returned.iter().min_by_key(|one| one.facts.not_after);
+        let Some(reference) = soonest.map(|one| one.facts.reference.clone()) else { return false };
+        let package = self.packages.get_mut(&reference).unwrap();
+        if let State::Pooled(hold) = &mut package.state {
+            package.state = State::Revoked { at: now, hold: hold.take() };
+            package.emptied = true;
+        }
+        true
     }
 
     fn is_full(&self, owner: &Owner, suite: CipherSuite) -> bool {
