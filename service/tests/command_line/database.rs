@@ -97,7 +97,7 @@ async fn sweep_purges_all_that_is_old() {
     spend(&mut client, "spent", named(&held)).await.unwrap();
     let database = connect(&server.database().config()).await;
     let age = "UPDATE key_package SET not_after = not_after - interval '100 days'; \
-               UPDATE spend_log SET logged_at = logged_at - interval '100 days'";
+               UPDATE spend_log SET logged_at = logged_at - interval '100 days', spent_at = spent_at - interval '100 days'";
     database.batch_execute(age).await.unwrap();
 
     // More than one batch.
