@@ -71,7 +71,7 @@ async fn metrics_tell_what_happened() {
     reserve(&mut client, "r-1", targets).await.unwrap();
     spend(&mut client, "r-1", named(&packages(&reserved)[0])).await.unwrap();
     let again = spend(&mut client, "r-2", named(&packages(&reserved)[0])).await.unwrap_err();
-    assert_eq!(reason(&again), ErrorReason::ReservationNotFound);
+    assert_eq!(reason(&again), ErrorReason::KeyPackageAlreadySpent);
     let other = reserve(&mut client, "r-3", vec![device("bob", "phone")]).await.unwrap();
     release(&mut client, "r-3", named(&packages(&other)[0])).await.unwrap();
     assert_eq!(revoke_all(&mut client, "bob", "phone").await, 2);
@@ -95,7 +95,7 @@ async fn metrics_tell_what_happened() {
         (r#"keypool_missing_targets_total{reason="UNKNOWN_DEVICE"}"#, 2.0),
         (r#"keypool_missing_targets_total{reason="POOL_EXHAUSTED"}"#, 1.0),
         (r#"keypool_holds_total{operation="spend",outcome="ok"}"#, 1.0),
-        (r#"keypool_holds_total{operation="spend",outcome="RESERVATION_NOT_FOUND"}"#, 1.0),
+        (r#"keypool_holds_total{operation="spend",outcome="KEY_PACKAGE_ALREADY_SPENT"}"#, 1.0),
         (r#"keypool_holds_total{operation="release",outcome="ok"}"#, 1.0),
         (r#"keypool_uploaded_packages_total{result="accepted"}"#, 4.0),
         (r#"keypool_uploaded_packages_total{result="UNSUPPORTED_PROTOCOL_VERSION"}"#, 1.0),

@@ -378,17 +378,19 @@ fn standing(
             },
         );
     }
+    let became = || match () {
+        () if expired => HoldFault::Expired,
+        () if trace.revoked.is_some() => HoldFault::Revoked,
+        () if trace.in_pool.is_some() => HoldFault::Lost,
+        // A one-time package that has left the pool without being revoked was spent.
+        () => HoldFault::AlreadySpent,
+    };
+    let is_free = trace.in_pool.as_ref().is_some_and(Option::is_none);
+    let is_one_time = trace.known.is_some_and(|(_, last_resort)| !last_resort);
     match &trace.logged {
-        Some(log) if log.lapsed && !log.released => of_group(
-            &log.group,
-            Standing::Fault(match () {
-                () if expired => HoldFault::Expired,
-                () if trace.revoked.is_some() => HoldFault::Revoked,
-                () if trace.in_pool.is_some() => HoldFault::Lost,
-                // A one-time package that has left the pool without being revoked was spent.
-                () => HoldFault::AlreadySpent,
-            }),
-        ),
+        Some(log) if log.lapsed && !log.released => of_group(&log.group, Standing::Fault(became())),
+        // The holder has had it under another reservation.
+        _ if trace.was_held && is_one_time && !is_free => Standing::Fault(became()),
         _ => {
             let holds = trace.in_pool.iter().flatten().chain(trace.revoked.iter().flatten());
             let is_foreign = holds.into_iter().any(|hold| hold.reservation == item.reservation);

@@ -100,6 +100,8 @@ pub struct Trace {
     pub hold_lost: bool,
     /// The hold lapsed and was as long as a hold may be in all.
     pub hold_over: bool,
+    /// The holder has held it, under whatever reservation.
+    pub was_held: bool,
     /// It was revoked: with the hold that it had, if any.
     pub revoked: Option<Option<HoldRef>>,
     /// When it was revoked, one-time or last resort.
@@ -329,6 +331,7 @@ fn trace(row: &Row) -> Result<Trace, StoreError> {
         in_pool,
         hold_lost: set("hold_lost")?,
         hold_over: set("hold_over")?,
+        was_held: set("was_held")?,
         revoked,
         revoked_at: get(row, "revoked_at")?,
         logged,

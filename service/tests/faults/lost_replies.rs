@@ -74,7 +74,7 @@ async fn a_spend_whose_reply_was_lost_is_done_once() {
     assert_eq!(got.outcomes[0].reason(), ErrorReason::Unspecified);
     assert_eq!(pool(&mut behind.near, "bob", "phone").await.spent, 1);
     let error = spend(&mut behind.near, "r2", named(&held)).await.unwrap_err();
-    assert_eq!(reason(&error), ErrorReason::ReservationNotFound);
+    assert_eq!(reason(&error), ErrorReason::KeyPackageAlreadySpent);
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn a_held_package_is_handed_to_nobody_else() {
     assert_exhausted(&mut client, "r2").await;
 
     let error = spend(&mut client, "r2", named(&held)).await.unwrap_err();
-    assert_eq!(reason(&error), ErrorReason::ReservationNotFound);
+    assert_eq!(reason(&error), ErrorReason::ReservationLost);
     spend(&mut client, "r1", named(&held)).await.unwrap();
 }
 
@@ -55,7 +55,7 @@ async fn a_spent_package_is_never_handed_out_again() {
     assert_ne!(reference(&other), reference(&spent));
     assert_exhausted(&mut client, "r3").await;
     let error = spend(&mut client, "r3", named(&spent)).await.unwrap_err();
-    assert_eq!(reason(&error), ErrorReason::ReservationNotFound);
+    assert_eq!(reason(&error), ErrorReason::KeyPackageAlreadySpent);
 }
 
 #[tokio::test]

@@ -11,6 +11,12 @@ SELECT
         false
     ) AS hold_lost,
     COALESCE(o.held_until <= $7 AND COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $9) <= $7, false) AS hold_over,
+    COALESCE(o.holder = i.holder OR o.seen_by = i.holder OR r.holder = i.holder, false) OR EXISTS (
+        SELECT FROM spend_log e
+        WHERE e.bucket = i.bucket AND e.user_id = i.user_id AND e.device_id = i.device_id
+          AND e.holder = i.holder AND e.key_package_ref = i.key_package_ref
+        OFFSET 0
+    ) AS was_held,
     r.key_package_ref IS NOT NULL AS revoked, COALESCE(r.revoked_at, l.revoked_at) AS revoked_at,
     r.reservation_id AS revoked_reservation_id, r.group_id AS revoked_group_id, r.holder AS revoked_holder,
     s.key_package_ref IS NOT NULL AS logged,

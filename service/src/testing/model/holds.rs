@@ -149,12 +149,7 @@ impl Model {
             return faults;
         }
         // What became of it is told only to who has held it until the hold lapsed.
-        let lapsed = self.entry(call, name).filter(|entry| entry.lapsed_at > entry.released_at);
-        let Some(group) = lapsed.map(|entry| entry.group.clone()) else {
-            return Fate::from([HoldFault::NotFound]);
-        };
-        let mut faults = of_group(&group);
-        faults.insert(match self.package(name) {
+        let became = match self.package(name) {
             None => HoldFault::Expired,
             Some(package) if package.expired(now) => HoldFault::Expired,
             Some(package) => match package.state {
@@ -162,8 +157,28 @@ impl Model {
                 State::Revoked { .. } => HoldFault::Revoked,
                 State::Spent => HoldFault::AlreadySpent,
             },
-        });
+        };
+        let was_held = self.was_held(call, name);
+        let lapsed = self.entry(call, name).filter(|entry| entry.lapsed_at > entry.released_at);
+        let Some(group) = lapsed.map(|entry| entry.group.clone()) else {
+            let mut faults = Fate::from([HoldFault::NotFound]);
+            faults.extend(was_held.then_some(became));
+            return faults;
+        };
+        let mut faults = of_group(&group);
+        faults.insert(became);
         faults
+    }
+
+    /// Whether the holder has held a package, under whatever reservation.
+    fn was_held(&self, call: &HoldRequest, name: &PackageName) -> bool {
+        let holder = &call.caller.holder;
+        let is_logged = self
+            .log
+            .iter()
+            .any(|entry| entry.holder == *holder && entry.reference == name.reference);
+        let is_last = self.package(name).and_then(Package::last_seen_by) == Some(holder);
+        is_logged || is_last
     }
 
     /// What the log says of a package and the reservation.
