@@ -41,7 +41,7 @@ pub use holds::{Extended, HeldItem, HoldRef, LogRef, ReleaseItem, Report, SpendI
 pub use migrate::{MigrateError, migrate};
 pub use overview::Overview;
 pub use requirements::Fault;
-pub use reserve::{KnownDevices, LiveHolds, Missing, Own, ReserveFilter, ReservedRow, Seen, Want};
+pub use reserve::{KnownDevices, LiveHolds, Missing, Own, ReserveFilter, ReservedRow, Want};
 pub use revoke::{Reconciled, RevokeSelector, UnavailableState};
 pub use schema::{SchemaState, schema_state};
 pub use session::Session;

@@ -10,8 +10,8 @@ use crate::{
     lane::{Family, LaneRules, hold::Hold},
     limits::Limited,
     store::{
-        DeviceKey, KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Seen, Session,
-        StoreError, Want,
+        DeviceKey, KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Session, StoreError,
+        Want,
     },
 };
 use jiff::Timestamp;
@@ -111,7 +111,7 @@ impl<'a> Round<'a> {
         }
         let mut left = self.take(session, takers, KnownDevices::Take).await?;
         // A holder learns of no more packages than it has to.
-        let repeaters = self.take_returned(session, repeaters, &missing, Seen::ByHolder).await?;
+        let repeaters = self.take_returned(session, repeaters, &missing).await?;
         let mut further = Vec::new();
         for want in repeaters {
             match spare.get_mut(&self.wants[want].want.device) {
@@ -124,7 +124,7 @@ impl<'a> Round<'a> {
         }
         left.extend(self.take(session, further, KnownDevices::Take).await?);
         left.sort_unstable();
-        for want in self.take_returned(session, left, &missing, Seen::ByAnyone).await? {
+        for want in self.take_returned(session, left, &missing).await? {
             self.settle(want, Outcome::Contended);
         }
         gone.sort_unstable();
@@ -145,7 +145,7 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Takes packages that nobody has seen, and returns the wants that got none.
+    /// Takes packages that anybody may be handed, and returns the wants that got none.
     async fn take(
         &mut self,
         session: &mut Session,
@@ -159,27 +159,20 @@ impl<'a> Round<'a> {
         self.settle_taken(session, wants, taken).await
     }
 
-    /// Takes packages that were seen before, where there are any, and returns the wants that got none.
+    /// Takes packages that the holders have seen before, where there are any, and returns the wants that got none.
     async fn take_returned(
         &mut self,
         session: &mut Session,
         wants: Vec<usize>,
         missing: &HashMap<usize, Missing>,
-        seen: Seen,
     ) -> Result<Vec<usize>, StoreError> {
-        let (mut wants, mut left): (Vec<_>, Vec<_>) =
+        let (wants, mut left): (Vec<_>, Vec<_>) =
             wants.into_iter().partition(|want| missing[want].seen);
-        // Of those that found the same package, only one has got it.
-        while !wants.is_empty() {
-            let taken = session.take_returned(&self.filter, &self.refs(&wants), seen).await?;
-            let is_last = taken.is_empty();
-            wants = self.settle_taken(session, wants, taken).await?;
-            if is_last {
-                break;
-            }
+        if !wants.is_empty() {
+            let taken = session.take_returned(&self.filter, &self.refs(&wants)).await?;
+            left.extend(self.settle_taken(session, wants, taken).await?);
+            left.sort_unstable();
         }
-        left.extend(wants);
-        left.sort_unstable();
         Ok(left)
     }
 

@@ -6,7 +6,7 @@ mod found;
 mod want;
 
 pub use found::{LiveHolds, Missing, Own, ReservedRow};
-pub use want::{KnownDevices, ReserveFilter, Seen, Want};
+pub use want::{KnownDevices, ReserveFilter, Want};
 
 pub(super) use found::cipher_suite;
 
@@ -78,9 +78,9 @@ impl Session {
             .collect()
     }
 
-    /// Takes a package that nobody has seen for each want that there is one for, and returns those by the wants' places. Packages
-    /// that another transaction has locked are passed over. The wants of one device must follow each other, and the devices be in
-    /// order.
+    /// Takes a package for each want that there is one for, and returns those by the wants' places: first those that nobody has seen,
+    /// then those that anybody may be handed again. Packages that another transaction has locked are passed over. The wants of one
+    /// device must follow each other, and the devices be in order.
     ///
     /// # Errors
     /// If the database fails.
@@ -118,9 +118,8 @@ impl Session {
         rows.iter().map(taken).collect()
     }
 
-    /// Takes packages that were seen before, and returns them by the wants' places. Of wants that find the same one, only one gets
-    /// it: the others may find another when they are asked for again. Packages that another transaction has locked are passed
-    /// over.
+    /// Takes packages that the wants' holders have seen before, and returns them by the wants' places. Packages that another
+    /// transaction has locked are passed over.
     ///
     /// # Errors
     /// If the database fails.
@@ -128,7 +127,6 @@ impl Session {
         &mut self,
         filter: &ReserveFilter,
         wants: &[&Want],
-        seen: Seen,
     ) -> Result<Vec<(usize, ReservedRow)>, StoreError> {
         let rows = self
             .rows(
@@ -143,7 +141,6 @@ impl Session {
                     /* held_until */ &ends(wants),
                     /* returns */ &returns(wants),
                     /* now */ &filter.now,
-                    /* only seen by the holder */ &(seen == Seen::ByHolder),
                     /* min_not_after */ &filter.min_not_after,
                     /* cipher_suites */ &filter.suites(),
                 ],

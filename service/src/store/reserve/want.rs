@@ -44,15 +44,6 @@ pub struct Want {
     pub returned_to: ReturnedTo,
 }
 
-/// Which of the packages that were seen before are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// Those that the want's holder has seen itself.
-    ByHolder,
-    /// Those, and others that it may be handed.
-    ByAnyone,
-}
-
 /// What becomes of devices of which one of the reservations has, or had, something already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KnownDevices {

@@ -1,40 +1,49 @@
 /* keypool: take_returned */
--- Takes packages that were disclosed before and not spent: those that the holder may be handed, or with $10 only those that it has
--- seen itself. Notes in the log that the hold before has lapsed. Of wants that find the same package one gets it.
+-- Takes packages that were handed out before and not spent, for holders that have seen them themselves: as many of each device as the
+-- holder's calls want, the soonest to expire first. Notes in the log that the hold before has lapsed.
 WITH want AS (
-    SELECT *
+    SELECT *, row_number() OVER (PARTITION BY bucket, user_id, device_id, holder ORDER BY item) AS nth
     FROM ROWS FROM (
         generate_subscripts($1::int2[], 1), unnest($1::int2[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
         unnest($5::bytea[]), unnest($6::text[]), unnest($7::timestamptz[]), unnest($8::int2[])
     ) AS w (item, bucket, user_id, device_id, reservation_id, group_id, holder, held_until, returns)
 ),
 pick AS MATERIALIZED (
-    SELECT DISTINCT ON (p.tid) w.*, p.tid, p.lapsed_at, p.lapsed_reservation_id, p.lapsed_group_id, p.lapsed_holder
-    FROM want w
+    SELECT s.*, row_number() OVER (PARTITION BY s.bucket, s.user_id, s.device_id, s.holder ORDER BY p.not_after) AS nth,
+           p.tid, p.lapsed_at, p.lapsed_reservation_id, p.lapsed_group_id, p.lapsed_holder
+    FROM (
+        SELECT bucket, user_id, device_id, holder, count(*) AS wanted
+        FROM want
+        GROUP BY bucket, user_id, device_id, holder
+        ORDER BY bucket, user_id, device_id, holder
+        OFFSET 0
+    ) s
     CROSS JOIN LATERAL (
-        SELECT o.ctid AS tid, o.held_until AS lapsed_at, o.reservation_id AS lapsed_reservation_id,
+        -- One search for all that the holder's calls want: a statement does not skip what it has locked itself.
+        SELECT o.ctid AS tid, o.not_after, o.held_until AS lapsed_at, o.reservation_id AS lapsed_reservation_id,
                o.group_id AS lapsed_group_id, o.holder AS lapsed_holder
         FROM one_time o
-        WHERE o.bucket = w.bucket AND o.user_id = w.user_id AND o.device_id = w.device_id
-          AND o.not_after > $11::timestamptz
-          AND ($12::int4[] IS NULL OR o.cipher_suite = ANY ($12))
+        WHERE o.bucket = s.bucket AND o.user_id = s.user_id AND o.device_id = s.device_id
+          AND o.not_after > $10::timestamptz
+          AND ($11::int4[] IS NULL OR o.cipher_suite = ANY ($11))
           AND COALESCE(o.held_until <= $9::timestamptz, o.seen_by IS NOT NULL)
-          AND (o.returns = 0 AND NOT $10::bool OR o.returns <= 1 AND COALESCE(o.holder, o.seen_by) = w.holder)
+          AND o.returns <= 1 AND COALESCE(o.holder, o.seen_by) = s.holder
           AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
         ORDER BY o.not_after
-        LIMIT 1
+        LIMIT s.wanted
         FOR UPDATE SKIP LOCKED
     ) p
-    ORDER BY p.tid, w.item
 ),
 taken AS (
     UPDATE one_time o
-    SET held_until = p.held_until, reservation_id = p.reservation_id, group_id = p.group_id, holder = p.holder,
+    SET held_until = w.held_until, reservation_id = w.reservation_id, group_id = w.group_id, holder = w.holder,
         asked_at = $9, reserved_at = NULL,
-        seen_by = COALESCE(p.lapsed_holder, o.seen_by), returns = GREATEST(o.returns, p.returns)
+        seen_by = COALESCE(p.lapsed_holder, o.seen_by), returns = GREATEST(o.returns, w.returns)
     FROM pick p
+    JOIN want w USING (bucket, user_id, device_id, holder, nth)
     WHERE o.ctid = p.tid -- locked above, so it has not moved
-    RETURNING p.*, o.key_package_ref, o.cipher_suite, o.not_after, o.asked_at
+    RETURNING w.item, o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after, o.held_until, o.asked_at,
+              p.lapsed_at, p.lapsed_reservation_id, p.lapsed_group_id, p.lapsed_holder
 ),
 lapsed AS (
     INSERT INTO spend_log AS s (

@@ -163,14 +163,17 @@ impl Model {
         let lasting_beyond = now + request.min_remaining.map_or(floor, |wanted| wanted.max(floor));
         let candidates = || self.of(owner).filter(|one| suits(one.facts.suite) && one.free(now));
         let lasting = || candidates().filter(|one| one.facts.not_after > lasting_beyond);
-        // Those that nobody has seen go first, and of them the one that expires soonest.
+        // Those that nobody has seen go first, then those for anybody; of each the one that expires soonest.
         let may_have = |one: &&Package| match (one.last_seen_by(), one.returned_to) {
             (None, _) | (Some(_), ReturnedTo::Anyone) => true,
             (Some(holder), ReturnedTo::SameHolder) => *holder == hold.holder,
             (Some(_), ReturnedTo::Nobody) => false,
         };
         let one_time = lasting().filter(|one| !one.facts.last_resort).filter(may_have);
-        let order = |one: &&Package| (one.last_seen_by().is_some(), one.facts.not_after);
+        let order = |one: &&Package| {
+            let seen = one.last_seen_by().is_some();
+            (seen, seen && one.returned_to != ReturnedTo::Anyone, one.facts.not_after)
+        };
         if let Some(one) = one_time.min_by_key(order) {
             let facts = one.facts;
             let returned_to = self.policy.returned_packages.after(&request.caller);
