@@ -5,6 +5,16 @@ use deadpool_postgres::{Client, Object};
 use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::{Row, types::ToSql};
 
+/// How often the database plans a statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Planned {
+    /// When a connection first runs it: for the statements of calls, which cost less than their plans.
+    Once,
+    /// Whenever it is run: for a statement over many buckets, which would be slow for hours if it were planned while the tables were
+    /// empty.
+    EachTime,
+}
+
 /// A connection for one statement.
 ///
 /// A caller that leaves before the answer drops this. Its statement goes on, and those of others would wait behind it, each
@@ -20,15 +30,19 @@ impl Lent {
         Self { client: Some(client), silence }
     }
 
-    /// Runs a prepared statement. A connection whose statements are out of date does not go back to the pool.
+    /// Runs a statement. A connection whose statements are out of date does not go back to the pool.
     pub(super) async fn rows(
         mut self,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
+        planned: Planned,
     ) -> Result<Vec<Row>, StoreError> {
         let client = self.client.as_ref().expect("it is there until this is dropped");
         let rows = async {
-            let statement = client.prepare_cached(sql).await?;
+            let statement = match planned {
+                Planned::Once => client.prepare_cached(sql).await?,
+                Planned::EachTime => client.prepare(sql).await?,
+            };
             Ok(client.query(&statement, params).await?)
         };
         let rows: Result<_, StoreError> = rows.await;

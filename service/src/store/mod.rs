@@ -58,7 +58,7 @@ use crate::{
 use circuit::Circuit;
 use deadpool_postgres::{Hook, HookError, Pool, Timeouts};
 use hanging::WaitingCommits;
-use lent::Lent;
+use lent::{Lent, Planned};
 use observe::Observed;
 use session::Look;
 use std::{
@@ -314,10 +314,21 @@ impl Store {
         sql: &'static str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
+        self.rows_of(sql, params, Planned::Once).await
+    }
+
+    /// Runs a statement as [`Self::rows`] does.
+    async fn rows_of(
+        &self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+        planned: Planned,
+    ) -> Result<Vec<Row>, StoreError> {
         retry_conflicts(|| async {
             let mut silence = self.silence();
             let lent = silence.clone();
-            let rows = silence.or(async { self.lend(lent).await?.rows(sql, params).await });
+            let rows =
+                silence.or(async { self.lend(lent).await?.rows(sql, params, planned).await });
             let rows = match Observed::begin(sql).end(rows).await {
                 // Seldom, so that its future need not be part of every call's.
                 Err(StoreError::Stale(_)) => Box::pin(self.rows_anew(sql, params)).await?,

@@ -1,4 +1,4 @@
-use super::{Bucketful, Store, StoreError, count};
+use super::{Bucketful, Store, StoreError, count, lent::Planned};
 use jiff::Timestamp;
 
 const OVERVIEW: &str = include_str!("sql/overview.sql");
@@ -53,7 +53,7 @@ impl Store {
         buckets: &Bucketful,
         now: Timestamp,
     ) -> Result<Overview, StoreError> {
-        let rows = self.rows(OVERVIEW, &[&buckets.numbers(), &now]).await?;
+        let rows = self.rows_of(OVERVIEW, &[&buckets.numbers(), &now], Planned::EachTime).await?;
         let Some(row) = rows.first() else { return Ok(Overview::default()) };
         Ok(Overview {
             users: count(row, "users")?,

@@ -1,4 +1,4 @@
-use super::{Bucketful, Store, StoreError, count, get, id, reserve::cipher_suite};
+use super::{Bucketful, Store, StoreError, count, get, id, lent::Planned, reserve::cipher_suite};
 use crate::types::{CipherSuite, DeviceId, UserId};
 use jiff::Timestamp;
 
@@ -62,7 +62,13 @@ impl Store {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<LowPool>, StoreError> {
-        let rows = self.rows(LOWEST_POOLS, &[&buckets.numbers(), &now, &i64::from(limit)]).await?;
+        let rows = self
+            .rows_of(
+                LOWEST_POOLS,
+                &[&buckets.numbers(), &now, &i64::from(limit)],
+                Planned::EachTime,
+            )
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(LowPool {
@@ -90,13 +96,14 @@ impl Store {
         low_watermark: u32,
     ) -> Result<Vec<SurveyRow>, StoreError> {
         let rows = self
-            .rows(
+            .rows_of(
                 SURVEY,
                 &[
                     /* buckets */ &buckets.numbers(),
                     /* now */ &now,
                     /* low_watermark */ &i64::from(low_watermark),
                 ],
+                Planned::EachTime,
             )
             .await?;
         rows.iter()

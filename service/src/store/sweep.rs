@@ -1,4 +1,4 @@
-use super::{Store, StoreError, get};
+use super::{Store, StoreError, get, lent::Planned};
 use crate::types::Bucket;
 use jiff::Timestamp;
 use tokio_postgres::{Row, types::ToSql};
@@ -78,7 +78,8 @@ impl Store {
             /* superseded before */ &terms.spent_before,
             /* expired before */ &expired_before,
         ];
-        let superseded = number(&self.rows(EMPTY_SUPERSEDED, &params).await?)?;
+        let superseded =
+            number(&self.rows_of(EMPTY_SUPERSEDED, &params, Planned::EachTime).await?)?;
         Ok(Purged {
             emptied: emptied + superseded,
             key_packages: self.sweep_by(PURGE_KEY_PACKAGES, buckets, expired_before).await?,
@@ -106,7 +107,7 @@ impl Store {
                 /* spent before */ &terms.spent_before,
                 /* expired before */ &terms.expired_before,
             ];
-            let rows = self.rows(EMPTY_SPENT, &params).await?;
+            let rows = self.rows_of(EMPTY_SPENT, &params, Planned::EachTime).await?;
             emptied += number(&rows)?;
             more = rows.first().map_or_else(|| Ok(Vec::new()), |row| get(row, "more"))?;
         }
@@ -121,7 +122,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let params: [&(dyn ToSql + Sync); 2] =
             [/* buckets */ &buckets.numbers(), /* time */ &time];
-        number(&self.rows(sql, &params).await?)
+        number(&self.rows_of(sql, &params, Planned::EachTime).await?)
     }
 }
 

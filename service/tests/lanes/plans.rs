@@ -27,8 +27,11 @@ const ROWS: &str = "
                            group_id, holder, principal, logged_at, spent_at)
         SELECT bucket, user_id, device_id, 'r' || k, ref, 1, k = 1, ref, 'h', 'h', not_after, not_after
         FROM p WHERE k <= 16;
-    ANALYZE device, pool, last_resort, revoked, one_time, key_package, spend_log;
+    ANALYZE;
 ";
+
+/// Packages of which none was handed out so far.
+const EMPTY: &str = "TRUNCATE spend_log, revoked, last_resort; ANALYZE";
 
 /// Statements that look at everything, or are about the connection and its rights. The survey and the search for lapsed holds go
 /// bucket by bucket.
@@ -45,6 +48,10 @@ const WHOLE: [&str; 10] = [
     "guard",
 ];
 
+/// Statements that are planned whenever they are run.
+const PLANNED_EACH_TIME: [&str; 5] =
+    ["log_lapsed", "purge_spend_log", "purge_key_packages", "empty_spent", "empty_superseded"];
+
 /// Tables of a few rows, whatever the service keeps.
 const SMALL: [&str; 4] = ["fence", "beat", "origin", "pg_database"];
 
@@ -56,7 +63,7 @@ async fn no_statement_reads_a_whole_table_of_a_million_rows() {
     let server = TestServer::start().await;
     let client = connect(&server.database().config()).await;
     client.batch_execute(ROWS).await.unwrap();
-    every_statement_searches(&client).await;
+    every_statement_searches(&client, &[]).await;
     server.stop().await;
 }
 
@@ -66,12 +73,26 @@ async fn no_statement_reads_a_whole_table_of_a_million_rows() {
 async fn no_statement_will_read_a_whole_bucket_that_was_planned_on_empty_tables() {
     let server = TestServer::start().await;
     let client = connect(&server.database().config()).await;
-    every_statement_searches(&client).await;
+    every_statement_searches(&client, &PLANNED_EACH_TIME).await;
     server.stop().await;
 }
 
-/// Sees that every statement finds its rows by indexes, and by more of them than the bucket.
-async fn every_statement_searches(client: &Client) {
+/// What was analyzed while it was empty seems to stay empty: the planner expects a row at most.
+#[tokio::test]
+async fn no_statement_will_read_a_whole_bucket_that_was_planned_on_tables_analyzed_while_empty() {
+    let server = TestServer::start().await;
+    let client = connect(&server.database().config()).await;
+    client.batch_execute("ANALYZE").await.unwrap();
+    every_statement_searches(&client, &PLANNED_EACH_TIME).await;
+    client.batch_execute(ROWS).await.unwrap();
+    client.batch_execute(EMPTY).await.unwrap();
+    every_statement_searches(&client, &PLANNED_EACH_TIME).await;
+    server.stop().await;
+}
+
+/// Sees that every statement but some finds its rows by indexes, and by more of them than the bucket.
+async fn every_statement_searches(client: &Client, but: &[&str]) {
+    client.batch_execute("DEALLOCATE ALL").await.unwrap();
     client.batch_execute(SETTINGS).await.unwrap();
     let second_columns = second_columns(client).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sql");
@@ -80,7 +101,7 @@ async fn every_statement_searches(client: &Client) {
         let file = file.unwrap().path();
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let sql = fs::read_to_string(&file).unwrap();
-        if WHOLE.contains(&name.as_str()) {
+        if WHOLE.contains(&name.as_str()) || but.contains(&name.as_str()) {
             continue;
         }
         let plan = plan(client, &name, &sql).await;

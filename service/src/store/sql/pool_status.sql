@@ -14,12 +14,19 @@ SELECT
     (
         SELECT count(*) FROM spend_log s
         WHERE s.bucket = p.bucket AND s.key_package_ref = l.key_package_ref
+          AND s.user_id = p.user_id AND s.device_id = p.device_id
           AND s.last_resort AND s.released_at IS NULL
     ) AS last_resort_uses
 FROM unnest($1::int2[], $2::text[], $3::text[]) AS i (bucket, user_id, device_id)
-JOIN device d
-  ON d.bucket = i.bucket AND d.user_id = i.user_id AND (i.device_id IS NULL OR i.device_id = d.device_id)
-LEFT JOIN pool p ON p.bucket = d.bucket AND p.user_id = d.user_id AND p.device_id = d.device_id
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM device d
+    WHERE d.bucket = i.bucket AND d.user_id = i.user_id AND (i.device_id IS NULL OR i.device_id = d.device_id)
+    OFFSET 0
+) d
+LEFT JOIN LATERAL (
+    SELECT * FROM pool p WHERE p.bucket = d.bucket AND p.user_id = d.user_id AND p.device_id = d.device_id OFFSET 0
+) p ON true
 LEFT JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns = 0) AS available,

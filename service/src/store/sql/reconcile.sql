@@ -20,12 +20,19 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT * FROM one_time o WHERE o.bucket = k.bucket AND o.key_package_ref = k.key_package_ref OFFSET 0
 ) o ON true
-LEFT JOIN revoked r
-  ON r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id
- AND r.key_package_ref = k.key_package_ref
-LEFT JOIN last_resort l
-  ON l.bucket = k.bucket AND l.user_id = k.user_id AND l.device_id = k.device_id
- AND l.cipher_suite = k.cipher_suite AND l.key_package_ref = k.key_package_ref
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM revoked r
+    WHERE r.bucket = k.bucket AND r.user_id = k.user_id AND r.device_id = k.device_id AND r.key_package_ref = k.key_package_ref
+    OFFSET 0
+) r ON true
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM last_resort l
+    WHERE l.bucket = k.bucket AND l.user_id = k.user_id AND l.device_id = k.device_id
+      AND l.cipher_suite = k.cipher_suite AND l.key_package_ref = k.key_package_ref
+    OFFSET 0
+) l ON true
 WHERE k.key_package_ref IS NULL
    OR r.key_package_ref IS NOT NULL
    OR o.key_package_ref IS NULL AND NOT k.last_resort

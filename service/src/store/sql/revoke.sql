@@ -1,9 +1,10 @@
 /* keypool: revoke */
 -- Revokes what matches every condition that is not null. $6 keeps some refs, $5 selects some, $9 keeps what was uploaded later. A
 -- hold that lapsed on a quarantined package is forgotten: others may have held the package since, of whom this database knows
--- nothing. The bytes go at once: no call returns those of a revoked package. Rows are locked in the order of their keys, as by every statement that waits for several.
+-- nothing. The bytes go at once: no call returns those of a revoked package. Rows are locked in the order of their keys, as by every
+-- statement that waits for several; they may have moved before that, so that they are found again by their keys.
 WITH pick AS MATERIALIZED (
-    SELECT o.bucket, o.key_package_ref
+    SELECT o.key_package_ref
     FROM one_time o
     WHERE o.bucket = $1 AND o.user_id = $2 AND ($3::text IS NULL OR o.device_id = $3)
       AND ($5::bytea[] IS NULL OR o.key_package_ref = ANY ($5))
@@ -22,8 +23,8 @@ WITH pick AS MATERIALIZED (
 ),
 gone AS (
     DELETE FROM one_time o
-    USING pick p
-    WHERE o.bucket = p.bucket AND o.key_package_ref = p.key_package_ref
+    WHERE o.bucket = $1 AND o.user_id = $2
+      AND o.key_package_ref = ANY (ARRAY(SELECT p.key_package_ref FROM pick p))
     RETURNING o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.not_after,
               o.held_until, o.reservation_id, o.group_id, o.holder,
               o.held_until > $4
@@ -54,7 +55,7 @@ lapsed AS (
     WHERE s.spent_at IS NULL
 ),
 last_pick AS MATERIALIZED (
-    SELECT l.bucket, l.user_id, l.device_id, l.cipher_suite, l.key_package_ref
+    SELECT l.key_package_ref
     FROM last_resort l
     WHERE l.bucket = $1 AND l.user_id = $2 AND ($3::text IS NULL OR l.device_id = $3)
       AND ($5::bytea[] IS NULL OR l.key_package_ref = ANY ($5))
@@ -74,9 +75,8 @@ last_pick AS MATERIALIZED (
 last AS (
     UPDATE last_resort l
     SET revoked_at = $4, bytes = 0
-    FROM last_pick p
-    WHERE l.bucket = p.bucket AND l.user_id = p.user_id AND l.device_id = p.device_id
-      AND l.cipher_suite = p.cipher_suite AND l.key_package_ref = p.key_package_ref
+    WHERE l.bucket = $1 AND l.user_id = $2
+      AND l.key_package_ref = ANY (ARRAY(SELECT p.key_package_ref FROM last_pick p))
     RETURNING l.bucket, l.key_package_ref
 ),
 bytes_pick AS MATERIALIZED (

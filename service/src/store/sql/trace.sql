@@ -26,15 +26,24 @@ SELECT
     s.last_resort AS logged_last_resort
 FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[], $5::bytea[], $6::text[], $8::text[])
     AS i (item, bucket, user_id, device_id, key_package_ref, reservation_id, holder)
-LEFT JOIN key_package k
-  ON k.bucket = i.bucket AND k.key_package_ref = i.key_package_ref
- AND k.user_id = i.user_id AND k.device_id = i.device_id
-LEFT JOIN one_time o
-  ON o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref
- AND o.user_id = i.user_id AND o.device_id = i.device_id
-LEFT JOIN revoked r
-  ON r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id
- AND r.key_package_ref = i.key_package_ref
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM key_package k
+    WHERE k.bucket = i.bucket AND k.key_package_ref = i.key_package_ref AND k.user_id = i.user_id AND k.device_id = i.device_id
+    OFFSET 0
+) k ON true
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM one_time o
+    WHERE o.bucket = i.bucket AND o.key_package_ref = i.key_package_ref AND o.user_id = i.user_id AND o.device_id = i.device_id
+    OFFSET 0
+) o ON true
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM revoked r
+    WHERE r.bucket = i.bucket AND r.user_id = i.user_id AND r.device_id = i.device_id AND r.key_package_ref = i.key_package_ref
+    OFFSET 0
+) r ON true
 -- Without a holder there may be several: the one that is not over comes first.
 LEFT JOIN LATERAL (
     SELECT s.*
@@ -45,6 +54,10 @@ LEFT JOIN LATERAL (
     ORDER BY s.spent_at IS NOT NULL, s.released_at IS NOT NULL
     LIMIT 1
 ) s ON true
-LEFT JOIN last_resort l
-  ON l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
- AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM last_resort l
+    WHERE l.bucket = s.bucket AND l.user_id = s.user_id AND l.device_id = s.device_id
+      AND l.cipher_suite = s.cipher_suite AND l.key_package_ref = s.key_package_ref
+    OFFSET 0
+) l ON true

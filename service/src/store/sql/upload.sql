@@ -153,8 +153,14 @@ superseded AS (
     UPDATE last_resort l
     SET superseded_at = $14
     FROM accepted a
-    WHERE a.last_resort AND l.bucket = a.bucket AND l.user_id = a.user_id AND l.device_id = a.device_id
-      AND l.cipher_suite = a.cipher_suite AND l.superseded_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT l.ctid AS tid
+        FROM last_resort l
+        WHERE l.bucket = a.bucket AND l.user_id = a.user_id AND l.device_id = a.device_id
+          AND l.cipher_suite = a.cipher_suite AND l.superseded_at IS NULL
+        OFFSET 0
+    ) old
+    WHERE a.last_resort AND l.ctid = old.tid -- it moves only if it is revoked at this moment
 ),
 last_resort_row AS (
     INSERT INTO last_resort (

@@ -32,7 +32,6 @@ SET fence = f.number,
     asked_at = CASE WHEN o.held_until > $5 THEN o.asked_at END,
     reserved_at = CASE WHEN o.held_until > $5 THEN o.reserved_at END,
     seen_by = CASE WHEN o.held_until <= $5 THEN o.holder ELSE o.seen_by END
-FROM pick p
-CROSS JOIN (SELECT max(n.number) AS number FROM fence n) f
-WHERE o.bucket = p.bucket AND o.key_package_ref = p.key_package_ref
+FROM (SELECT max(n.number) AS number FROM fence n) f
+WHERE o.bucket = $1 AND o.user_id = $2 AND o.key_package_ref = ANY (ARRAY(SELECT p.key_package_ref FROM pick p))
 RETURNING 1

@@ -11,10 +11,13 @@ SELECT
     (
         SELECT count(*) FROM spend_log s
         WHERE s.bucket = p.bucket AND s.key_package_ref = l.key_package_ref
+          AND s.user_id = p.user_id AND s.device_id = p.device_id
           AND s.last_resort AND s.released_at IS NULL
     ) AS last_resort_uses
 FROM unnest($1::int4[], $2::int2[], $3::text[], $4::text[]) AS i (item, bucket, user_id, device_id)
-JOIN pool p ON p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i.device_id
+CROSS JOIN LATERAL (
+    SELECT * FROM pool p WHERE p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i.device_id OFFSET 0
+) p
 CROSS JOIN LATERAL (
     SELECT
         count(*) AS stored,
