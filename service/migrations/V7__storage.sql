@@ -24,3 +24,6 @@ CREATE TABLE sweep_position (
 
 -- One-time packages that were spent under an entry that was there already: few.
 CREATE INDEX spend_log_late ON spend_log (bucket, spent_at, key_package_ref) WHERE NOT last_resort AND spent_at > logged_at;
+
+-- Hand-outs that ended without a spend: few, unless somebody collects.
+CREATE INDEX spend_log_unspent ON spend_log (bucket, user_id, device_id, cipher_suite) WHERE spent_at IS NULL AND NOT last_resort;

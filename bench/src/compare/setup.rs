@@ -95,6 +95,10 @@ impl Setup {
         window: Window,
     ) -> Result<Measured, Error> {
         self.refill(slot).await?;
+        if slot.needs_unseen_packages() {
+            tokio::time::sleep(TTL).await; // the last holds end
+            self.rig.database.forget_hand_outs().await?;
+        }
         let rig = &self.rig;
         let demand = demand(self.users, slot.in_flight());
         match slot {

@@ -102,6 +102,18 @@ pub(super) fn order(slots: &[Slot], round: u32) -> Vec<Slot> {
 }
 
 impl Slot {
+    /// Whether keypool is to hand out packages that nobody has seen, as it mostly does: with such as had been held and not spent, it
+    /// would log how each hold before ended.
+    pub(super) fn needs_unseen_packages(self) -> bool {
+        matches!(
+            self,
+            Self::Keypool { .. }
+                | Self::Batch
+                | Self::ReserveThenSpend { .. }
+                | Self::TwoReplicas { .. }
+        )
+    }
+
     /// Calls in flight.
     pub(super) fn in_flight(self) -> u32 {
         match self {

@@ -63,6 +63,12 @@ impl Database {
         Ok(())
     }
 
+    /// Lets all packages in the pools be such that nobody has seen. Holds must have ended: it forgets them.
+    pub(crate) async fn forget_hand_outs(&self) -> Result<(), Error> {
+        self.control.batch_execute(include_str!("../sql/forget_hand_outs.sql")).await?;
+        Ok(self.control.batch_execute("VACUUM one_time").await?)
+    }
+
     /// Makes statistics and the free space known.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
         self.control.batch_execute("VACUUM ANALYZE").await?;

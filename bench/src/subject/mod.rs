@@ -24,7 +24,7 @@ pub(crate) use upload::{Upload, UploadQueue, Validation, cores, make_upload, mak
 
 use std::time::Duration;
 
-/// How long reserves hold: so short that no pool ever runs dry.
+/// How long reserves hold: so short that no pool runs dry. What has lapsed costs more than what nobody has seen: it is logged.
 pub(crate) const TTL: Duration = Duration::from_millis(250);
 
 /// How long reserves of the one hot user hold: all calls share its packages.

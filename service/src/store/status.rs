@@ -202,15 +202,19 @@ fn pool(row: &Row) -> Result<Option<PoolRow>, StoreError> {
         }),
         None => None,
     };
+    let accepted: u64 = count(row, "accepted")?;
+    let (purged, revoked) = (count(row, "purged")?, count(row, "revoked")?);
+    // Each package is in one place: what is nowhere else was spent.
+    let elsewhere = purged + revoked + count(row, "stored")?;
     Ok(Some(PoolRow {
         cipher_suite: cipher_suite(row)?,
-        accepted: count(row, "accepted")?,
+        accepted,
         available: count(row, "available")?,
         reserved: count(row, "reserved")?,
-        spent: count(row, "spent")?,
+        spent: accepted.saturating_sub(elsewhere),
         expired: count(row, "expired")?,
-        revoked: count(row, "revoked")?,
-        purged: count(row, "purged")?,
+        revoked,
+        purged,
         quarantined: count(row, "quarantined")?,
         returned: count(row, "returned")?,
         unspent: count(row, "unspent")?,

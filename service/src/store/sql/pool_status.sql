@@ -8,7 +8,7 @@ SELECT
         WHERE r.bucket = p.bucket AND r.user_id = p.user_id AND r.device_id = p.device_id
           AND r.cipher_suite = p.cipher_suite
     ) AS revoked,
-    s.spent, s.unspent,
+    o.stored, s.unspent,
     l.key_package_ref AS last_resort_ref, l.not_after AS last_resort_not_after,
     l.uploaded_at AS last_resort_uploaded_at,
     (
@@ -29,6 +29,7 @@ LEFT JOIN LATERAL (
 ) p ON true
 LEFT JOIN LATERAL (
     SELECT
+        count(*) AS stored,
         count(*) FILTER (WHERE o.is_free AND NOT o.is_quarantined AND o.returns = 0) AS available,
         count(*) FILTER (WHERE o.not_after > $4 AND NOT o.is_free) AS reserved,
         count(*) FILTER (WHERE o.not_after <= $4) AS expired,
@@ -45,10 +46,13 @@ LEFT JOIN LATERAL (
     ) o
 ) o ON true
 LEFT JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE s.spent_at IS NOT NULL) AS spent, count(*) FILTER (WHERE s.spent_at IS NULL) AS unspent
-    FROM spend_log s
-    WHERE s.bucket = p.bucket AND s.user_id = p.user_id AND s.device_id = p.device_id
-      AND s.cipher_suite = p.cipher_suite AND NOT s.last_resort
+    SELECT count(*) AS unspent
+    FROM (
+        SELECT FROM spend_log s
+        WHERE s.bucket = p.bucket AND s.user_id = p.user_id AND s.device_id = p.device_id
+          AND s.cipher_suite = p.cipher_suite AND s.spent_at IS NULL AND NOT s.last_resort
+        LIMIT 1000 -- holders can make as many as their rates allow
+    ) s
 ) s ON true
 LEFT JOIN LATERAL (
     SELECT l.key_package_ref, l.not_after, l.uploaded_at

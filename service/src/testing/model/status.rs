@@ -118,7 +118,7 @@ impl Model {
             purged: books.purged,
             quarantined,
             returned,
-            unspent: unspent.len() as u64,
+            unspent: unspent.len().min(1000) as u64,
             expiring_soon,
             action: quarantined > 0
                 || health != Health::Healthy
