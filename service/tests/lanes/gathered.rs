@@ -1,6 +1,6 @@
 use super::{
-    busy, number, one_lane, queue, request,
-    support::{client, device, fill, reserve, user},
+    begin, busy, number, one_lane, queue, request,
+    support::{client, device, fill, locks::connect, reserve, user},
 };
 use jiff::SignedDuration;
 use keypool_service::{testing::server::TestServer, types::CipherSuite};
@@ -29,6 +29,42 @@ async fn what_waits_becomes_one_statement() {
     // A batch takes the time once, when it begins.
     let batches = "SELECT count(DISTINCT asked_at) FROM one_time WHERE user_id = 'bob'";
     assert_eq!(number(&server, batches).await, 1);
+}
+
+#[tokio::test]
+async fn packages_whose_holds_have_lapsed_are_taken_by_one_statement() {
+    for is_backend in [true, false] {
+        let server = TestServer::start_with(one_lane).await;
+        let mut client = client(&server).await;
+        fill(&mut client, "alice", "phone", 1).await;
+        fill(&mut client, "bob", "phone", 40).await;
+        let call = |n: u32| {
+            let mut request = request(&format!("r{n}"), &["bob"]);
+            request.caller.is_backend = is_backend;
+            request
+        };
+        for n in 0..40 {
+            begin(&server, call(n)).await.unwrap().unwrap();
+        }
+        let database = connect(&server.database().config()).await;
+        let lapse = "UPDATE one_time SET held_until = held_until - interval '1 day'";
+        database.batch_execute(lapse).await.unwrap();
+
+        let (blocked, first, _) = busy(&server).await;
+        let mut waiting = Vec::new();
+        for n in 40..80 {
+            waiting.push(queue(&server, call(n)).await);
+        }
+        blocked.end().await;
+        first.await.unwrap().unwrap();
+        for call in waiting {
+            call.await.unwrap().unwrap();
+        }
+        let statements = "SELECT count(DISTINCT xmin::text) FROM one_time WHERE user_id = 'bob'";
+        assert_eq!(number(&server, statements).await, 1, "by a back end: {is_backend}");
+        let lapsed = "SELECT count(lapsed_at) FROM spend_log WHERE user_id = 'bob'";
+        assert_eq!(number(&server, lapsed).await, 40, "by a back end: {is_backend}");
+    }
 }
 
 #[tokio::test]
