@@ -4,7 +4,7 @@ use crate::{
     rig::{Locked, Rig, all_fail, assert_unavailable, call_each, goes_away, serves_again},
     support::{
         calls::eventually,
-        locks::{connect, somebody_waits},
+        locks::{Ended, connect, somebody_waits},
         network::Link,
     },
 };
@@ -53,10 +53,11 @@ async fn a_database_without_a_connection_left() {
     reserve.unwrap();
     rig.becomes(true).await;
 
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
-    admin.execute(end, &[&role]).await.unwrap();
+    let ended =
+        Ended::sessions(&rig.server.database().config(), &format!("usename = '{role}'")).await;
     all_fail(&rig).await;
     rig.becomes(false).await;
+    drop(ended);
     limit(-1).await;
     rig.becomes(true).await;
     serves_again(&rig).await;

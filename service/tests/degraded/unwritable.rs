@@ -5,7 +5,7 @@ use crate::{
     support::{
         calls::eventually,
         http,
-        locks::{connect, hang_commits},
+        locks::{Ended, connect, hang_commits},
     },
 };
 use keypool_service::testing::database::{TestCluster, TestDatabase};
@@ -187,9 +187,10 @@ async fn commits_that_hang() {
 async fn a_role_that_may_not_log_in_any_more() {
     let (rig, admin, role) = rig_with_role().await;
     admin.batch_execute(&format!("ALTER ROLE {role} NOLOGIN")).await.unwrap();
-    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
-    admin.query(terminate, &[&role]).await.unwrap();
+    let ended =
+        Ended::sessions(&rig.server.database().config(), &format!("usename = '{role}'")).await;
     not_ready(&rig, "the database refuses the role or its password").await;
+    drop(ended);
     admin.batch_execute(&format!("ALTER ROLE {role} LOGIN")).await.unwrap();
     rig.becomes(true).await;
 }

@@ -13,7 +13,10 @@ use keypool_service::testing::database::TestDatabase;
 use manifests::Manifests;
 use pod::{Node, Pod};
 use std::process::Stdio;
-use support::{calls::eventually, locks::connect};
+use support::{
+    calls::eventually,
+    locks::{Ended, connect},
+};
 use tokio::process::Command;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::{
@@ -113,9 +116,10 @@ async fn production_has_two_roles_and_tls() {
     let name = database.config().get_dbname().unwrap().to_owned();
     let admin = connect(database.config().dbname("postgres")).await;
     admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
-    admin.execute(end, &[&name]).await.unwrap();
+    let elsewhere = database.config().dbname("postgres").clone();
+    let ended = Ended::sessions(&elsewhere, &format!("datname = '{name}'")).await;
     eventually("it is not ready", async || !pod.probe("readinessProbe").await).await;
+    drop(ended);
     assert!(pod.probe("livenessProbe").await);
     admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
     eventually("it is ready again", async || pod.probe("readinessProbe").await).await;

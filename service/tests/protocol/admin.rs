@@ -2,7 +2,13 @@
 
 use super::{
     channel,
-    support::{Client, calls::eventually, client, fill, http, locks::connect, pool, reason},
+    support::{
+        Client,
+        calls::eventually,
+        client, fill, http,
+        locks::{Ended, connect},
+        pool, reason,
+    },
 };
 use jiff::SignedDuration;
 use keypool_proto::v1::{ErrorReason, GetPoolStatusRequest};
@@ -86,10 +92,8 @@ async fn a_service_without_its_database_is_not_ready_until_that_is_back() {
         admin.batch_execute(&alter).await.unwrap();
     };
     allow(false).await;
-    let end_connections = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                           WHERE datname = $1 AND pid <> pg_backend_pid()";
-    admin.execute(end_connections, &[&name]).await.unwrap();
-
+    let elsewhere = config.clone().dbname("postgres").clone();
+    let ended = Ended::sessions(&elsewhere, &format!("datname = '{name}'")).await;
     becomes(&server, 503, "the database does not answer").await;
     assert_eq!(health(&server).await, ServingStatus::NotServing);
     assert_eq!(get(&server, "/livez").await.status, 200, "a restart would not help");
@@ -97,6 +101,7 @@ async fn a_service_without_its_database_is_not_ready_until_that_is_back() {
     let status = client.get_pool_status(request).await.unwrap_err();
     assert_eq!(reason(&status), ErrorReason::DatabaseUnavailable);
 
+    drop(ended);
     allow(true).await;
     becomes(&server, 200, "ok").await;
     assert_eq!(pool(&mut client, "bob", "phone").await.available, 1);

@@ -2,12 +2,40 @@
 
 use super::calls::eventually;
 use keypool_service::testing::{database::TestDatabase, server::TestServer};
+use std::time::Duration;
+use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Config, NoTls};
 
 pub async fn connect(config: &Config) -> Client {
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// Sessions that are ended until this is dropped: again and again, because one look does not see a session that is being made.
+pub struct Ended(AbortHandle);
+
+impl Ended {
+    /// Ends those that match a condition on `pg_stat_activity`, from another session.
+    pub async fn sessions(from: &Config, condition: &str) -> Self {
+        let admin = connect(from).await;
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {condition} AND pid <> pg_backend_pid()"
+        );
+        admin.batch_execute(&end).await.unwrap();
+        let ending = tokio::spawn(async move {
+            while admin.batch_execute(&end).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        Self(ending.abort_handle())
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A client in an open transaction that has locked what a query selects.

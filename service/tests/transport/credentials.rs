@@ -2,7 +2,13 @@
 
 use super::{
     authority::{Authority, Files},
-    support::{Client as Caller, calls::eventually, device, http, locks::connect, reason, reserve},
+    support::{
+        Client as Caller,
+        calls::eventually,
+        device, http,
+        locks::{Ended, connect},
+        reason, reserve,
+    },
 };
 use keypool_proto::v1::ErrorReason;
 use keypool_service::{
@@ -21,7 +27,7 @@ struct Rig {
     file: PathBuf,
     files: Files,
     server: Server,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Rig {
@@ -33,14 +39,14 @@ impl Rig {
         let file = files.write("password", "first\n");
         let config = config(&database.url_as(&role, "outdated"), &file);
         let server = Server::start(&config, Arc::new(SystemClock)).await.unwrap();
-        Self { admin, role, file, files, server, _database: database }
+        Self { admin, role, file, files, server, database }
     }
 
-    async fn rotate(&self, password: &str) {
+    /// Changes the password, and ends the sessions of before.
+    async fn rotate(&self, password: &str) -> Ended {
         let change = format!("ALTER ROLE {} PASSWORD '{password}'", self.role);
         self.admin.batch_execute(&change).await.unwrap();
-        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
-        self.admin.execute(end, &[&self.role]).await.unwrap();
+        Ended::sessions(&self.database.config(), &format!("usename = '{}'", self.role)).await
     }
 
     /// A call, which needs a lane.
@@ -75,17 +81,19 @@ async fn a_new_password_is_taken_from_the_file_without_a_restart() {
     let rig = Rig::start().await;
     rig.becomes(200, ErrorReason::UnknownUser).await;
 
-    rig.rotate("second").await;
+    let ended = rig.rotate("second").await;
     rig.becomes(503, ErrorReason::DatabaseUnavailable).await;
+    drop(ended);
     std::fs::write(&rig.file, "second\r\n").unwrap();
     rig.becomes(200, ErrorReason::UnknownUser).await;
 
     // A file that is away for a moment, as while it is replaced: the password of before is used.
     std::fs::remove_file(&rig.file).unwrap();
-    rig.rotate("second").await;
+    drop(rig.rotate("second").await);
     rig.becomes(200, ErrorReason::UnknownUser).await;
-    rig.rotate("third").await;
+    let ended = rig.rotate("third").await;
     rig.becomes(503, ErrorReason::DatabaseUnavailable).await;
+    drop(ended);
     rig.files.write("password", "third");
     rig.becomes(200, ErrorReason::UnknownUser).await;
     rig.server.stop().await.unwrap();
