@@ -4,6 +4,7 @@
 //! than a small share of a connection. Every replica counts for itself.
 
 use crate::{
+    causes::causes,
     pool::KeyPackagePool,
     store::{Bucketful, StoreError, SurveyRow},
     telemetry::catalogue::{POOL_PACKAGES, POOLS, POOLS_COUNTED, POOLS_WITHOUT_LAST_RESORT},
@@ -36,7 +37,9 @@ pub async fn run(pool: KeyPackagePool) {
         ticks.tick().await;
         match survey.round(&pool).await {
             Ok(()) => survey.show(),
-            Err(error) => tracing::debug!(%error, "could not count pools; will try again"),
+            Err(error) => {
+                tracing::debug!(error = causes(&error), "could not count pools; will try again")
+            }
         }
     }
 }

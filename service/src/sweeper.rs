@@ -1,6 +1,7 @@
 //! Purges old rows from time to time. Every replica does; nothing waits for it.
 
 use crate::{
+    causes::causes,
     pool::KeyPackagePool,
     store::Purged,
     telemetry::catalogue::{SWEEP_DURATION, SWEEPS, SWEPT},
@@ -27,7 +28,7 @@ pub async fn run(pool: KeyPackagePool, interval: Duration) {
                 "ok"
             }
             Err(error) => {
-                tracing::warn!(%error, "could not sweep; will try again");
+                tracing::warn!(error = causes(&error), "could not sweep; will try again");
                 "failed"
             }
         };
