@@ -3,14 +3,19 @@
 use super::support::{
     Client,
     calls::{packages, release_request},
-    client, device, fill, fill_last_resort, pool, reason, reserve_request,
+    client, device, fill, fill_last_resort, pool, reason, reserve_request, upload_request,
 };
 use jiff::SignedDuration;
 use keypool_proto::v1::{
     ErrorReason, KeyPackageName, ReleaseReservationRequest, ReserveKeyPackagesRequest,
     ReservedKeyPackage, SpendReservationRequest, UnusableReason,
 };
-use keypool_service::{limits::Rate, testing::server::TestServer, types::ReturnedTo};
+use keypool_service::{
+    clock::Clock,
+    limits::Rate,
+    testing::{packages::PackageMaker, server::TestServer},
+    types::{CipherSuite, ReturnedTo},
+};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic_types::StatusExt;
@@ -225,6 +230,52 @@ async fn the_last_packages_are_for_holders_that_had_none_lately() {
     take(&mut client, "attacker", "later").await.unwrap();
 }
 
+/// Whichever suites an attacker accepts, and whichever packages are the next to be handed out.
+#[tokio::test]
+async fn the_last_packages_of_each_suite_are_for_holders_that_had_none_lately() {
+    const SUITES: [u32; 2] = [1, 3];
+    for (first, accepted) in [
+        (SUITES[0], vec![]),
+        (SUITES[1], vec![]),
+        (SUITES[0], SUITES.to_vec()),
+        (SUITES[1], vec![SUITES[1]]),
+    ] {
+        let server = TestServer::start_with(|config| {
+            config.pool.low_watermark = 3;
+            config.pool.target = 4;
+        })
+        .await;
+        let mut client = client(&server).await;
+        for suite in SUITES {
+            let days = if suite == first { 20 } else { 60 };
+            let now = server.clock().now();
+            let maker = PackageMaker::new("victim", "phone")
+                .cipher_suite(CipherSuite(u16::try_from(suite).unwrap()))
+                .lifetime(now - MINUTE, now + SignedDuration::from_hours(days * 24));
+            let upload = upload_request("victim", "phone", maker.make_many(5));
+            client.upload_key_packages(upload).await.unwrap();
+        }
+        let reserve = |by: &str, reservation: &str, suites: &[u32]| ReserveKeyPackagesRequest {
+            cipher_suites: suites.to_vec(),
+            ..reserve(by, reservation)
+        };
+        let mut got = 0;
+        for n in 0..10 {
+            let request = reserve("attacker", &format!("a{n}"), &accepted);
+            got += usize::from(client.reserve_key_packages(request).await.is_ok());
+        }
+        // Two of each suite are above the watermark.
+        assert_eq!(got, if accepted.len() == 1 { 2 } else { 4 }, "{first} {accepted:?}");
+        for suite in SUITES {
+            for n in 0..2 {
+                let request = reserve(&format!("guest {n} of {suite}"), "honest", &[suite]);
+                let answer = client.reserve_key_packages(request).await;
+                answer.unwrap_or_else(|status| panic!("{first} {accepted:?} {suite}: {status:?}"));
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_back_end_that_names_nobody_is_not_limited() {
     let server = server().await;
@@ -286,8 +337,8 @@ async fn a_device_that_uploads_too_often_is_refused() {
     let mut client = client(&server).await;
     fill(&mut client, "victim", "phone", 4).await;
     fill(&mut client, "victim", "laptop", 1).await;
-    let maker = keypool_service::testing::packages::PackageMaker::new("victim", "phone");
-    let upload = || super::support::upload_request("victim", "phone", maker.make_many(1));
+    let maker = PackageMaker::new("victim", "phone");
+    let upload = || upload_request("victim", "phone", maker.make_many(1));
     let refused = client.upload_key_packages(upload()).await.unwrap_err();
     assert_eq!(reason(&refused), ErrorReason::RateLimited);
     server.clock().advance(MINUTE);

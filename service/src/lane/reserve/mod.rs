@@ -10,6 +10,7 @@ mod granted;
 mod new_holds;
 mod outcome;
 mod round;
+mod spare;
 mod wants;
 
 pub use call::ReserveCall;

@@ -4,19 +4,18 @@ use super::{
     DeviceOutcome, Granted, Outcome, ReservePart,
     budget::{Budget, Charge, OneTime, pair},
     new_holds::NewHolds,
+    spare::Spare,
     wants::{PartWant, Wants},
 };
 use crate::{
     lane::{Family, LaneRules, hold::Hold},
     limits::Limited,
-    store::{
-        DeviceKey, KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Session, StoreError,
-        Want,
-    },
+    store::{KnownDevices, Missing, Own, ReserveFilter, ReservedRow, Session, StoreError, Want},
+    types::CipherSuite,
 };
 use jiff::Timestamp;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -28,6 +27,7 @@ pub(super) struct Round<'a> {
     /// What each want's holder is charged for it, while it is open and within the limits.
     charges: Vec<Option<Charge>>,
     budget: Budget,
+    spare: Spare,
     rules: &'a LaneRules,
     parts: &'a [&'a ReservePart],
     /// What each part of the batch has reached: it gives back what it has if this round fails.
@@ -52,7 +52,17 @@ impl<'a> Round<'a> {
         }
         let budget = Budget::of(session, rules.limits.clone(), &wants, filter.now).await?;
         let charges = wants.iter().map(|_| None).collect();
-        Ok(Self { filter, wants, charges, budget, rules, parts, granted, hold })
+        Ok(Self {
+            filter,
+            wants,
+            charges,
+            budget,
+            spare: Spare::default(),
+            rules,
+            parts,
+            granted,
+            hold,
+        })
     }
 
     /// Reserves. A pool is called exhausted only if no package is left that another transaction has merely locked, and if the
@@ -70,7 +80,7 @@ impl<'a> Round<'a> {
                 }
             }
         }
-        open.extend(self.take(session, takers, KnownDevices::LeaveAlone).await?);
+        open.extend(self.take(session, None, takers, KnownDevices::LeaveAlone).await?);
         if open.is_empty() {
             return Ok(());
         }
@@ -88,41 +98,33 @@ impl<'a> Round<'a> {
             }
         }
         let (mut takers, mut repeaters, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        // How many packages of a device may go to holders that had their fair share.
-        let mut spare: HashMap<DeviceKey, u32> = HashMap::new();
         for want in open {
-            let Missing { unseen, for_anyone, seen, .. } = missing[&want];
+            let Missing { unseen, seen, ref for_anyone, .. } = missing[&want];
             let allowed = self.charges[want].as_ref().map_or(OneTime::No, Charge::allows);
             match (limited.get(&want), allowed) {
                 (Some(limit), _) => self.settle_limited(want, *limit),
-                (None, OneTime::Any) if seen || unseen > 0 => takers.push(want),
+                (None, OneTime::Any) if seen || unseen => takers.push(want),
                 (None, OneTime::Spare) => {
-                    let spared = (unseen + for_anyone).saturating_sub(self.rules.fair_share);
-                    spare.insert(self.wants[want].want.device.clone(), spared);
+                    let device = &self.wants[want].want.device;
+                    self.spare.count(device, for_anyone, self.rules.fair_share);
                     repeaters.push(want);
                 }
                 _ => gone.push(want),
             }
         }
-        for taker in &takers {
-            if let Some(spare) = spare.get_mut(&self.wants[*taker].want.device) {
-                *spare = spare.saturating_sub(1);
-            }
-        }
-        let mut left = self.take(session, takers, KnownDevices::Take).await?;
+        let mut left = self.take(session, None, takers, KnownDevices::Take).await?;
         // A holder learns of no more packages than it has to.
         let repeaters = self.take_returned(session, repeaters, &missing).await?;
-        let mut further = Vec::new();
+        let mut further: BTreeMap<CipherSuite, Vec<usize>> = BTreeMap::new();
         for want in repeaters {
-            match spare.get_mut(&self.wants[want].want.device) {
-                Some(spare @ 1..) => {
-                    *spare -= 1;
-                    further.push(want);
-                }
-                _ => gone.push(want),
+            match self.spare.take(&self.wants[want].want.device) {
+                Some(suite) => further.entry(suite).or_default().push(want),
+                None => gone.push(want),
             }
         }
-        left.extend(self.take(session, further, KnownDevices::Take).await?);
+        for (suite, wants) in further {
+            left.extend(self.take(session, Some(suite), wants, KnownDevices::Take).await?);
+        }
         left.sort_unstable();
         for want in self.take_returned(session, left, &missing).await? {
             self.settle(want, Outcome::Contended);
@@ -131,31 +133,38 @@ impl<'a> Round<'a> {
         for want in self.share(session, gone).await? {
             match self.charges[want].as_ref() {
                 Some(charge)
-                    if charge.allows() == OneTime::No
-                        || missing[&want].unseen + missing[&want].for_anyone > 0 =>
+                    if charge.allows() == OneTime::No || !missing[&want].for_anyone.is_empty() =>
                 {
                     match charge.limited() {
                         Some(limit) => self.settle_limited(want, limit),
-                        None => self.settle(want, Outcome::Missing(missing[&want])),
+                        None => self.settle(want, Outcome::Missing(missing[&want].clone())),
                     }
                 }
-                _ => self.settle(want, Outcome::Missing(missing[&want])),
+                _ => self.settle(want, Outcome::Missing(missing[&want].clone())),
             }
         }
         Ok(())
     }
 
-    /// Takes packages that anybody may be handed, and returns the wants that got none.
+    /// Takes packages that anybody may be handed, of one acceptable cipher suite or of all, and returns the wants that got none.
     async fn take(
         &mut self,
         session: &mut Session,
+        suite: Option<CipherSuite>,
         wants: Vec<usize>,
         known: KnownDevices,
     ) -> Result<Vec<usize>, StoreError> {
         if wants.is_empty() {
             return Ok(wants);
         }
-        let taken = session.take(&self.filter, &self.refs(&wants), known).await?;
+        let narrow =
+            suite.map(|suite| ReserveFilter { cipher_suites: vec![suite], ..self.filter.clone() });
+        let filter = narrow.as_ref().unwrap_or(&self.filter);
+        let taken = session.take(filter, &self.refs(&wants), known).await?;
+        // One of a single suite was spare.
+        for (place, row) in taken.iter().filter(|_| suite.is_none()) {
+            self.spare.handed_out(&self.wants[wants[*place]].want.device, row.cipher_suite);
+        }
         self.settle_taken(session, wants, taken).await
     }
 

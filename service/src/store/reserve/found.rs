@@ -5,6 +5,7 @@ use crate::{
     types::{CipherSuite, Holder, KeyPackageRef},
 };
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use tokio_postgres::Row;
 
 /// A package that a reservation has.
@@ -65,18 +66,18 @@ pub enum Own {
 }
 
 /// What there is of a device for which nothing was reserved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Missing {
     /// The user has a device.
     pub user_known: bool,
     /// The device has uploaded something.
     pub device_known: bool,
-    /// How many packages there are that nobody has seen, whether another transaction has locked them or not.
-    pub unseen: u32,
-    /// How many others there are for anybody, which somebody has seen.
-    pub for_anyone: u32,
+    /// Whether there are packages that nobody has seen, whether another transaction has locked them or not.
+    pub unseen: bool,
     /// Whether there are others that the holder may be handed, which somebody has seen.
     pub seen: bool,
+    /// How many packages of each cipher suite anybody may be handed, seen or not. No cipher suite has none.
+    pub for_anyone: BTreeMap<CipherSuite, u32>,
     /// The device has uploaded packages of an acceptable cipher suite.
     pub suite_known: bool,
     /// There is an available package, but its lifetime ends too soon.
@@ -128,13 +129,17 @@ pub(super) fn found(row: &Row) -> Result<Found, StoreError> {
     let seen_by = get::<Vec<&str>>(row, "seen_by")?;
     let seen_by: Result<_, StoreError> =
         seen_by.into_iter().map(|holder| id(Holder::new(holder))).collect();
-    let for_anyone = u32::try_from(get::<i32>(row, "for_anyone")?).unwrap_or_default();
+    let mut for_anyone = BTreeMap::new();
+    for number in get::<Vec<i32>>(row, "for_anyone")? {
+        let suite = CipherSuite(u16::try_from(number).map_err(StoreError::internal)?);
+        *for_anyone.entry(suite).or_default() += 1;
+    }
     let missing = Missing {
         user_known: get(row, "user_known")?,
         device_known: get(row, "device_known")?,
-        unseen: u32::try_from(get::<i32>(row, "unseen")?).unwrap_or_default(),
+        unseen: get(row, "unseen")?,
+        seen: get(row, "seen")?,
         for_anyone,
-        seen: for_anyone > 0 || get(row, "is_own")?,
         suite_known: get(row, "suite_known")?,
         expires_too_soon: get(row, "expires_too_soon")?,
     };

@@ -283,7 +283,7 @@ impl Session {
                 return Missing::default();
             };
             let seen = found.missing.seen || found.seen_by.contains(&want.holder);
-            Missing { seen, ..found.missing }
+            Missing { seen, ..found.missing.clone() }
         });
         Ok(of_want.collect())
     }

@@ -8,7 +8,8 @@ SELECT
         SELECT FROM device d WHERE d.bucket = i.bucket AND d.user_id = i.user_id AND d.device_id = i.device_id
         OFFSET 0
     ) AS device_known,
-    o.unseen, o.for_anyone, COALESCE(o.is_own, false) AS is_own, COALESCE(o.seen_by, '{}') AS seen_by,
+    COALESCE(o.unseen, false) AS unseen, COALESCE(o.seen, false) AS seen, COALESCE(o.seen_by, '{}') AS seen_by,
+    COALESCE(o.for_anyone, '{}') AS for_anyone,
     EXISTS (
         SELECT FROM pool p
         WHERE p.bucket = i.bucket AND p.user_id = i.user_id AND p.device_id = i.device_id
@@ -36,12 +37,13 @@ FROM (
 ) i
 CROSS JOIN LATERAL (
     SELECT
-        count(*) FILTER (WHERE o.is_free AND o.seen_by IS NULL)::int4 AS unseen,
-        count(*) FILTER (WHERE o.is_free AND o.returns = 0 AND o.seen_by IS NOT NULL)::int4 AS for_anyone,
-        bool_or(NOT o.is_free) AS is_own,
-        array_agg(DISTINCT o.seen_by) FILTER (WHERE o.is_free AND o.returns = 1) AS seen_by
+        bool_or(o.is_free AND o.seen_by IS NULL) AS unseen,
+        bool_or(NOT o.is_free OR o.returns = 0 AND o.seen_by IS NOT NULL) AS seen,
+        array_agg(DISTINCT o.seen_by) FILTER (WHERE o.is_free AND o.returns = 1) AS seen_by,
+        -- One element for each package.
+        array_agg(o.cipher_suite) FILTER (WHERE o.is_free AND (o.returns = 0 OR o.seen_by IS NULL)) AS for_anyone
     FROM (
-        SELECT o.returns, COALESCE(o.holder, o.seen_by) AS seen_by, COALESCE(o.held_until <= $5, true) AS is_free
+        SELECT o.returns, o.cipher_suite, COALESCE(o.holder, o.seen_by) AS seen_by, COALESCE(o.held_until <= $5, true) AS is_free
         FROM one_time o
         WHERE o.bucket = i.bucket AND o.user_id = i.user_id AND o.device_id = i.device_id
           AND o.not_after > $6 AND ($7::int4[] IS NULL OR o.cipher_suite = ANY ($7))
