@@ -172,7 +172,10 @@ impl KeyPackagePool {
                 asked_at: None,
             })
             .collect();
-        let settled = self.settle(HoldCall::Release(items.clone())).await;
+        let settled = match self.check_reported(&items).await {
+            Ok(()) => self.settle(HoldCall::Release(items.clone())).await,
+            Err(error) => Err(error),
+        };
         let settled = charge.unless_failed(settled)?;
         self.touched(&request.hold);
         if caller.limited && self.policy().returned_packages.after(caller) == ReturnedTo::Anyone {

@@ -6,6 +6,7 @@ mod contention;
 mod error;
 mod holds;
 mod policy;
+mod reports;
 mod reserve;
 mod revoke;
 mod status;

@@ -10,6 +10,7 @@ const SPEND: &str = include_str!("sql/spend.sql");
 const SPEND_REST: &str = include_str!("sql/spend_rest.sql");
 const RELEASE: &str = include_str!("sql/release.sql");
 const EXTEND: &str = include_str!("sql/extend.sql");
+const REPORTED: &str = include_str!("sql/reported.sql");
 const TRACE: &str = include_str!("sql/trace.sql");
 
 /// A package that a reservation says it holds.
@@ -54,7 +55,7 @@ pub struct ReleaseItem {
 pub struct Report {
     /// The reason's number in the API.
     pub reason: i16,
-    /// Whether it is believed: then nobody gets the package again. Else it is only noted.
+    /// Whether the caller's word counts: then nobody gets the package again. Else the report is only noted.
     pub is_believed: bool,
 }
 
@@ -271,6 +272,27 @@ impl Session {
 }
 
 impl Store {
+    /// The bytes of packages, with the items' numbers, of those that still have them.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn reported(&self, items: &[&HeldItem]) -> Result<Vec<(usize, Vec<u8>)>, StoreError> {
+        let columns = Columns::of(items.iter().copied());
+        let rows = self
+            .rows(
+                REPORTED,
+                &[
+                    /* item */ &columns.item,
+                    /* bucket */ &columns.bucket,
+                    /* user_id */ &columns.user,
+                    /* device_id */ &columns.device,
+                    /* key_package_ref */ &columns.reference,
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((index(row, "item")?, get(row, "key_package")?))).collect()
+    }
+
     /// Says where each package is, in the items' order.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 use super::support::{
     Client,
     calls::{named, packages, release_request, spend_log},
-    client, device, fill, fill_last_resort, package_details, pool, reason, reserve_details,
-    reserve_request, spend_request,
+    client, device, fill, fill_last_resort,
+    locks::connect,
+    package_details, pool, reason, reserve_details, reserve_request, spend_request,
 };
 use jiff::SignedDuration;
 use keypool_proto::v1::{
@@ -12,7 +13,7 @@ use keypool_proto::v1::{
 };
 use keypool_service::{
     config::Config,
-    testing::{issuer::TestIssuer, server::TestServer},
+    testing::{issuer::TestIssuer, packages::PackageMaker, server::TestServer},
     types::ReturnedTo,
 };
 use std::collections::HashSet;
@@ -47,7 +48,7 @@ impl Stage {
     }
 
     fn make(&self, packages: usize) -> Vec<Vec<u8>> {
-        keypool_service::testing::packages::PackageMaker::new("carol", "phone").make_many(packages)
+        PackageMaker::new("carol", "phone").make_many(packages)
     }
 
     /// A request of a back end, whose name begins with `service:`, or else of a user who invites.
@@ -272,9 +273,7 @@ async fn returned_packages_do_not_keep_a_pool_from_being_filled() {
 #[tokio::test]
 async fn a_report_takes_a_last_resort_from_nobody() {
     let stage = Stage::with(1, |_| {}).await;
-    let last = keypool_service::testing::packages::PackageMaker::new("carol", "phone")
-        .last_resort()
-        .make();
+    let last = PackageMaker::new("carol", "phone").last_resort().make();
     let upload = super::support::upload_request("carol", "phone", vec![last]);
     stage.client.clone().upload_key_packages(stage.by("service:chat", upload)).await.unwrap();
     stage.reserve("guest", "g").await.unwrap();
@@ -291,7 +290,7 @@ async fn a_report_takes_a_last_resort_from_nobody() {
 
 #[tokio::test]
 async fn reports_are_rated_and_those_that_the_service_can_refute_change_nothing() {
-    let stage = Stage::with(4, |config| {
+    let stage = Stage::with(6, |config| {
         config.limits.rates.reports = keypool_service::limits::Rate::new(2, LATER);
     })
     .await;
@@ -299,16 +298,18 @@ async fn reports_are_rated_and_those_that_the_service_can_refute_change_nothing(
         UnusableReason::Malformed,
         UnusableReason::InvalidSignature,
         UnusableReason::InvalidLifetime,
+        UnusableReason::WrongIdentity,
+        UnusableReason::UnsupportedCapabilities,
     ];
     for why in refuted {
         let seen = stage.reserve("service:chat", "r").await.unwrap();
         stage.release("service:chat", "r", &seen, why).await;
-        assert_eq!(stage.pool().await.available, 4, "{why:?}");
+        assert_eq!(stage.pool().await.available, 6, "{why:?}");
     }
-    assert_eq!(stage.status().await.unusable_key_packages.len(), 3);
+    assert_eq!(stage.status().await.unusable_key_packages.len(), refuted.len());
     let seen = stage.reserve("service:chat", "r").await.unwrap();
-    stage.release("service:chat", "r", &seen, UnusableReason::WrongIdentity).await;
-    assert_eq!((stage.pool().await.available, stage.pool().await.revoked), (3, 1));
+    stage.release("service:chat", "r", &seen, UnusableReason::Other).await;
+    assert_eq!((stage.pool().await.available, stage.pool().await.revoked), (5, 1));
 
     let before = stage.status().await.unusable_key_packages.len();
     for n in 0..4 {
@@ -322,6 +323,50 @@ async fn reports_are_rated_and_those_that_the_service_can_refute_change_nothing(
         }
     }
     assert_eq!(stage.status().await.unusable_key_packages.len(), before + 2);
+}
+
+/// The service looks at what it has stored, not at what the caller says: also at a last resort, which everybody shares.
+#[tokio::test]
+async fn a_package_that_is_broken_in_the_database_is_revoked_by_a_report() {
+    let damages = [
+        "substr(key_package, 1, 40)",
+        "set_byte(key_package, length(key_package) - 1, get_byte(key_package, length(key_package) - 1) # 1)",
+        "(SELECT o.key_package FROM key_package o WHERE o.key_package_ref <> k.key_package_ref LIMIT 1)",
+    ];
+    for (by, damage, why) in [
+        ("mallory", damages[0], UnusableReason::Malformed),
+        ("service:chat", damages[1], UnusableReason::InvalidSignature),
+        ("mallory", damages[1], UnusableReason::InvalidLifetime),
+        ("service:chat", damages[2], UnusableReason::WrongIdentity),
+        ("mallory", damages[2], UnusableReason::UnsupportedCapabilities),
+    ] {
+        let stage = Stage::with(2, |_| {}).await;
+        let last = PackageMaker::new("carol", "phone").last_resort().make();
+        let upload = super::support::upload_request("carol", "phone", vec![last]);
+        stage.client.clone().upload_key_packages(stage.by("service:chat", upload)).await.unwrap();
+        let database = connect(&stage.server.database().config()).await;
+        let (mut left, mut got) = (2, Vec::new());
+        for n in 0..3 {
+            let seen = stage.reserve(by, &format!("r{n}")).await.unwrap();
+            let name = seen.name.clone().unwrap();
+            if seen.last_resort || n == 1 {
+                let damage = format!(
+                    "UPDATE key_package k SET key_package = {damage} WHERE key_package_ref = $1"
+                );
+                database.execute(&damage, &[&name.key_package_ref]).await.unwrap();
+            }
+            got.push((seen, n == 1));
+        }
+        for (n, (seen, is_broken)) in got.iter().enumerate() {
+            stage.release(by, &format!("r{n}"), seen, why).await;
+            left -= usize::from(*is_broken);
+        }
+        let pool = stage.pool().await;
+        assert_eq!(pool.available + pool.returned, left as u64, "{by} {why:?}");
+        assert_eq!(pool.revoked, 1, "{by} {why:?}");
+        assert_eq!(pool.last_resort, None, "{by} {why:?}");
+        assert_eq!(stage.status().await.unusable_key_packages.len(), 3, "{by} {why:?}");
+    }
 }
 
 #[tokio::test]

@@ -119,17 +119,16 @@ pub(in crate::grpc) fn release(
     Some(Release { hold: hold(caller, reservation, packages)?, reports: reports? })
 }
 
-/// Whether a report is the caller's to make: other faults the service would have found itself, at the upload or before it handed the
-/// package out.
+/// Whether a report is the caller's to make: other faults the service finds itself, if there are any.
 fn is_believed(reason: v1::UnusableReason) -> bool {
     match reason {
         v1::UnusableReason::Unspecified
         | v1::UnusableReason::Malformed
         | v1::UnusableReason::InvalidSignature
-        | v1::UnusableReason::InvalidLifetime => false,
-        v1::UnusableReason::WrongIdentity
-        | v1::UnusableReason::UnsupportedCapabilities
-        | v1::UnusableReason::Other => true,
+        | v1::UnusableReason::InvalidLifetime
+        | v1::UnusableReason::WrongIdentity
+        | v1::UnusableReason::UnsupportedCapabilities => false,
+        v1::UnusableReason::Other => true,
     }
 }
 
