@@ -398,6 +398,54 @@ async fn nobody_holds_a_package_for_ever() {
     stage.spend("mallory", "m", &held).await.unwrap();
 }
 
+/// Its time is over for the reservation, and not for others: whoever may be handed it then, and however the reservation asks.
+#[tokio::test]
+async fn a_reservation_gets_no_package_again_that_it_held_for_as_long_as_it_may() {
+    for (by, returned_to, other) in [
+        ("service:chat", ReturnedTo::Anyone, "guest"),
+        ("mallory", ReturnedTo::Anyone, "guest"),
+        ("mallory", ReturnedTo::SameHolder, "mallory"),
+    ] {
+        for last_resort in [false, true] {
+            let stage = Stage::with(1, |config| {
+                config.pool.max_total_hold = SignedDuration::from_mins(30);
+                config.pool.returned_packages.inviter = returned_to;
+                config.pool.returned_packages.backend = returned_to;
+                config.limits.rates.fair_share = keypool_service::limits::Rate::new(8, LATER);
+            })
+            .await;
+            if last_resort {
+                let last = PackageMaker::new("carol", "phone").last_resort().make();
+                let upload = super::support::upload_request("carol", "phone", vec![last]);
+                let upload = stage.by("service:chat", upload);
+                stage.client.clone().upload_key_packages(upload).await.unwrap();
+            }
+            let held = stage.reserve(by, "r").await.unwrap();
+            for minutes in (5..35).step_by(5) {
+                assert_eq!(stage.reserve(by, "r").await.unwrap().name, held.name, "{minutes} min");
+                stage.server.clock().advance(SignedDuration::from_mins(5));
+            }
+            stage.server.clock().advance(LATER);
+            for _ in 0..2 {
+                match stage.reserve(by, "r").await {
+                    Ok(package) => assert!(last_resort && package.last_resort, "{by}"),
+                    Err(status) => {
+                        assert!(!last_resort, "{by}: {status:?}");
+                        assert_eq!(reason(&status), ErrorReason::PoolExhausted);
+                    }
+                }
+            }
+            assert_eq!(stage.reserve(other, "other").await.unwrap().name, held.name);
+            if !last_resort {
+                let upload = super::support::upload_request("carol", "phone", stage.make(1));
+                let upload = stage.by("service:chat", upload);
+                stage.client.clone().upload_key_packages(upload).await.unwrap();
+                assert_ne!(stage.reserve(by, "r").await.unwrap().name, held.name);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_open_service_gives_back_to_anyone() {
     let server = TestServer::start().await;

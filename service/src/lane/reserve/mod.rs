@@ -33,8 +33,8 @@ use std::{
 pub(super) struct ReservePart {
     call: Arc<ReserveCall>,
     targets: Vec<Target>,
-    /// When batches with this part were begun. A batch that is run again finds what it took the first time, which is as new as
-    /// what it takes then.
+    /// When batches with this part were begun. A batch that is run again, because its reply was lost, finds what it took the first
+    /// time, which is as new as what it takes then.
     begun: Mutex<Vec<Timestamp>>,
 }
 
@@ -48,9 +48,11 @@ impl ReservePart {
         self.lock().push(now);
     }
 
-    /// Whether it took a package itself that was asked for then, by the database's precision.
-    fn has_taken(&self, asked_at: Timestamp) -> bool {
-        self.lock().iter().any(|begun| begun.as_microsecond() == asked_at.as_microsecond())
+    /// Whether an earlier batch with it took a package that the reservation took then, by the database's precision. What the batch
+    /// that executes finds was there before.
+    fn has_taken(&self, taken_at: Timestamp) -> bool {
+        let is_then = |begun: &Timestamp| begun.as_microsecond() == taken_at.as_microsecond();
+        self.lock().split_last().is_some_and(|(_executes, earlier)| earlier.iter().any(is_then))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Timestamp>> {
@@ -123,4 +125,34 @@ fn rounds(parts: &[&ReservePart]) -> Vec<Vec<usize>> {
         rounds[place].1.insert(&part.call.reservation);
     }
     rounds.into_iter().map(|(round, _)| round).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{GroupId, Holder, ReturnedTo};
+    use jiff::SignedDuration;
+
+    /// Another replica may take a package for the same reservation in the same microsecond.
+    #[test]
+    fn what_a_batch_finds_it_has_taken_only_if_it_was_begun_before() {
+        let call = ReserveCall {
+            reservation: ReservationId::new("r").unwrap(),
+            group: GroupId::new("group").unwrap(),
+            holder: Holder::new("alice").unwrap(),
+            principal: Holder::new("alice").unwrap(),
+            ttl: SignedDuration::from_secs(60),
+            cipher_suites: Vec::new(),
+            min_remaining: SignedDuration::ZERO,
+            returned_to: ReturnedTo::Anyone,
+            max_holds: None,
+        };
+        let part = ReservePart::new(&Arc::new(call), Vec::new());
+        let first = Timestamp::constant(1_800_000_000, 0);
+        let second = first + SignedDuration::from_micros(1);
+        part.begin(first);
+        assert!(!part.has_taken(first));
+        part.begin(second);
+        assert!(part.has_taken(first) && !part.has_taken(second));
+    }
 }

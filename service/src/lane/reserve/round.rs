@@ -87,8 +87,12 @@ impl<'a> Round<'a> {
         open.sort_unstable();
         // First why there is nothing, and then what the reservations have: a call that was executing elsewhere has either left
         // a package that looks as if it were free, or what it took is seen now, or it has given that back between the two.
-        let missing = self.explain(session, &open).await?;
-        let open = self.look_up(session, open).await?;
+        let mut missing = self.explain(session, &open).await?;
+        let (open, held_too_long) = self.look_up(session, open).await?;
+        for want in held_too_long {
+            // The package is for others now, as are all that somebody has seen: which of them a statement takes is left open.
+            missing.entry(want).and_modify(|missing| missing.seen = false);
+        }
         // What a reservation has already is no matter of limits.
         for want in &open {
             if limited.contains_key(want)
@@ -104,7 +108,7 @@ impl<'a> Round<'a> {
             match (limited.get(&want), allowed) {
                 (Some(limit), _) => self.settle_limited(want, *limit),
                 (None, OneTime::Any) if seen || unseen => takers.push(want),
-                (None, OneTime::Spare) => {
+                (None, OneTime::Spare) if seen || unseen => {
                     let device = &self.wants[want].want.device;
                     self.spare.count(device, for_anyone, self.rules.fair_share);
                     repeaters.push(want);
@@ -232,23 +236,28 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Finds what reservations have from earlier calls, and returns the wants that have nothing.
+    /// Finds what reservations have from earlier calls, and returns the wants that have nothing, and those of them whose reservations
+    /// held something for as long as they may.
     async fn look_up(
         &mut self,
         session: &mut Session,
         wants: Vec<usize>,
-    ) -> Result<Vec<usize>, StoreError> {
+    ) -> Result<(Vec<usize>, Vec<usize>), StoreError> {
         let max_total = self.rules.max_total_hold;
         let own = session.own(&self.filter, &self.refs(&wants), max_total).await?;
         let mut held = Vec::new();
-        let mut known = HashSet::new();
+        let (mut known, mut held_too_long) = (HashSet::new(), Vec::new());
         for (place, own) in own {
             let want = wants[place];
             let outcome = match own {
-                Own::Package(row) if row.spent || row.last_resort => Outcome::Reserved(row),
-                Own::Package(row) => {
-                    held.push((want, row));
+                Own::Package(row) => Outcome::Reserved(row),
+                Own::Held(row, taken_at) => {
+                    held.push((want, row, taken_at));
                     known.insert(want);
+                    continue;
+                }
+                Own::HeldTooLong => {
+                    held_too_long.push(want);
                     continue;
                 }
                 Own::Quarantined => continue,
@@ -262,24 +271,25 @@ impl<'a> Round<'a> {
         if !held.is_empty() {
             self.renew(session, held).await?;
         }
-        Ok(wants.into_iter().filter(|want| !known.contains(want)).collect())
+        let left = wants.into_iter().filter(|want| !known.contains(want)).collect();
+        Ok((left, held_too_long))
     }
 
     /// Notes that what is held was asked for again, and begins lapsed holds anew.
     async fn renew(
         &mut self,
         session: &mut Session,
-        held: Vec<(usize, ReservedRow)>,
+        held: Vec<(usize, ReservedRow, Timestamp)>,
     ) -> Result<(), StoreError> {
         let asked: Vec<_> =
-            held.iter().map(|(want, row)| (&self.wants[*want].want, &row.reference)).collect();
+            held.iter().map(|(want, row, _)| (&self.wants[*want].want, &row.reference)).collect();
         let max_total = self.rules.max_total_hold;
         let renewed = session.renew(&asked, self.filter.now, max_total).await?;
         let renewed: HashMap<usize, (Timestamp, Timestamp)> =
             renewed.into_iter().map(|(place, end, asked)| (place, (end, asked))).collect();
-        for (place, (want, row)) in held.into_iter().enumerate() {
+        for (place, (want, row, taken_at)) in held.into_iter().enumerate() {
             let part = self.parts[self.wants[want].part];
-            let found = !row.asked_at.is_some_and(|asked_at| part.has_taken(asked_at));
+            let found = !part.has_taken(taken_at);
             if found {
                 self.uncharge(want);
             }

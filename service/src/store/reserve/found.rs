@@ -55,8 +55,12 @@ pub struct LiveHolds {
 /// What a reservation has of a device from an earlier call.
 #[derive(Debug, Clone)]
 pub enum Own {
-    /// A package, which may be held, lapsed or spent.
+    /// A package that it has spent, or a last resort that it holds.
     Package(ReservedRow),
+    /// A one-time package that it holds, or held until the hold lapsed, and since when.
+    Held(ReservedRow, Timestamp),
+    /// A package that it held for as long as it may: others may be handed it.
+    HeldTooLong,
     /// A package that it holds and that is quarantined: nobody gets it.
     Quarantined,
     /// A package of a cipher suite that is not acceptable now.
@@ -101,20 +105,25 @@ pub(super) fn reserved(row: &Row) -> Result<ReservedRow, StoreError> {
 
 pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
     let is = |column: &str| get::<bool>(row, column);
-    Ok(if !is("same_group")? {
+    Ok(if is("is_over")? {
+        Own::HeldTooLong
+    } else if !is("same_group")? {
         Own::OtherGroup
     } else if !is("same_suite")? {
         Own::OtherSuite
     } else if is("quarantined")? {
         Own::Quarantined
     } else {
-        Own::Package(ReservedRow {
+        let package = ReservedRow {
             last_resort: is("last_resort")?,
             spent: is("spent")?,
             found: true,
-            asked_at: get(row, "asked_at")?,
             ..reserved(row)?
-        })
+        };
+        match get(row, "taken_at")? {
+            Some(taken_at) => Own::Held(package, taken_at),
+            None => Own::Package(package),
+        }
     })
 }
 

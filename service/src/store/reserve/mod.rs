@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// What the reservations have from earlier calls, by the wants' places. What has lapsed and was held for `max_total` is not
-    /// theirs any more.
+    /// theirs any more, nor can they be handed it again.
     ///
     /// # Errors
     /// If the database fails.

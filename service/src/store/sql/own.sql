@@ -1,6 +1,7 @@
 /* keypool: own */
 -- What reservations have of devices from earlier calls: one row for each want that has something, the weightiest. A spent package
--- whose bytes are gone counts all the same; a hold on a last resort whose bytes are gone is as good as released.
+-- whose bytes are gone counts all the same; a hold on a last resort whose bytes are gone is as good as released. A hold that has
+-- lapsed and was as long as a hold may be in all is over: it counts only where there is nothing else.
 WITH want AS (
     SELECT *
     FROM ROWS FROM (
@@ -21,19 +22,18 @@ held AS MATERIALIZED (
     FROM wanted_device d
     CROSS JOIN LATERAL (
         SELECT o.bucket, o.user_id, o.device_id, o.key_package_ref, o.cipher_suite, o.held_until,
-               o.asked_at, o.reservation_id, o.group_id, o.holder,
+               COALESCE(o.reserved_at, o.asked_at) AS taken_at, o.reservation_id, o.group_id, o.holder,
+               o.held_until <= $7 AND COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $9) <= $7 AS is_over,
                o.fence < (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL) AS quarantined
         FROM one_time o
         WHERE o.bucket = d.bucket AND o.user_id = d.user_id AND o.device_id = d.device_id
           AND o.reservation_id BETWEEN d.least AND d.greatest AND o.not_after > $7
-          -- One that has lapsed and was held for the longest time can't be renewed.
-          AND (o.held_until > $7 OR COALESCE(o.reserved_at, o.asked_at) + make_interval(secs => $9) > $7)
         OFFSET 0
     ) o
 ),
 own AS (
     SELECT w.item, w.bucket, o.key_package_ref, o.cipher_suite, o.held_until, false AS last_resort, false AS spent,
-           o.quarantined, o.asked_at, o.group_id = w.group_id AS same_group
+           o.quarantined, o.is_over, o.taken_at, o.group_id = w.group_id AS same_group
     FROM held o
     JOIN want w
       ON w.bucket = o.bucket AND w.user_id = o.user_id AND w.device_id = o.device_id
@@ -41,7 +41,7 @@ own AS (
     UNION ALL
     SELECT w.item, w.bucket, s.key_package_ref, s.cipher_suite,
            CASE WHEN s.spent_at IS NULL THEN s.held_until END, s.last_resort, s.spent_at IS NOT NULL,
-           false, NULL, s.group_id = w.group_id
+           false, false, NULL, s.group_id = w.group_id
     FROM want w
     CROSS JOIN LATERAL (
         SELECT s.*
@@ -62,8 +62,8 @@ own AS (
     ) s
 )
 SELECT DISTINCT ON (o.item)
-    o.item - 1 AS item, o.key_package_ref, o.cipher_suite, k.not_after, o.held_until, o.last_resort, o.spent, o.quarantined, o.asked_at,
-    o.same_group, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
+    o.item - 1 AS item, o.key_package_ref, o.cipher_suite, k.not_after, o.held_until, o.last_resort, o.spent, o.quarantined, o.is_over,
+    o.taken_at, o.same_group, $8::int4[] IS NULL OR o.cipher_suite = ANY ($8) AS same_suite, k.key_package
 FROM own o
 LEFT JOIN LATERAL (
     SELECT k.key_package_ref, k.not_after, k.key_package
@@ -73,4 +73,4 @@ LEFT JOIN LATERAL (
 ) k ON true
 WHERE k.key_package_ref IS NOT NULL AND (o.spent OR k.key_package <> '')
    OR NOT o.same_group -- else purged or emptied
-ORDER BY o.item, o.same_group, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort
+ORDER BY o.item, o.is_over, o.same_group, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort

@@ -163,9 +163,12 @@ impl Model {
         let lasting_beyond = now + request.min_remaining.map_or(floor, |wanted| wanted.max(floor));
         let candidates = || self.of(owner).filter(|one| suits(one.facts.suite) && one.free(now));
         let lasting = || candidates().filter(|one| one.facts.not_after > lasting_beyond);
+        let held_too_long = self.held_too_long(owner, &hold);
         // Those that nobody has seen go first, then those for anybody; of each the one that expires soonest.
         let may_have = |one: &&Package| match (one.last_seen_by(), one.returned_to) {
-            (None, _) | (Some(_), ReturnedTo::Anyone) => true,
+            (None, _) => true,
+            _ if held_too_long => false,
+            (Some(_), ReturnedTo::Anyone) => true,
             (Some(holder), ReturnedTo::SameHolder) => *holder == hold.holder,
             (Some(_), ReturnedTo::Nobody) => false,
         };
@@ -195,6 +198,13 @@ impl Model {
             MissingReason::NoCompatiblePackage
         } else {
             MissingReason::PoolExhausted
+        })
+    }
+
+    /// Whether the reservation held a package of the device for as long as it may, which nobody else has taken since.
+    fn held_too_long(&self, owner: &Owner, own: &Hold) -> bool {
+        self.of(owner).filter(|one| one.stands(self.now)).filter_map(Package::hold).any(|hold| {
+            own.is_of(&hold.reservation, &hold.holder) && hold.is_over(self.now, &self.policy)
         })
     }
 
