@@ -5,7 +5,7 @@ use super::{
     error::{code_of, rate_limited},
     memory::CallMemory,
 };
-use crate::{auth::Principal, clock::Clock, limits::CallLimits, types::Holder};
+use crate::{auth::Principal, clock::Clock, limits::CallLimits};
 use http::{Response, request::Parts};
 use std::sync::Arc;
 use tonic::{Code, Status, body::Body};
@@ -19,7 +19,7 @@ pub struct CallRates {
 
 /// A call that is charged to its principal if it is refused.
 pub(super) struct RatedCall {
-    caller: Holder,
+    caller: Principal,
     memory: Option<CallMemory>,
     rates: CallRates,
 }
@@ -40,9 +40,11 @@ impl CallRates {
         if principal.stands_for_many() {
             return Ok(None);
         }
-        self.limits.begin(principal.name(), self.clock.now()).map_err(rate_limited)?;
+        self.limits
+            .begin(principal.name(), principal.device_id(), self.clock.now())
+            .map_err(rate_limited)?;
         let memory = head.extensions.get::<CallMemory>().cloned();
-        Ok(Some(RatedCall { caller: principal.name().clone(), memory, rates: self.clone() }))
+        Ok(Some(RatedCall { caller: principal.clone(), memory, rates: self.clone() }))
     }
 }
 
@@ -51,7 +53,8 @@ impl RatedCall {
     pub(super) fn answered(self, response: Response<Body>) -> Response<Body> {
         let response = told(self.memory.as_ref(), response);
         if is_refusal(code_of(&response)) {
-            self.rates.limits.refused(&self.caller, self.rates.clock.now());
+            let Self { caller, rates, .. } = &self;
+            rates.limits.refused(caller.name(), caller.device_id(), rates.clock.now());
         }
         response
     }

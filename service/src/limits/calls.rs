@@ -1,8 +1,9 @@
 use super::{Buckets, Limit, Limited, REMEMBERED, Rates, take};
-use crate::types::Holder;
+use crate::types::{DeviceId, Holder};
 use jiff::Timestamp;
 
-/// How many calls each principal may make, and how many of them may be refused. Cheap to clone.
+/// How many calls each principal may make, and how many of them may be refused. A principal that proves which device of its user it
+/// is has refused calls of its own, so that one device can't use up those of the others. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CallLimits {
     principal: Buckets,
@@ -21,9 +22,14 @@ impl CallLimits {
     ///
     /// # Errors
     /// If it has made too many, or too many of them were refused.
-    pub fn begin(&self, principal: &Holder, now: Timestamp) -> Result<(), Limited> {
+    pub fn begin(
+        &self,
+        principal: &Holder,
+        device: Option<&DeviceId>,
+        now: Timestamp,
+    ) -> Result<(), Limited> {
         let limited = |wait| Limited { limit: Limit::Refused, wait };
-        let may_be_refused = self.refused.take_of(principal, 1, 0, now).map_err(limited);
+        let may_be_refused = self.refused.take_of(&(principal, device), 1, 0, now).map_err(limited);
         may_be_refused
             .and_then(|_none| take(&self.principal, Limit::Principal, principal, 1, now))
             .map(super::Tokens::used)
@@ -31,9 +37,9 @@ impl CallLimits {
     }
 
     /// Charges a principal for a call that was refused.
-    pub fn refused(&self, principal: &Holder, now: Timestamp) {
+    pub fn refused(&self, principal: &Holder, device: Option<&DeviceId>, now: Timestamp) {
         // Calls at the same time may be more than were left.
-        self.refused.drain(principal, 1, now);
+        self.refused.drain(&(principal, device), 1, now);
     }
 }
 
@@ -47,7 +53,7 @@ mod tests {
     const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
     fn limited(limits: &CallLimits, name: &str, now: Timestamp) -> Option<(Limit, SignedDuration)> {
-        let begun = limits.begin(&Holder::new(name).unwrap(), now);
+        let begun = limits.begin(&Holder::new(name).unwrap(), None, now);
         begun.err().map(|limited| (limited.limit, limited.wait))
     }
 
@@ -58,9 +64,9 @@ mod tests {
         let a = Holder::new("a").unwrap();
         for _ in 0..2 {
             assert_eq!(limited(&limits, "a", START), None);
-            limits.refused(&a, START);
+            limits.refused(&a, None, START);
         }
-        limits.refused(&a, START);
+        limits.refused(&a, None, START);
         assert_eq!(limited(&limits, "a", START), Some((Limit::Refused, SECOND)));
         assert_eq!(limited(&limits, "b", START), None);
         for _ in 0..10 {

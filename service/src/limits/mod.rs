@@ -63,7 +63,8 @@ pub struct Rates {
     pub validation: Rate,
     /// Calls of one principal, of any kind. Back ends make any number.
     pub principal: Rate,
-    /// Calls of one principal that are refused for what they ask. When they are used up, every call of it is refused unread.
+    /// Calls of one principal that are refused for what they ask, for each device that it proves to be by itself. When they are used
+    /// up, every call of it is refused unread.
     pub refused: Rate,
 }
 

@@ -3,6 +3,7 @@
 //! [`KeyPackagePool`] is the whole of it; its methods are those of the API, in the domain's types.
 
 mod contention;
+mod deferred;
 mod error;
 mod holds;
 mod policy;

@@ -1,9 +1,10 @@
 use super::{
     Caller, KeyPackagePool, MissingReason, MissingTarget, PoolError, contention::Contention,
-    unknown::Asked,
+    deferred::DeferredCharges, unknown::Asked,
 };
 use crate::{
     lane::{DeviceOutcome, Granted, LaneError, Outcome, ReserveCall},
+    limits::CallTokens,
     store::{Missing, ReservedRow, StoreError},
     types::{CipherSuite, DeviceId, GroupId, ReservationId, Target, UserId},
 };
@@ -91,11 +92,11 @@ impl KeyPackagePool {
             })
             .transpose()
             .map_err(PoolError::RateLimited)?;
-        let reserved = self.reserve_within_limits(request).await;
-        if let (Some(charge), Err(error)) = (charge, &reserved)
-            && !error.is_verdict()
-        {
-            charge.put_back();
+        let mut deferred = DeferredCharges::default();
+        let reserved = self.reserve_within_limits(request, &mut deferred).await;
+        if reserved.as_ref().is_err_and(|error| !error.is_verdict()) {
+            charge.map(CallTokens::put_back);
+            deferred.put_back();
         }
         reserved
     }
@@ -103,6 +104,7 @@ impl KeyPackagePool {
     async fn reserve_within_limits(
         &self,
         request: ReserveRequest,
+        deferred: &mut DeferredCharges,
     ) -> Result<ReserveReport, PoolError> {
         let floor = self.policy().validation.min_remaining;
         let ReserveRequest { caller, reservation, group, targets, require_all, .. } = request;
@@ -119,14 +121,16 @@ impl KeyPackagePool {
             max_holds: caller.limited.then_some(self.policy().max_holds),
         };
         let call = Arc::new(call);
-        let granted = self.ensure(call.clone(), &targets).await?;
+        let granted = self.ensure(call.clone(), &targets, deferred).await?;
 
         // Nobody asked for more than the floor: what is below it is as good as expired.
         let asked_for_more = request.min_remaining.is_some_and(|wanted| wanted > floor);
         let mut missing = missing_targets(granted.outcomes(), asked_for_more);
         if caller.limited {
             let asked = Asked { holder: &call.holder, targets: &targets };
-            missing = self.tell(&asked, granted.outcomes(), missing)?;
+            let told = self.tell(&asked, granted.outcomes(), missing)?;
+            deferred.hide(&told.hidden);
+            missing = told.missing;
         }
         if let Some(error) = conflict(granted.outcomes(), &reservation) {
             return Err(given_back(granted, error).await);
@@ -146,6 +150,7 @@ impl KeyPackagePool {
         &self,
         call: Arc<ReserveCall>,
         targets: &[Target],
+        charges: &mut DeferredCharges,
     ) -> Result<Granted, PoolError> {
         let mut contention = Contention::new();
         let mut granted: Option<Granted> = None;
@@ -167,7 +172,7 @@ impl KeyPackagePool {
                     let mut deferred = granted.take_deferred();
                     // A device may be a target beside its user.
                     deferred.retain(|one| device_of(one).is_some_and(|one| !named.contains(&one)));
-                    later.extend(self.charge_deferred(&call, deferred, granted));
+                    later.extend(self.charge_deferred(&call, deferred, granted, charges));
                 }
                 Err(LaneError::Store(StoreError::Locked(_))) if contention.back_off().await => {
                     has_effects = true; // in another lane, maybe
@@ -200,16 +205,20 @@ impl KeyPackagePool {
         call: &ReserveCall,
         deferred: Vec<Target>,
         granted: &mut Granted,
+        charges: &mut DeferredCharges,
     ) -> Vec<Target> {
-        let is_limited = call.max_holds.is_some() && !deferred.is_empty();
-        let charge =
-            is_limited.then(|| self.limits().reserve(&call.holder, deferred.len(), self.now()));
-        match charge {
-            Some(Err(limited)) => {
+        if call.max_holds.is_none() || deferred.is_empty() {
+            return deferred;
+        }
+        match self.limits().reserve(&call.holder, deferred.len(), self.now()) {
+            Ok(tokens) => {
+                charges.add(tokens, deferred.iter().map(|one| one.user.clone()).collect());
+                deferred
+            }
+            Err(limited) => {
                 granted.add_limited(deferred, limited);
                 Vec::new()
             }
-            _ => deferred,
         }
     }
 }

@@ -5,9 +5,9 @@ use super::{KeyPackagePool, MissingReason, MissingTarget, PoolError};
 use crate::{
     lane::{DeviceOutcome, Outcome},
     limits::{Limit, Limited},
-    types::{Holder, Target},
+    types::{Holder, Target, UserId},
 };
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashSet};
 
 /// What a limited holder asked for.
 pub(super) struct Asked<'a> {
@@ -16,8 +16,11 @@ pub(super) struct Asked<'a> {
 }
 
 /// What the holder is told.
-struct Told {
-    missing: Vec<MissingTarget>,
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) missing: Vec<MissingTarget>,
+    /// Users that are told as unknown ones are, whether they are or not.
+    pub(super) hidden: HashSet<UserId>,
     /// How many targets are unknown, or look so.
     unknown: usize,
 }
@@ -32,25 +35,27 @@ impl KeyPackagePool {
         asked: &Asked<'_>,
         outcomes: &[DeviceOutcome],
         missing: Vec<MissingTarget>,
-    ) -> Result<Vec<MissingTarget>, PoolError> {
-        let Told { missing, unknown } = if self.policy().hide_unknown {
+    ) -> Result<Told, PoolError> {
+        let told = if self.policy().hide_unknown {
             asked.hide(outcomes, &missing)
         } else {
             let is_unknown = |one: &&MissingTarget| {
                 matches!(one.reason, MissingReason::UnknownUser | MissingReason::UnknownDevice)
             };
-            Told { unknown: missing.iter().filter(is_unknown).count(), missing }
+            let unknown = missing.iter().filter(is_unknown).count();
+            Told { unknown, missing, ..Told::default() }
         };
-        let learned = self.limits().learn(asked.holder, asked.targets.len(), unknown, self.now());
+        let learned =
+            self.limits().learn(asked.holder, asked.targets.len(), told.unknown, self.now());
         learned.map_err(PoolError::RateLimited)?;
-        Ok(missing)
+        Ok(told)
     }
 }
 
 impl Asked<'_> {
     /// Each target of which nothing was reserved is told as exhausted, as the caller named it.
     fn hide(&self, outcomes: &[DeviceOutcome], missing: &[MissingTarget]) -> Told {
-        let mut told = Told { missing: Vec::new(), unknown: 0 };
+        let mut told = Told::default();
         for target in self.targets {
             let of_user = || outcomes.iter().filter(|one| one.user == target.user);
             let Some(device) = &target.device else {
@@ -97,6 +102,9 @@ impl Told {
         });
         if passing.is_none() {
             self.unknown += 1;
+            if target.device.is_none() {
+                self.hidden.insert(target.user.clone());
+            }
         }
         let (reason, limited) = passing.unwrap_or((MissingReason::PoolExhausted, None));
         let (user, device) = (target.user.clone(), target.device.clone());

@@ -194,6 +194,34 @@ async fn the_rate_of_unknown_targets_does_not_tell_them_either() {
 }
 
 #[tokio::test]
+async fn the_rate_of_a_holder_does_not_tell_how_many_devices_a_user_has() {
+    let mut left = BTreeMap::new();
+    for name in ["empty", "ghost", "herds"] {
+        let mut hidden =
+            Hidden::start(|config| config.limits.rates.holder = Rate::new(24, DAY)).await;
+        for number in 0..12 {
+            hidden.upload("herds", &format!("device-{number}"), 1).await;
+        }
+        let all = by(&hidden.backend(), reserve_request("all", vec![user("herds")]));
+        hidden.client.reserve_key_packages(all).await.unwrap();
+        for _ in 0..2 {
+            hidden.told(name, vec![user(name)], false).await;
+        }
+        let token = inviter(&hidden.issuer, "mallory");
+        let limit = loop {
+            let request = by(&token, reserve_request("r", vec![device("ghost", "phone")]));
+            let refused = hidden.client.reserve_key_packages(request).await.unwrap_err();
+            if reason(&refused) == ErrorReason::RateLimited {
+                break limit(&refused);
+            }
+            *left.entry(name).or_insert(0) += 1;
+        };
+        assert_eq!(limit, "holder");
+    }
+    assert_eq!(left, BTreeMap::from([("empty", 22), ("ghost", 22), ("herds", 22)]));
+}
+
+#[tokio::test]
 async fn what_others_were_handed_is_not_told_and_what_the_caller_was_is() {
     let mut hidden = Hidden::start(|config| {
         config.limits.rates.device = Rate::new(1, DAY);

@@ -220,6 +220,23 @@ async fn calls_that_are_refused_are_counted_whatever_is_wrong_with_them() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_refused_too_often_keeps_no_other_device_of_its_user_from_calling() {
+    let (_server, issuer, channel) =
+        started(|config| config.limits.rates.refused = Rate::new(2, DAY)).await;
+    let mut client = Client::new(channel);
+    let mut status = async |caller: &str, of: &str| {
+        let token = issuer.user("carol", Some(caller), &["device"]);
+        let request = GetPoolStatusRequest { user_id: "carol".into(), device_id: of.into() };
+        client.get_pool_status(by(&token, request)).await.map(drop).map_err(|it| reason(&it))
+    };
+    for _ in 0..2 {
+        status("phone", "laptop").await.unwrap_err();
+    }
+    assert_eq!(status("phone", "phone").await, Err(ErrorReason::RateLimited));
+    assert_eq!(status("laptop", "laptop").await, Err(ErrorReason::UnknownUser));
+}
+
+#[tokio::test]
 async fn every_method_counts_as_a_call_of_its_principal() {
     let (server, issuer, channel) =
         started(|config| config.limits.rates.principal = Rate::new(2, MINUTE)).await;
