@@ -83,7 +83,10 @@ impl Config {
                 "telemetry.trace_sample_ratio: must be 0 to 1",
             ),
             (self.database_connections > 0, "database_connections: must be at least 1"),
-            (pool.low_watermark <= pool.target, "pool.low_watermark: must be at most pool.target"),
+            (
+                pool.low_watermark == 0 || pool.low_watermark < pool.target.min(pool.cap),
+                "pool.low_watermark: must be 0, or less than pool.target and pool.cap, since a holder gets the last packages of a pool only as its first; lower it, or raise the others",
+            ),
             (pool.target <= pool.cap, "pool.target: must be at most pool.cap"),
             ((1..=10_000).contains(&pool.max_devices), "pool.max_devices: must be 1 to 10000"),
             (

@@ -193,6 +193,23 @@ mod tests {
         assert!(error.contains("--insecure") && error.contains("pool.cap"), "{error}");
     }
 
+    /// Else a full pool would serve holders that come for the first time, and no other.
+    #[test]
+    fn a_full_pool_has_packages_above_its_low_watermark() {
+        let says = |low: u32, target: u32, cap: u32| {
+            let toml = format!("[pool]\nlow_watermark = {low}\ntarget = {target}\ncap = {cap}");
+            load(&toml).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for (low, target, cap) in [(4, 4, 4), (4, 4, 9), (5, 4, 9), (4, 9, 4), (1, 1, 1), (1, 0, 1)]
+        {
+            let error = says(low, target, cap);
+            assert!(error.contains("pool.low_watermark: must be 0, or less"), "{error}");
+        }
+        for (low, target, cap) in [(3, 4, 4), (0, 4, 4), (0, 0, 4), (0, 1, 1), (0, 0, 0)] {
+            assert_eq!(says(low, target, cap), "");
+        }
+    }
+
     #[test]
     fn plain_text_is_for_loopback_or_asked_for() {
         let listen = "insecure = false\nlisten = '0.0.0.0:1'\n";

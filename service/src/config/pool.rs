@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct PoolConfig {
     /// How many one-time packages of each cipher suite a device should have.
     pub target: u32,
-    /// A pool with fewer available one-time packages is low.
+    /// A pool with fewer available one-time packages is low. So many of each cipher suite are kept for holders that had none lately, so
+    /// it must be less than `target` and `cap`, or 0.
     pub low_watermark: u32,
     /// How many one-time packages of each cipher suite a device may have.
     pub cap: u32,
