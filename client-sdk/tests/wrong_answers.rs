@@ -225,14 +225,12 @@ fn wrong_outcomes() -> Vec<Vec<KeyPackageOutcome>> {
     let (first, second) = (name("bob", "phone", b"phone"), name("bob", "tablet", b"tablet"));
     let [first, second] = [outcome(first), outcome(second)];
     let ghost = outcome(name("bob", "ghost", b"ghost"));
-    let lost = KeyPackageOutcome { reason: ErrorReason::ReservationLost.into(), ..second.clone() };
     vec![
         vec![first.clone()],
         vec![second.clone(), first.clone()],
         vec![first.clone(), first.clone()],
         vec![first.clone(), ghost.clone()],
         vec![first.clone(), second, ghost],
-        vec![first.clone(), lost],
         vec![first, KeyPackageOutcome::default()],
     ]
 }

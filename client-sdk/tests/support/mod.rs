@@ -334,7 +334,7 @@ fn all_done(
 
 /// What became of a package with which all went well.
 pub(crate) fn outcome(name: KeyPackageName) -> KeyPackageOutcome {
-    KeyPackageOutcome { name: Some(name), ..Default::default() }
+    KeyPackageOutcome { name: Some(name) }
 }
 
 trait Boxed: Stream + Sized + Send + 'static {

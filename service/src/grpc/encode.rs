@@ -241,10 +241,7 @@ pub(super) fn missing_message(reason: MissingReason) -> &'static str {
 
 /// The outcomes of packages none of which failed.
 pub(super) fn done(names: &[PackageName]) -> Vec<v1::KeyPackageOutcome> {
-    let outcome = |package| v1::KeyPackageOutcome {
-        name: Some(name(package)),
-        ..v1::KeyPackageOutcome::default()
-    };
+    let outcome = |package| v1::KeyPackageOutcome { name: Some(name(package)) };
     names.iter().map(outcome).collect()
 }
 

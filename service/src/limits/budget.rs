@@ -40,7 +40,7 @@ pub struct Budget {
 #[derive(Debug, Default)]
 struct Used {
     all: usize,
-    strangers: usize,
+    without_credentials: usize,
     by: HashMap<Payer, usize>,
 }
 
@@ -99,7 +99,8 @@ impl Used {
         let used = after(used, of.share(payer)).ok_or(Exceeded::Share)?;
         let all = after(self.all, of.most).ok_or(Exceeded::Budget)?;
         if let Payer::Address(_) = payer {
-            self.strangers = after(self.strangers, of.most / 8).ok_or(Exceeded::Budget)?;
+            self.without_credentials =
+                after(self.without_credentials, of.most / 8).ok_or(Exceeded::Budget)?;
         }
         self.all = all;
         match self.by.get_mut(payer) {
@@ -112,7 +113,7 @@ impl Used {
     fn give_back(&mut self, payer: &Payer, bytes: usize) {
         self.all -= bytes;
         if let Payer::Address(_) = payer {
-            self.strangers -= bytes;
+            self.without_credentials -= bytes;
         }
         if let Some(used) = self.by.get_mut(payer) {
             *used -= bytes;
@@ -201,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn strangers_leave_most_to_others() {
+    fn callers_without_credentials_leave_most_to_others() {
         let budget = Budget::new(MOST);
-        let _strangers = [1, 2, 3, 4].map(|last| budget.charge(address(last), 100).unwrap());
+        let _addresses = [1, 2, 3, 4].map(|last| budget.charge(address(last), 100).unwrap());
         assert_eq!(refusal(budget.charge(address(5), 1)), Some(Exceeded::Budget));
         assert!(budget.charge(one("a"), 400).is_ok());
     }

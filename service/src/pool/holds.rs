@@ -64,7 +64,7 @@ pub struct Extension {
 
 /// How a reservation stands to a package that a statement did not touch.
 #[derive(Clone, Copy)]
-enum Standing {
+enum HoldState {
     /// The reservation spent it.
     Spent,
     /// The reservation holds it: another call had it locked.
@@ -81,7 +81,7 @@ enum Standing {
 #[derive(Default)]
 struct Settled {
     /// The items that it could not touch, by their numbers in the call.
-    standings: HashMap<usize, Standing>,
+    states: HashMap<usize, HoldState>,
     /// If extended: when the first of the holds ends.
     first_end: Option<Timestamp>,
 }
@@ -147,11 +147,11 @@ impl KeyPackagePool {
         let charge = self.charge(&request.hold)?;
         let settled = charge.unless_failed(self.settle(HoldCall::Spend(items.collect())).await)?;
         self.touched(&request.hold);
-        self.report(&request.hold, &settled, |standing| match standing {
-            Standing::Spent => None,
-            Standing::Held | Standing::Over => Some(HoldFault::Contended),
-            Standing::Foreign => Some(HoldFault::NotFound),
-            Standing::Fault(fault) => Some(fault),
+        self.report(&request.hold, &settled, |state| match state {
+            HoldState::Spent => None,
+            HoldState::Held | HoldState::Over => Some(HoldFault::Contended),
+            HoldState::Foreign => Some(HoldFault::NotFound),
+            HoldState::Fault(fault) => Some(fault),
         })
     }
 
@@ -181,15 +181,15 @@ impl KeyPackagePool {
         if caller.limited && self.policy().returned_packages.after(caller) == ReturnedTo::Anyone {
             for (number, item) in items.iter().enumerate() {
                 let is_believed = item.report.is_some_and(|report| report.is_believed);
-                if !settled.standings.contains_key(&number) && !is_believed {
+                if !settled.states.contains_key(&number) && !is_believed {
                     self.limits().given_back(&caller.holder, &item.held.device);
                 }
             }
         }
-        self.report(&request.hold, &settled, |standing| match standing {
-            Standing::Spent => Some(HoldFault::AlreadySpent),
-            Standing::Held | Standing::Over => Some(HoldFault::Contended),
-            Standing::Foreign | Standing::Fault(_) => None,
+        self.report(&request.hold, &settled, |state| match state {
+            HoldState::Spent => Some(HoldFault::AlreadySpent),
+            HoldState::Held | HoldState::Over => Some(HoldFault::Contended),
+            HoldState::Foreign | HoldState::Fault(_) => None,
         })
     }
 
@@ -217,12 +217,12 @@ impl KeyPackagePool {
             let again = self.settle(HoldCall::Extend(request.hold.items(), ttl)).await;
             settled = again.map_err(PoolError::after_effects)?;
         }
-        self.report(&request.hold, &settled, |standing| match standing {
-            Standing::Spent => Some(HoldFault::AlreadySpent),
-            Standing::Held => Some(HoldFault::Contended),
-            Standing::Over => Some(HoldFault::HeldTooLong),
-            Standing::Foreign => Some(HoldFault::NotFound),
-            Standing::Fault(fault) => Some(fault),
+        self.report(&request.hold, &settled, |state| match state {
+            HoldState::Spent => Some(HoldFault::AlreadySpent),
+            HoldState::Held => Some(HoldFault::Contended),
+            HoldState::Over => Some(HoldFault::HeldTooLong),
+            HoldState::Foreign => Some(HoldFault::NotFound),
+            HoldState::Fault(fault) => Some(fault),
         })?;
         Ok(settled.first_end.unwrap_or_else(|| self.now() + ttl))
     }
@@ -260,18 +260,18 @@ impl KeyPackagePool {
             let traces = traces.map_err(|error| PoolError::from(error).after_effects())?;
             let mut again = Vec::new();
             for (n, trace) in traces.iter().enumerate() {
-                match standing(&held[n], group, trace, now, self.policy().revocation_grace) {
-                    Standing::Held => again.push(n),
-                    Standing::Over if !matches!(call, HoldCall::Extend(..)) => again.push(n),
-                    standing => drop(settled.standings.insert(open[n], standing)),
+                match hold_state(&held[n], group, trace, now, self.policy().revocation_grace) {
+                    HoldState::Held => again.push(n),
+                    HoldState::Over if !matches!(call, HoldCall::Extend(..)) => again.push(n),
+                    state => drop(settled.states.insert(open[n], state)),
                 }
             }
             if again.is_empty() {
                 return Ok(settled);
             }
             if !contention.wait().await {
-                let contended = again.into_iter().map(|n| (open[n], Standing::Held));
-                settled.standings.extend(contended);
+                let contended = again.into_iter().map(|n| (open[n], HoldState::Held));
+                settled.states.extend(contended);
                 return Ok(settled);
             }
             call = call.only(&again);
@@ -294,14 +294,14 @@ impl KeyPackagePool {
         &self,
         request: &HoldRequest,
         settled: &Settled,
-        judge: impl Fn(Standing) -> Option<HoldFault>,
+        judge: impl Fn(HoldState) -> Option<HoldFault>,
     ) -> Result<(), PoolError> {
         let faults = request.packages.iter().enumerate().map(|(item, name)| {
-            let standing = settled.standings.get(&item).copied();
-            let fault = standing.and_then(&judge);
+            let state = settled.states.get(&item).copied();
+            let fault = state.and_then(&judge);
             if fault == Some(HoldFault::AlreadySpent) {
                 request.log(Event::DoubleSpendRefused, name);
-            } else if matches!(standing, Some(Standing::Foreign)) {
+            } else if matches!(state, Some(HoldState::Foreign)) {
                 request.log(Event::ForeignReservationRefused, name);
             }
             PackageFault { name: name.clone(), fault }
@@ -329,13 +329,13 @@ impl KeyPackagePool {
 }
 
 /// How the reservation stands to a package, from where the package is. What became of a package is told only to who has held it.
-fn standing(
+fn hold_state(
     item: &HeldItem,
     group: Option<&GroupId>,
     trace: &Trace,
     now: Timestamp,
     grace: SignedDuration,
-) -> Standing {
+) -> HoldState {
     // One that was handed out and is not known any more has expired long ago: nothing else is purged.
     let expired = trace.known.is_none_or(|(not_after, _)| not_after <= now);
     let revoked = trace.revoked_at.is_some_and(|revoked_at| revoked_at <= now - grace);
@@ -343,20 +343,20 @@ fn standing(
         hold.reservation == item.reservation
             && item.holder.as_ref().is_none_or(|holder| *holder == hold.holder)
     };
-    let of_group = |of: &GroupId, standing: Standing| match group {
-        Some(group) if group != of => Standing::Fault(HoldFault::OtherGroup),
-        _ => standing,
+    let of_group = |of: &GroupId, state: HoldState| match group {
+        Some(group) if group != of => HoldState::Fault(HoldFault::OtherGroup),
+        _ => state,
     };
 
     if let Some(log) = trace.logged.as_ref().filter(|log| log.spent || log.last_resort) {
         return of_group(
             &log.group,
             match log {
-                LogRef { spent: true, .. } => Standing::Spent,
-                LogRef { released: true, .. } => Standing::Fault(HoldFault::NotFound),
-                _ if expired => Standing::Fault(HoldFault::Expired),
-                _ if revoked => Standing::Fault(HoldFault::Revoked),
-                _ => Standing::Held,
+                LogRef { spent: true, .. } => HoldState::Spent,
+                LogRef { released: true, .. } => HoldState::Fault(HoldFault::NotFound),
+                _ if expired => HoldState::Fault(HoldFault::Expired),
+                _ if revoked => HoldState::Fault(HoldFault::Revoked),
+                _ => HoldState::Held,
             },
         );
     }
@@ -364,10 +364,10 @@ fn standing(
         return of_group(
             &hold.group,
             match () {
-                () if expired => Standing::Fault(HoldFault::Expired),
-                () if trace.hold_lost => Standing::Fault(HoldFault::Lost),
-                () if trace.hold_over => Standing::Over,
-                () => Standing::Held,
+                () if expired => HoldState::Fault(HoldFault::Expired),
+                () if trace.hold_lost => HoldState::Fault(HoldFault::Lost),
+                () if trace.hold_over => HoldState::Over,
+                () => HoldState::Held,
             },
         );
     }
@@ -375,9 +375,9 @@ fn standing(
         return of_group(
             &hold.group,
             match () {
-                () if expired => Standing::Fault(HoldFault::Expired),
-                () if revoked => Standing::Fault(HoldFault::Revoked),
-                () => Standing::Held,
+                () if expired => HoldState::Fault(HoldFault::Expired),
+                () if revoked => HoldState::Fault(HoldFault::Revoked),
+                () => HoldState::Held,
             },
         );
     }
@@ -391,13 +391,15 @@ fn standing(
     let is_free = trace.in_pool.as_ref().is_some_and(Option::is_none);
     let is_one_time = trace.known.is_some_and(|(_, last_resort)| !last_resort);
     match &trace.logged {
-        Some(log) if log.lapsed && !log.released => of_group(&log.group, Standing::Fault(became())),
+        Some(log) if log.lapsed && !log.released => {
+            of_group(&log.group, HoldState::Fault(became()))
+        }
         // The holder has had it under another reservation.
-        _ if trace.was_held && is_one_time && !is_free => Standing::Fault(became()),
+        _ if trace.was_held && is_one_time && !is_free => HoldState::Fault(became()),
         _ => {
             let holds = trace.in_pool.iter().flatten().chain(trace.revoked.iter().flatten());
             let is_foreign = holds.into_iter().any(|hold| hold.reservation == item.reservation);
-            if is_foreign { Standing::Foreign } else { Standing::Fault(HoldFault::NotFound) }
+            if is_foreign { HoldState::Foreign } else { HoldState::Fault(HoldFault::NotFound) }
         }
     }
 }

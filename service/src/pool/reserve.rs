@@ -95,7 +95,7 @@ impl KeyPackagePool {
         let mut deferred = DeferredCharges::default();
         let reserved = self.reserve_within_limits(request, &mut deferred).await;
         if reserved.as_ref().is_err_and(|error| !error.is_verdict()) {
-            charge.map(CallTokens::put_back);
+            charge.into_iter().for_each(CallTokens::put_back);
             deferred.put_back();
         }
         reserved

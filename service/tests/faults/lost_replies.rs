@@ -71,7 +71,7 @@ async fn a_spend_whose_reply_was_lost_is_done_once() {
         client.spend_reservation(spend_request("r1", names.clone())).await
     };
     let got = behind.repeat(call, |pool| pool.spent == 1).await;
-    assert_eq!(got.outcomes[0].reason(), ErrorReason::Unspecified);
+    assert_eq!(got.outcomes.len(), 1);
     assert_eq!(pool(&mut behind.near, "bob", "phone").await.spent, 1);
     let error = spend(&mut behind.near, "r2", named(&held)).await.unwrap_err();
     assert_eq!(reason(&error), ErrorReason::KeyPackageAlreadySpent);
