@@ -29,7 +29,7 @@ pub enum KeeperProblem {
     },
 
     /// Inviters gave packages of the device back as unusable. Told as long as the device remembers the
-    /// packages, which is about two days.
+    /// packages, which is until about two days after they have left its pool.
     Unusable {
         /// What is wrong with them.
         reason: UnusableReason,
