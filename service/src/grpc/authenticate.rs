@@ -17,6 +17,7 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION, request::Parts};
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tonic::{Status, body::Body};
@@ -61,7 +62,7 @@ impl<S> Layer<S> for AuthenticateLayer {
     type Service = Authenticate<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authenticate { inner, rules: self.clone() }
+        Authenticate { inner, rules: Arc::new(self.clone()) }
     }
 }
 
@@ -69,7 +70,8 @@ impl<S> Layer<S> for AuthenticateLayer {
 #[derive(Debug, Clone)]
 pub struct Authenticate<S> {
     inner: S,
-    rules: AuthenticateLayer,
+    // Cloned with each request.
+    rules: Arc<AuthenticateLayer>,
 }
 
 impl<S, B> Service<Request<B>> for Authenticate<S>

@@ -59,7 +59,7 @@ impl<S> Layer<S> for LongStreamLayer {
     type Service = LongStreamLimits<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LongStreamLimits { inner, limits: self.clone() }
+        LongStreamLimits { inner, limits: Arc::new(self.clone()) }
     }
 }
 
@@ -67,7 +67,8 @@ impl<S> Layer<S> for LongStreamLayer {
 #[derive(Debug, Clone)]
 pub struct LongStreamLimits<S> {
     inner: S,
-    limits: LongStreamLayer,
+    // Cloned with each request.
+    limits: Arc<LongStreamLayer>,
 }
 
 impl<S, B> Service<Request<B>> for LongStreamLimits<S>

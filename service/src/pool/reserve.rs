@@ -108,6 +108,8 @@ impl KeyPackagePool {
     ) -> Result<ReserveReport, PoolError> {
         let floor = self.policy().validation.min_remaining;
         let ReserveRequest { caller, reservation, group, targets, require_all, .. } = request;
+        // To be told what there is of them, as far as they may know.
+        let asked = caller.limited.then(|| targets.clone());
         let returned_to = self.policy().returned_packages.after(&caller);
         let call = ReserveCall {
             reservation: reservation.clone(),
@@ -121,13 +123,13 @@ impl KeyPackagePool {
             max_holds: caller.limited.then_some(self.policy().max_holds),
         };
         let call = Arc::new(call);
-        let granted = self.ensure(call.clone(), &targets, deferred).await?;
+        let granted = self.ensure(call.clone(), targets, deferred).await?;
 
         // Nobody asked for more than the floor: what is below it is as good as expired.
         let asked_for_more = request.min_remaining.is_some_and(|wanted| wanted > floor);
         let mut missing = missing_targets(granted.outcomes(), asked_for_more);
-        if caller.limited {
-            let asked = Asked { holder: &call.holder, targets: &targets };
+        if let Some(targets) = &asked {
+            let asked = Asked { holder: &call.holder, targets };
             let told = self.tell(&asked, granted.outcomes(), missing)?;
             deferred.hide(&told.hidden);
             missing = told.missing;
@@ -149,14 +151,14 @@ impl KeyPackagePool {
     async fn ensure(
         &self,
         call: Arc<ReserveCall>,
-        targets: &[Target],
+        targets: Vec<Target>,
         charges: &mut DeferredCharges,
     ) -> Result<Granted, PoolError> {
         let mut contention = Contention::new();
         let mut granted: Option<Granted> = None;
         let mut has_effects = false;
-        let named: HashSet<_> = targets.iter().filter_map(device_of).collect();
-        let mut open = targets.to_vec();
+        let named = named_beside_users(&targets);
+        let mut open = targets;
         let mut later = Vec::new();
         loop {
             match self.lanes().reserve(call.clone(), open.clone()).await {
@@ -171,7 +173,7 @@ impl KeyPackagePool {
                     open = granted.take_open(self.now());
                     let mut deferred = granted.take_deferred();
                     // A device may be a target beside its user.
-                    deferred.retain(|one| device_of(one).is_some_and(|one| !named.contains(&one)));
+                    deferred.retain(|one| !named.contains(&(one.user.clone(), one.device.clone())));
                     later.extend(self.charge_deferred(&call, deferred, granted, charges));
                 }
                 Err(LaneError::Store(StoreError::Locked(_))) if contention.back_off().await => {
@@ -223,8 +225,13 @@ impl KeyPackagePool {
     }
 }
 
-fn device_of(target: &Target) -> Option<(&UserId, &DeviceId)> {
-    Some((&target.user, target.device.as_ref()?))
+/// The devices that are targets themselves, where a user is one as well: only users' devices are deferred.
+fn named_beside_users(targets: &[Target]) -> HashSet<(UserId, Option<DeviceId>)> {
+    if targets.iter().all(|target| target.device.is_some()) {
+        return HashSet::new();
+    }
+    let named = targets.iter().filter(|target| target.device.is_some());
+    named.map(|target| (target.user.clone(), target.device.clone())).collect()
 }
 
 /// Gives back what was reserved, and returns the error that is the reason; another one if that fails.
