@@ -5,6 +5,7 @@ use super::{
     error::{RETRY_CALLS, issuer_unavailable, rate_limited, unauthenticated},
     long_streams,
     memory::CallMemory,
+    services::ResponseFuture,
 };
 use crate::{
     auth::{AuthenticationError, Authenticator, CertificateNames, Method, Principal},
@@ -15,8 +16,6 @@ use crate::{
 };
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION, request::Parts};
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -82,7 +81,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = ResponseFuture<S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)

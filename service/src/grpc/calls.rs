@@ -1,7 +1,7 @@
 //! What happens around every call: it gets a span with a request id, in which the call notes whom it is about; it ends at
 //! its deadline; and it is counted and timed by method and status code.
 
-use super::{deadline, error::code_of, malformed, memory::CallMemory};
+use super::{deadline, error::code_of, malformed, memory::CallMemory, services::ResponseFuture};
 use crate::{
     auth::Method,
     telemetry::{catalogue, is_sampled},
@@ -9,8 +9,6 @@ use crate::{
 use http::{Request, Response};
 use metrics::{Counter, Gauge, Histogram};
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{LazyLock, OnceLock},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -58,7 +56,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = ResponseFuture<S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)

@@ -3,7 +3,10 @@
 //! They are fewer than the streams of their connection, so that other calls never wait behind them. They end when the
 //! service stops, soon after their connection has reached its age, and with their caller's token.
 
-use super::error::{connection_aged, pool_status, too_many_watches, unauthenticated};
+use super::{
+    error::{connection_aged, pool_status, too_many_watches, unauthenticated},
+    services::ResponseFuture,
+};
 use crate::{
     auth::Principal,
     clock::Clock,
@@ -73,13 +76,16 @@ pub struct LongStreamLimits<S> {
 
 impl<S, B> Service<Request<B>> for LongStreamLimits<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
+    S: Service<
+            Request<B>,
+            Response = Response<Body>,
+            Future = ResponseFuture<<S as Service<Request<B>>>::Error>,
+        >,
     S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = ResponseFuture<S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -88,7 +94,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
         let Some(peer) = peer.filter(|_| METHODS.contains(&request.uri().path())) else {
-            return Box::pin(self.inner.call(request));
+            return self.inner.call(request);
         };
         let Some(place) = peer.long_streams.begin() else {
             let refused = too_many_watches(WatchLimit::Connection).into_http();

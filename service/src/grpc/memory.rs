@@ -4,7 +4,10 @@
 //! An answer counts until HTTP/2 has written its last byte, however small a window the caller leaves open. So does the call, as
 //! one of those that its caller may have under way.
 
-use super::error::{RETRY_CALLS, invalid_argument, overloaded, rate_limited};
+use super::{
+    error::{RETRY_CALLS, invalid_argument, overloaded, rate_limited},
+    services::ResponseFuture,
+};
 use crate::{
     auth::{Method, Principal},
     limits::{Budget, Charge, Exceeded, InFlightPermit, Limit, Limited, Payer},
@@ -13,7 +16,7 @@ use crate::{
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
-    future::{Future, ready},
+    future::ready,
     net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -69,7 +72,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = ResponseFuture<S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)

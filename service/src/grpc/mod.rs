@@ -19,6 +19,7 @@ mod overload;
 mod pools;
 #[cfg(feature = "testing")]
 pub(crate) mod requests;
+mod services;
 
 pub use audit_service::AuditService;
 pub use authenticate::{Authenticate, AuthenticateLayer};
@@ -29,3 +30,4 @@ pub use long_streams::{LongStreamLayer, LongStreamLimits};
 pub use memory::{BoundedMemory, MemoryLayer};
 pub use overload::{Overload, OverloadLayer};
 pub use pools::{Pools, Statuses};
+pub use services::Services;

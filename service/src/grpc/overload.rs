@@ -4,12 +4,12 @@
 use super::{
     calls::observe,
     error::{code_of, overloaded},
+    services::ResponseFuture,
 };
 use crate::{auth::Method, lane::LaneKind, pool::KeyPackagePool};
 use http::{Request, Response};
 use std::{
-    future::{Future, ready},
-    pin::Pin,
+    future::ready,
     sync::LazyLock,
     task::{Context, Poll},
     time::Instant,
@@ -48,13 +48,16 @@ pub struct Overload<S> {
 
 impl<S, B> Service<Request<B>> for Overload<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
+    S: Service<
+            Request<B>,
+            Response = Response<Body>,
+            Future = ResponseFuture<<S as Service<Request<B>>>::Error>,
+        >,
     S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = ResponseFuture<S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -68,7 +71,7 @@ where
                 observe(method, code_of(&refusal), Instant::now());
                 Box::pin(ready(Ok(refusal)))
             }
-            _ => Box::pin(self.inner.call(request)),
+            _ => self.inner.call(request),
         }
     }
 }

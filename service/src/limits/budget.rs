@@ -1,6 +1,6 @@
 use crate::types::Holder;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -95,7 +95,11 @@ impl Budget {
 impl Used {
     fn take(&mut self, of: &Budget, payer: &Payer, bytes: usize) -> Result<(), Exceeded> {
         let after = |used: usize, most: usize| used.checked_add(bytes).filter(|used| *used <= most);
-        let used = self.by.get(payer).copied().unwrap_or_default();
+        let entry = self.by.entry(payer.clone());
+        let used = match &entry {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(_) => 0,
+        };
         let used = after(used, of.share(payer)).ok_or(Exceeded::Share)?;
         let all = after(self.all, of.most).ok_or(Exceeded::Budget)?;
         if let Payer::Address(_) = payer {
@@ -103,10 +107,7 @@ impl Used {
                 after(self.without_credentials, of.most / 8).ok_or(Exceeded::Budget)?;
         }
         self.all = all;
-        match self.by.get_mut(payer) {
-            Some(known) => *known = used,
-            None => drop(self.by.insert(payer.clone(), used)),
-        }
+        entry.insert_entry(used);
         Ok(())
     }
 
@@ -115,10 +116,10 @@ impl Used {
         if let Payer::Address(_) = payer {
             self.without_credentials -= bytes;
         }
-        if let Some(used) = self.by.get_mut(payer) {
-            *used -= bytes;
-            if *used == 0 {
-                self.by.remove(payer);
+        if let Entry::Occupied(mut used) = self.by.entry(payer.clone()) {
+            *used.get_mut() -= bytes;
+            if *used.get() == 0 {
+                used.remove();
             }
         }
     }

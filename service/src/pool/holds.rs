@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 
 /// A package as reserve returned it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackageName {
     /// The user.
     pub user: UserId,

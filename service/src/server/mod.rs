@@ -20,7 +20,7 @@ use crate::{
     freeze,
     grpc::{
         AuditService, AuthenticateLayer, CallLayer, CallRates, KeyPackageService, LongStreamLayer,
-        MemoryLayer, OverloadLayer,
+        MemoryLayer, OverloadLayer, Services,
     },
     limits::{Budget, CallLimits, InFlight},
     pool::KeyPackagePool,
@@ -44,6 +44,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 /// How long a caller waits for a database connection before it is told that the service is overloaded. Longer than it takes to
@@ -129,34 +130,37 @@ impl Server {
         let drain = CancellationToken::new();
         let limits = &config.limits;
         let rates = CallRates::new(CallLimits::new(&limits.rates), clock.clone());
-        let routes = http_server(limits)
+        let server = http_server(limits)
             .layer(MemoryLayer::new(Budget::new(limits.memory_bytes), limits.message_bytes))
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(OverloadLayer::new(pool.clone()))
             .layer(CallLayer::new(limits.call_timeout.unsigned_abs()))
             .layer(AuthenticateLayer::new(authenticator, limits.calls_per_principal, rates))
-            .layer(LongStreamLayer::new(clock, drain.clone()))
-            .add_service(health_service)
+            .layer(LongStreamLayer::new(clock, drain.clone()));
+        let key_packages = KeyPackageService::new(
+            pool.clone(),
+            policy,
+            InFlight::new(limits.watches_per_principal),
+        );
+        let others = Routes::new(health_service)
             .add_service(reflection_v1())
             .add_service(reflection_v1alpha())
-            .add_service(
-                KeyPackageServiceServer::new(KeyPackageService::new(
-                    pool.clone(),
-                    policy,
-                    InFlight::new(limits.watches_per_principal),
-                ))
-                .max_decoding_message_size(limits.message_bytes),
-            )
             .add_service(
                 AuditServiceServer::new(AuditService::new(pool.clone()))
                     .max_decoding_message_size(limits.message_bytes),
             );
+        let services = Services::new(
+            KeyPackageServiceServer::new(key_packages)
+                .max_decoding_message_size(limits.message_bytes),
+            others,
+        );
         let tls = reloader.as_ref().map(Reloader::current);
         let incoming = transport::accept(grpc_listener, tls, limits, &tasks);
         let stop = drain.clone();
         let grpc = tasks.spawn("gRPC server", async move {
-            let served =
-                routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
+            let served = server
+                .serve_with_incoming_shutdown(services, incoming, stop.cancelled_owned())
+                .await;
             if let Err(error) = served {
                 tracing::error!(%error, "gRPC server ended");
             }

@@ -2,7 +2,7 @@
 
 use crate::grpc::error::invalid_argument;
 use jiff::{SignedDuration, Timestamp};
-use std::{collections::HashSet, fmt::Display, hash::Hash, ops::RangeInclusive};
+use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive};
 use tonic::Status;
 
 /// Where google.protobuf.Timestamp begins: the year 1. Earlier ones could be times that PostgreSQL doesn't know.
@@ -38,16 +38,16 @@ impl Fields {
     }
 
     /// Notes what is wrong with a field.
-    pub(super) fn violation(&mut self, path: impl Into<String>, description: impl Display) {
+    pub(super) fn violation(&mut self, path: impl Display, description: impl Display) {
         if self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push((path.into(), description.to_string()));
+            self.violations.push((path.to_string(), description.to_string()));
         }
     }
 
     /// The value, or none with its error noted.
     pub(in crate::grpc) fn check<T, E: Display>(
         &mut self,
-        path: impl Into<String>,
+        path: impl Display,
         value: Result<T, E>,
     ) -> Option<T> {
         value.map_err(|error| self.violation(path, error)).ok()
@@ -56,7 +56,7 @@ impl Fields {
     /// The value of an optional field, where empty means absent; `Some(None)` if it is.
     pub(in crate::grpc) fn optional<T, E: Display>(
         &mut self,
-        path: impl Into<String>,
+        path: impl Display,
         raw: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Option<T>> {
@@ -66,13 +66,14 @@ impl Fields {
         self.check(path, parse(raw)).map(Some)
     }
 
-    /// Each element of a list, with its path; none if any is wrong or the list has too few or too many.
+    /// Each element of a list, with its path; none if any is wrong or the list has too few or too many. Paths are written where
+    /// something is wrong, and else not.
     pub(super) fn list<'r, R, T>(
         &mut self,
-        path: &str,
+        path: impl Display,
         raw: &'r [R],
         lengths: RangeInclusive<usize>,
-        mut read: impl FnMut(&mut Self, &str, &'r R) -> Option<T>,
+        mut read: impl FnMut(&mut Self, &dyn Display, &'r R) -> Option<T>,
     ) -> Option<Vec<T>> {
         if !lengths.contains(&raw.len()) {
             let (least, most) = (lengths.start(), lengths.end());
@@ -86,16 +87,16 @@ impl Fields {
         let read: Vec<Option<T>> = raw
             .iter()
             .enumerate()
-            .map(|(n, element)| read(self, &format!("{path}[{n}]"), element))
+            .map(|(n, element)| read(self, &format_args!("{path}[{n}]"), element))
             .collect();
         read.into_iter().collect()
     }
 
     /// None, with the error noted, for an element that names the same as one before it.
-    pub(super) fn distinct<K: Eq + Hash>(
+    pub(super) fn distinct<K: Ord>(
         &mut self,
-        path: &str,
-        seen: &mut HashSet<K>,
+        path: impl Display,
+        seen: &mut BTreeSet<K>,
         named: K,
         what: &str,
     ) -> Option<()> {

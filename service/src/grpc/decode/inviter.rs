@@ -12,7 +12,7 @@ use crate::{
 };
 use jiff::SignedDuration;
 use keypool_proto::v1;
-use std::collections::HashSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 const MAX_EXCLUDED: usize = 100;
 const MAX_CIPHER_SUITES: usize = 16;
@@ -26,7 +26,7 @@ pub(in crate::grpc) fn reserve(
     let caller = access.reservations(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
     let group = fields.check("group_id", GroupId::new(&request.group_id));
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let targets = fields.list("targets", &request.targets, ITEMS, |fields, path, raw| {
         fields.distinct(path, &mut seen, (&raw.user_id, &raw.device_id), "user or device")?;
         target(fields, path, raw)
@@ -61,17 +61,17 @@ pub(in crate::grpc) fn reserve(
     })
 }
 
-fn target(fields: &mut Fields, path: &str, raw: &v1::Target) -> Option<Target> {
-    let user = fields.check(format!("{path}.user_id"), UserId::new(&raw.user_id));
-    let device = fields.optional(format!("{path}.device_id"), &raw.device_id, DeviceId::new);
-    let path = format!("{path}.excluded_device_ids");
+fn target(fields: &mut Fields, path: &dyn Display, raw: &v1::Target) -> Option<Target> {
+    let user = fields.check(format_args!("{path}.user_id"), UserId::new(&raw.user_id));
+    let device = fields.optional(format_args!("{path}.device_id"), &raw.device_id, DeviceId::new);
+    let path = format_args!("{path}.excluded_device_ids");
     if !raw.device_id.is_empty() && !raw.excluded_device_ids.is_empty() {
         fields.violation(path, "must be empty where device_id is set");
         return None;
     }
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let excluded =
-        fields.list(&path, &raw.excluded_device_ids, 0..=MAX_EXCLUDED, |fields, path, raw| {
+        fields.list(path, &raw.excluded_device_ids, 0..=MAX_EXCLUDED, |fields, path, raw| {
             fields.distinct(path, &mut seen, raw, "device")?;
             fields.check(path, DeviceId::new(raw))
         });
@@ -97,9 +97,9 @@ pub(in crate::grpc) fn release(
 ) -> Option<Release> {
     let caller = access.reservations(fields, &request.on_behalf_of);
     let reservation = fields.check("reservation_id", ReservationId::new(&request.reservation_id));
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let items = fields.list("packages", &request.packages, ITEMS, |fields, path, raw| {
-        let reason_path = format!("{path}.unusable_reason");
+        let reason_path = format_args!("{path}.unusable_reason");
         let reason = match v1::UnusableReason::try_from(raw.unusable_reason) {
             Ok(v1::UnusableReason::Unspecified) => Some(None),
             Ok(reason) => {
@@ -112,7 +112,7 @@ pub(in crate::grpc) fn release(
                 None
             }
         };
-        let name = name(fields, &format!("{path}.name"), raw.name.as_ref(), &mut seen);
+        let name = name(fields, &format_args!("{path}.name"), raw.name.as_ref(), &mut seen);
         Some((name?, reason?))
     });
     let (packages, reports) = items.map(|items| items.into_iter().unzip()).unzip();
@@ -154,25 +154,25 @@ fn hold(
 }
 
 fn names(fields: &mut Fields, raw: &[v1::KeyPackageName]) -> Option<Vec<PackageName>> {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     fields
         .list("packages", raw, ITEMS, |fields, path, raw| name(fields, path, Some(raw), &mut seen))
 }
 
 fn name(
     fields: &mut Fields,
-    path: &str,
+    path: &dyn Display,
     raw: Option<&v1::KeyPackageName>,
-    seen: &mut HashSet<PackageName>,
+    seen: &mut BTreeSet<PackageName>,
 ) -> Option<PackageName> {
     let Some(raw) = raw else {
         fields.violation(path, "must be set");
         return None;
     };
-    let user = fields.check(format!("{path}.user_id"), UserId::new(&raw.user_id));
-    let device = fields.check(format!("{path}.device_id"), DeviceId::new(&raw.device_id));
-    let reference =
-        fields.check(format!("{path}.key_package_ref"), KeyPackageRef::new(&raw.key_package_ref));
+    let user = fields.check(format_args!("{path}.user_id"), UserId::new(&raw.user_id));
+    let device = fields.check(format_args!("{path}.device_id"), DeviceId::new(&raw.device_id));
+    let reference = fields
+        .check(format_args!("{path}.key_package_ref"), KeyPackageRef::new(&raw.key_package_ref));
     let name = PackageName { user: user?, device: device?, reference: reference? };
     fields.distinct(path, seen, name.clone(), "package")?;
     Some(name)
