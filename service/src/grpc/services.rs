@@ -15,8 +15,8 @@ use tower::Service;
 /// The answer to a call, once it begins.
 pub(super) type ResponseFuture<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
-/// The KeyPackageService, and others. A call of the first costs half of what a router of many services costs, which copies itself and
-/// boxes the bodies for each call.
+/// The KeyPackageService, and others behind a router. The router copies itself and boxes the bodies for each call, which calls of the
+/// KeyPackageService are spared.
 #[derive(Debug)]
 pub struct Services<P: Pools> {
     key_packages: KeyPackageServiceServer<KeyPackageService<P>>,

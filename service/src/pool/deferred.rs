@@ -3,7 +3,7 @@
 use crate::{limits::CallTokens, types::UserId};
 use std::collections::HashSet;
 
-/// What a call was charged for them: a token for each device, with the device's user. Dropped, the tokens stay used.
+/// The charges of a call for them: a token for each device, with the device's user.
 #[derive(Default)]
 pub(super) struct DeferredCharges(Vec<(CallTokens, Vec<UserId>)>);
 
@@ -14,8 +14,14 @@ impl DeferredCharges {
 
     /// Puts back the tokens of users that look unknown to the caller: how many devices they have must not show.
     pub(super) fn hide(&mut self, hidden: &HashSet<UserId>) {
-        for (tokens, mut users) in self.0.drain(..) {
+        for (_tokens, users) in &mut self.0 {
             users.retain(|user| !hidden.contains(user));
+        }
+    }
+
+    /// Uses the tokens of the users that are not hidden.
+    pub(super) fn used(self) {
+        for (tokens, users) in self.0 {
             tokens.keep(users.len());
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Caller, HoldFault, KeyPackagePool, PackageFault, PoolError, contention::Contention};
 use crate::{
+    causes::causes,
     lane::{HoldCall, HoldReply, LaneError},
     limits::{CallTokens, Tokens},
     security::{self, Event},
@@ -172,10 +173,11 @@ impl KeyPackagePool {
                 asked_at: None,
             })
             .collect();
-        let settled = match self.check_reported(&items).await {
-            Ok(()) => self.settle(HoldCall::Release(items.clone())).await,
-            Err(error) => Err(error),
-        };
+        if let Err(error) = self.check_reported(&items).await {
+            // The packages are given back all the same, and the reports noted.
+            tracing::debug!(error = causes(&error), "a report was not checked");
+        }
+        let settled = self.settle(HoldCall::Release(items.clone())).await;
         let settled = charge.unless_failed(settled)?;
         self.touched(&request.hold);
         if caller.limited && self.policy().returned_packages.after(caller) == ReturnedTo::Anyone {

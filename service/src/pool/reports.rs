@@ -12,7 +12,7 @@ use crate::{
 
 impl KeyPackagePool {
     /// Validates the packages whose reports are not the caller's to make, as they are stored, and revokes those that an upload would
-    /// refuse now. What the caller says of them does not matter.
+    /// refuse now. The caller's word does not matter.
     pub(super) async fn check_reported(&self, items: &[ReleaseItem]) -> Result<(), PoolError> {
         let is_to_check =
             |item: &&ReleaseItem| item.report.is_some_and(|report| !report.is_believed);

@@ -97,6 +97,8 @@ impl KeyPackagePool {
         if reserved.as_ref().is_err_and(|error| !error.is_verdict()) {
             charge.into_iter().for_each(CallTokens::put_back);
             deferred.put_back();
+        } else {
+            deferred.used();
         }
         reserved
     }

@@ -287,6 +287,8 @@ impl Store {
                     /* user_id */ &columns.user,
                     /* device_id */ &columns.device,
                     /* key_package_ref */ &columns.reference,
+                    /* reservation_id */ &columns.reservation,
+                    /* holder */ &columns.holder,
                 ],
             )
             .await?;

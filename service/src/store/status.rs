@@ -204,7 +204,7 @@ fn pool(row: &Row) -> Result<Option<PoolRow>, StoreError> {
     };
     let accepted: u64 = count(row, "accepted")?;
     let (purged, revoked) = (count(row, "purged")?, count(row, "revoked")?);
-    // Each package is in one place: what is nowhere else was spent.
+    // Each package is in one place: one that is nowhere else was spent.
     let elsewhere = purged + revoked + count(row, "stored")?;
     Ok(Some(PoolRow {
         cipher_suite: cipher_suite(row)?,

@@ -3,7 +3,11 @@ use super::{
     support::{client, device, fill, locks::connect, reserve, user},
 };
 use jiff::SignedDuration;
-use keypool_service::{testing::server::TestServer, types::CipherSuite};
+use keypool_service::{
+    pool::{PoolError, ReserveReport},
+    testing::server::TestServer,
+    types::{CipherSuite, GroupId},
+};
 
 #[tokio::test]
 async fn what_waits_becomes_one_statement() {
@@ -65,6 +69,35 @@ async fn packages_whose_holds_have_lapsed_are_taken_by_one_statement() {
         let lapsed = "SELECT count(lapsed_at) FROM spend_log WHERE user_id = 'bob'";
         assert_eq!(number(&server, lapsed).await, 40, "by a back end: {is_backend}");
     }
+}
+
+#[tokio::test]
+async fn a_reservation_gets_no_package_by_a_neighbour_that_it_held_for_as_long_as_it_may() {
+    let server = TestServer::start_with(one_lane).await;
+    let mut client = client(&server).await;
+    fill(&mut client, "alice", "phone", 1).await;
+    fill(&mut client, "bob", "phone", 2).await;
+    let held = begin(&server, request("r0", &["bob"])).await.unwrap().unwrap();
+    let database = connect(&server.database().config()).await;
+    let age = "UPDATE one_time SET held_until = held_until - interval '1 day', asked_at = asked_at - interval '1 day' \
+               WHERE reservation_id = 'r0'";
+    database.batch_execute(age).await.unwrap();
+
+    let mut other_group = request("r0", &["bob"]);
+    other_group.group = GroupId::new("other").unwrap();
+    let refused = begin(&server, other_group).await.unwrap();
+    assert!(matches!(refused, Err(PoolError::ReservationIdReused(_))), "{refused:?}");
+
+    let (blocked, first, _) = busy(&server).await;
+    let again = queue(&server, request("r0", &["bob"])).await;
+    let other = queue(&server, request("r1", &["bob"])).await;
+    blocked.end().await;
+    first.await.unwrap().unwrap();
+    let reference =
+        |report: &ReserveReport| report.reservation.packages[0].package.reference.clone();
+    let again = again.await.unwrap().unwrap();
+    assert_ne!(reference(&again), reference(&held));
+    assert_eq!(reference(&other.await.unwrap().unwrap()), reference(&held));
 }
 
 #[tokio::test]

@@ -398,7 +398,7 @@ async fn nobody_holds_a_package_for_ever() {
     stage.spend("mallory", "m", &held).await.unwrap();
 }
 
-/// Its time is over for the reservation, and not for others: whoever may be handed it then, and however the reservation asks.
+/// Its time is over for the reservation, and not for others, whatever the policy and however often the reservation asks.
 #[tokio::test]
 async fn a_reservation_gets_no_package_again_that_it_held_for_as_long_as_it_may() {
     for (by, returned_to, other) in [

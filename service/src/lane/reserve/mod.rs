@@ -48,8 +48,8 @@ impl ReservePart {
         self.lock().push(now);
     }
 
-    /// Whether an earlier batch with it took a package that the reservation took then, by the database's precision. What the batch
-    /// that executes finds was there before.
+    /// Whether an earlier batch with it took a package that the reservation took then, by the database's precision. The batch
+    /// that executes found its packages there.
     fn has_taken(&self, taken_at: Timestamp) -> bool {
         let is_then = |begun: &Timestamp| begun.as_microsecond() == taken_at.as_microsecond();
         self.lock().split_last().is_some_and(|(_executes, earlier)| earlier.iter().any(is_then))

@@ -183,6 +183,9 @@ impl<'a> Round<'a> {
             wants.into_iter().partition(|want| missing[want].seen);
         if !wants.is_empty() {
             let taken = session.take_returned(&self.filter, &self.refs(&wants)).await?;
+            for (place, row) in &taken {
+                self.spare.handed_out(&self.wants[wants[*place]].want.device, row.cipher_suite);
+            }
             left.extend(self.settle_taken(session, wants, taken).await?);
             left.sort_unstable();
         }

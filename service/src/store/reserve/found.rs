@@ -105,10 +105,10 @@ pub(super) fn reserved(row: &Row) -> Result<ReservedRow, StoreError> {
 
 pub(super) fn own(row: &Row) -> Result<Own, StoreError> {
     let is = |column: &str| get::<bool>(row, column);
-    Ok(if is("is_over")? {
-        Own::HeldTooLong
-    } else if !is("same_group")? {
+    Ok(if !is("same_group")? {
         Own::OtherGroup
+    } else if is("is_over")? {
+        Own::HeldTooLong
     } else if !is("same_suite")? {
         Own::OtherSuite
     } else if is("quarantined")? {

@@ -112,6 +112,7 @@ impl Session {
                     /* holder */ &text(wants, |want| want.holder.as_str()),
                     /* held_until */ &ends(wants),
                     /* returns */ &returns(wants),
+                    /* holds */ &devices.holds,
                 ],
             )
             .await?;

@@ -73,4 +73,4 @@ LEFT JOIN LATERAL (
 ) k ON true
 WHERE k.key_package_ref IS NOT NULL AND (o.spent OR k.key_package <> '')
    OR NOT o.same_group -- else purged or emptied
-ORDER BY o.item, o.is_over, o.same_group, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort
+ORDER BY o.item, o.same_group, o.is_over, same_suite DESC, o.spent DESC, o.quarantined, o.held_until DESC, o.last_resort

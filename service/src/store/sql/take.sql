@@ -1,7 +1,7 @@
 /* keypool: take */
 -- Takes packages for new holds: as many of each device as the calls want. First those that nobody has seen, then those that anybody
 -- may be handed again, each time the soonest to expire first. Notes in the log that the hold before has lapsed. With $6, a device of
--- which one of the reservations has something already is left alone: what that is must be looked up first.
+-- which one of the reservations has something already is left alone: that must be looked up first.
 WITH pick AS MATERIALIZED (
     -- Device by device, so that the second look at its rows finds them in the processor's cache. OFFSET 0 keeps the order.
     SELECT d.device, row_number() OVER (PARTITION BY d.device ORDER BY p.not_after) AS nth, p.*
@@ -19,15 +19,16 @@ WITH pick AS MATERIALIZED (
             )
         ) AS known
         FROM (
-            SELECT d.device, d.bucket, d.user_id, d.device_id, d.wanted, d.reservation_ids,
+            SELECT d.device, d.bucket, d.user_id, d.device_id, d.wanted, d.reservation_ids, d.holds,
                    d.reservation_ids[1] AS least, d.reservation_ids[d.wanted] AS greatest
             FROM (
-                SELECT device, bucket, user_id, device_id, wanted, string_to_array(reservation_ids, E'\n') AS reservation_ids
+                SELECT device, bucket, user_id, device_id, wanted, holds,
+                       string_to_array(reservation_ids, E'\n') AS reservation_ids
                 -- generate_subscripts makes the planner expect many rows: it never joins by comparing all with all.
                 FROM ROWS FROM (
                     generate_subscripts($1::int2[], 1), unnest($1::int2[]), unnest($2::text[]), unnest($3::text[]),
-                    unnest($4::text[]), unnest($5::int4[])
-                ) AS d (device, bucket, user_id, device_id, reservation_ids, wanted)
+                    unnest($4::text[]), unnest($5::int4[]), unnest($17::text[])
+                ) AS d (device, bucket, user_id, device_id, reservation_ids, wanted, holds)
                 OFFSET 0
             ) d
             OFFSET 0
@@ -64,6 +65,8 @@ WITH pick AS MATERIALIZED (
                   AND o.not_after > $8::timestamptz
                   AND ($9::int4[] IS NULL OR o.cipher_suite = ANY ($9))
                   AND o.returns = 0 AND COALESCE(o.held_until <= $7::timestamptz, o.seen_by IS NOT NULL)
+                  -- A hold of theirs that can be renewed has been: this one was as long as a hold may be.
+                  AND (o.holder IS NULL OR o.reservation_id || E'\t' || o.holder <> ALL (string_to_array(d.holds, E'\n')))
                   AND o.fence >= (SELECT COALESCE(max(f.number), 0) FROM fence f WHERE f.lifted_at IS NULL)
                 ORDER BY o.not_after
                 LIMIT d.wanted

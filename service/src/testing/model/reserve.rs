@@ -211,7 +211,6 @@ impl Model {
     /// Whether the holder uses the reservation for another group on this device: by what it holds there, or by what the log says.
     fn is_of_other_group(&self, owner: &Owner, hold: &Hold) -> bool {
         let held = self.of(owner).filter(|one| one.stands(self.now)).filter_map(Package::hold);
-        let held = held.filter(|one| !one.is_over(self.now, &self.policy));
         let held = held.map(|one| (&one.reservation, &one.holder, &one.group));
         let logged = self.log.iter().filter(|entry| entry.owner == *owner);
         let logged = logged.map(|one| (&one.reservation, &one.holder, &one.group));
