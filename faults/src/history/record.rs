@@ -189,6 +189,6 @@ pub(crate) struct Handed {
     pub(crate) last_resort: bool,
     /// Whether this reservation has spent it.
     pub(crate) spent: bool,
-    /// Whether its bytes are those of its ref.
+    /// Whether its bytes are those of its ref, or gone because it is spent.
     pub(crate) authentic: bool,
 }

@@ -23,7 +23,7 @@ fn command(database: &TestDatabase, arguments: &[&str]) -> Command {
 async fn older(database: &TestDatabase) -> Client {
     succeeds(command(database, &["migrate"])).await;
     let client = connect(&database.config()).await;
-    let without_sizes = "DROP TABLE sweep_position; DROP INDEX spend_log_late; DROP POLICY empty ON key_package; \
+    let without_sizes = "DROP TABLE sweep_position; DROP INDEX spend_log_late, spend_log_unspent; DROP POLICY empty ON key_package; \
                          ALTER TABLE one_time DROP bytes; ALTER TABLE last_resort DROP bytes";
     client.batch_execute(without_sizes).await.unwrap();
     let without_trust = "ALTER TABLE one_time DROP seen_by, DROP returns, DROP reserved_at; \
