@@ -171,7 +171,7 @@ async fn an_unusable_package_goes_to_nobody_else_and_its_device_learns_of_it() {
     let mut client = client(&server).await;
     fill(&mut client, "bob", "phone", 1).await;
     let bad = reserve_one(&mut client, "r1", "bob", "phone").await.unwrap();
-    let report = release_request("r1", named(&bad), UnusableReason::WrongIdentity);
+    let report = release_request("r1", named(&bad), UnusableReason::Other);
     client.release_reservation(report).await.unwrap();
 
     let error = reserve_one(&mut client, "r2", "bob", "phone").await.unwrap_err();
@@ -182,7 +182,7 @@ async fn an_unusable_package_goes_to_nobody_else_and_its_device_learns_of_it() {
     assert_eq!((status.pools[0].available, status.pools[0].revoked), (0, 1));
     let [unusable] = &status.unusable_key_packages[..] else { panic!("{status:?}") };
     assert_eq!(unusable.key_package_ref, reference(&bad));
-    assert_eq!(unusable.reason(), UnusableReason::WrongIdentity);
+    assert_eq!(unusable.reason(), UnusableReason::Other);
 }
 
 #[tokio::test]
