@@ -14,14 +14,15 @@ use crate::{
     telemetry::Burst,
     types::ReservationId,
 };
-use http::Response;
+use http::{HeaderMap, Response};
+use http_body::Frame;
 use jiff::SignedDuration;
 use keypool_proto::{
     ERROR_DOMAIN,
     v1::{self, ErrorReason, KeyPackageErrorDetails},
 };
 use std::{cmp::Reverse, collections::HashMap, sync::LazyLock, time::Duration};
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, Status, body::Body, codegen::Bytes};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 /// When to try again what a passing state of the service refused.
@@ -135,6 +136,12 @@ pub(super) fn too_many_watches(limit: WatchLimit) -> Status {
 pub(super) fn connection_aged() -> Status {
     let message = "The connection has reached its age: open the stream again, on a new one";
     status(ErrorReason::ShuttingDown, message, [])
+}
+
+/// The last frame of an answer that ends with this status.
+pub(super) fn last_frame(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
 }
 
 /// The code of a response that is known from its head: not that of a stream that fails later.

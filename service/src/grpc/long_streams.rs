@@ -4,7 +4,7 @@
 //! service stops, soon after their connection has reached its age, and with their caller's token.
 
 use super::{
-    error::{connection_aged, pool_status, too_many_watches, unauthenticated},
+    error::{connection_aged, last_frame, pool_status, too_many_watches, unauthenticated},
     services::ResponseFuture,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     pool::PoolError,
     transport::{LongStream, Peer},
 };
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use jiff::SignedDuration;
 use std::{
@@ -156,8 +156,7 @@ impl HttpBody for LimitedBody {
         }
         let Poll::Ready(status) = self.end.as_mut().poll(context) else { return Poll::Pending };
         self.body = None;
-        let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(last_frame(&status)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,7 +5,7 @@
 //! one of those that its caller may have under way.
 
 use super::{
-    error::{RETRY_CALLS, invalid_argument, overloaded, rate_limited},
+    error::{RETRY_CALLS, invalid_argument, last_frame, overloaded, rate_limited},
     services::ResponseFuture,
 };
 use crate::{
@@ -289,9 +289,7 @@ impl HttpBody for Leaving {
             Ok(charge) => (self.memory.clone(), charge),
             Err(refusal) => {
                 self.body = None;
-                let mut trailers = HeaderMap::new();
-                let added = refusal.add_header(&mut trailers);
-                return Poll::Ready(Some(added.map(|()| Frame::trailers(trailers))));
+                return Poll::Ready(Some(last_frame(&refusal)));
             }
         };
         Poll::Ready(Some(Ok(Frame::data(self.unsent.track(frame, part)))))

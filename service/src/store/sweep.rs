@@ -131,3 +131,37 @@ fn number(rows: &[Row]) -> Result<u64, StoreError> {
     let number: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
     u64::try_from(number).map_err(StoreError::internal)
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{Clock, SystemClock},
+        store::{Connector, migrate},
+        testing::database::TestDatabase,
+    };
+    use std::{sync::Arc, time::Duration};
+
+    /// A plan of before the tables were filled would make them slow.
+    #[tokio::test]
+    async fn statements_over_many_buckets_are_planned_each_time() {
+        let database = TestDatabase::create().await;
+        let connector = Connector::plain(database.config());
+        migrate(&connector, None).await.unwrap();
+        // One connection, whose statements all are seen.
+        let wait = Duration::from_secs(60);
+        let store = Store::new(connector, Arc::new(SystemClock), 1, wait).unwrap();
+        let (buckets, now) = (Bucketful::all(100).remove(0), SystemClock.now());
+        let terms = SweepTerms { spent_before: now, expired_before: now, logged_before: now };
+        store.purge(&buckets, terms).await.unwrap();
+        store.log_lapsed(&buckets, now).await.unwrap();
+        store.survey(&buckets, now, 1).await.unwrap();
+        store.lowest_pools(&buckets, now, 1).await.unwrap();
+        store.overview(&buckets, now).await.unwrap();
+        let kept = "SELECT split_part(statement, chr(10), 1) FROM pg_prepared_statements \
+                    WHERE statement LIKE '/* keypool: %'";
+        let kept = store.rows(kept, &[]).await.unwrap();
+        let kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
+        assert_eq!(kept, Vec::<String>::new());
+    }
+}

@@ -82,9 +82,7 @@ impl Rig {
     /// A request of a user's application.
     pub fn as_user<T>(&self, user: &str, message: T) -> Request<T> {
         let token = self.issuer.user(user, Some("phone"), &["device", "inviter"]);
-        let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        request
+        super::support::by(&token, message)
     }
 
     /// Asks for the status of an honest user's pool.

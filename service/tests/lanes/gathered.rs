@@ -79,7 +79,9 @@ async fn a_reservation_gets_no_package_by_a_neighbour_that_it_held_for_as_long_a
     fill(&mut client, "bob", "phone", 2).await;
     let held = begin(&server, request("r0", &["bob"])).await.unwrap().unwrap();
     let database = connect(&server.database().config()).await;
-    let age = "UPDATE one_time SET held_until = held_until - interval '1 day', asked_at = asked_at - interval '1 day' \
+    // It also ends first, so that it would be the first of those that the batch takes.
+    let age = "UPDATE one_time SET held_until = held_until - interval '1 day', asked_at = asked_at - interval '1 day', \
+                   not_after = not_after - interval '1 day' \
                WHERE reservation_id = 'r0'";
     database.batch_execute(age).await.unwrap();
 

@@ -58,9 +58,7 @@ impl Stage {
             Some(name) => self.issuer.service(name, &["backend"]),
             None => self.issuer.user(caller, Some("phone"), &["inviter"]),
         };
-        let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        request
+        super::support::by(&token, message)
     }
 
     async fn reserve(&self, by: &str, reservation: &str) -> Result<ReservedKeyPackage, Status> {
@@ -367,6 +365,22 @@ async fn a_package_that_is_broken_in_the_database_is_revoked_by_a_report() {
         assert_eq!(pool.last_resort, None, "{by} {why:?}");
         assert_eq!(stage.status().await.unusable_key_packages.len(), 3, "{by} {why:?}");
     }
+}
+
+#[tokio::test]
+async fn a_report_makes_the_service_look_only_at_a_package_that_its_reservation_has_had() {
+    let stage = Stage::with(2, |_| {}).await;
+    let held = stage.reserve("alice", "r").await.unwrap();
+    let database = connect(&stage.server.database().config()).await;
+    let damage = "UPDATE key_package SET key_package = 'broken' WHERE key_package_ref = $1";
+    let reference = &held.name.as_ref().unwrap().key_package_ref;
+    database.execute(damage, &[reference]).await.unwrap();
+    for (by, reservation) in [("mallory", "r"), ("alice", "other"), ("service:chat", "r")] {
+        stage.release(by, reservation, &held, UnusableReason::Malformed).await;
+        assert_eq!(stage.pool().await.revoked, 0, "{by} {reservation}");
+    }
+    stage.release("alice", "r", &held, UnusableReason::Malformed).await;
+    assert_eq!(stage.pool().await.revoked, 1);
 }
 
 #[tokio::test]

@@ -33,9 +33,7 @@ impl Stage {
             "chat" => self.issuer.service("chat", &["backend"]),
             user => self.issuer.user(user, Some("phone"), &["inviter"]),
         };
-        let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        request
+        super::support::by(&token, message)
     }
 
     async fn reserve(&self, by: &str, reservation: &str) -> Result<ReservedKeyPackage, Status> {
