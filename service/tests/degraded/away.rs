@@ -46,7 +46,7 @@ async fn a_database_without_a_connection_left() {
     let limit = async |limit: i32| {
         admin.batch_execute(&format!("ALTER ROLE {role} CONNECTION LIMIT {limit}")).await.unwrap();
     };
-    let _answers = call_each(&rig.client, "first").await; // every lane has its connection
+    serves_again(&rig).await; // every lane has its connection
     limit(0).await;
     // What has a connection keeps it, and serves.
     let [reserve, ..] = call_each(&rig.client, "kept").await;

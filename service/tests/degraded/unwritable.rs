@@ -45,7 +45,7 @@ fn patient(url: &str) -> String {
 
 /// Makes the database read-only and writable again, while the service runs.
 async fn read_only_for_a_while(rig: &Rig, admin: &Client, on: &str, off: &str) {
-    let _answers = call_each(&rig.client, "before").await; // every lane has its connection
+    serves_again(rig).await; // every lane has its connection
     for (round, statements) in [(1, [on, off]), (2, [on, off])] {
         for statement in statements[0].split(';') {
             admin.batch_execute(statement).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_role_that_may_not_log_in_any_more() {
 #[tokio::test]
 async fn lanes_that_get_no_connection_although_the_check_has_one() {
     let (rig, admin, role) = rig_with_role().await;
-    let _answers = call_each(&rig.client, "before").await; // every lane has its connection
+    serves_again(&rig).await; // every lane has its connection
     admin.batch_execute(&format!("ALTER ROLE {role} NOLOGIN")).await.unwrap();
     // All but the check's and the guard's.
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 \
